@@ -1,0 +1,189 @@
+"""The cohort table: one row a patient, checked as it is read, with the reason for every gap."""
+
+import math
+import string
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from triher.config import CohortConfig
+from triher.errors import Note, Skipped, StopRun
+from triher.labels import check_codes, class_in_scheme, her2_from_pathology, scheme_classes
+from triher.tables import matching_key, read_table, require_column
+
+_MONTHS = {"days": 12 / 365.25, "months": 1.0, "years": 12.0}
+_MISSING = {"", "NA", "N/A", "NaN", "nan", "null", "None", "[Not Available]", "[Not Evaluated]"}
+OWN_COLUMNS = ("patient_id", "cohort", "site", "split", "ihc", "ish", "time", "event")
+_LABEL_COLUMNS = ("ihc", "ish")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient: who, where from, and the files."""
+
+    patient_id: str
+    cohort: str
+    site: str
+    split: str
+    phases: dict[str, Path]
+    mask: Path
+    ihc: str = ""
+    ish: str = ""
+    covariates: dict[str, float] = field(default_factory=dict)
+    time_months: float = math.nan
+    event: int = -1
+    """1 event, 0 censored, -1 not known."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The patients in the order of the table, and remarks about the rows."""
+
+    patients: tuple[Patient, ...]
+    notes: tuple[Note, ...]
+    columns: frozenset[str]
+    """Which of our columns the table has."""
+
+    def ids(self) -> list[str]:
+        """The patient ids, in order."""
+        return [patient.patient_id for patient in self.patients]
+
+
+def read_cohort(config: CohortConfig) -> Cohort:
+    """Read and check a cohort table.
+
+    Rows that say the same twice are merged with a note; files are not opened here.
+
+    Raises:
+        StopRun: as `triher.tables.read_table`; ``column_missing``, ``patient_id``, ``patient_duplicate``,
+            ``number_format``, ``event_codes``, ``her2_codes``, ``label_leak`` or ``config_value`` (survival
+            times without a unit).
+    """
+    frame = _rename(read_table(config.table), config)
+    frame, notes = _one_row_a_patient(frame, config.table)
+    templates = {**config.phases, "mask": config.mask}
+    for purpose, template in templates.items():
+        _check_template(frame, purpose, template, config.table)
+    for covariate in config.covariates:
+        require_column(frame, covariate, purpose="cohort.covariates", where=str(config.table))
+        if covariate in _LABEL_COLUMNS:
+            message = f"cohort.covariates names '{covariate}', which the HER2 class is made from"
+            raise StopRun("label_leak", message)
+    if {"time", "event"} <= set(frame.columns) and config.time_unit is None:
+        message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
+        raise StopRun("config_value", message, remedy="set cohort.time_unit")
+    rows = [{str(k): str(v) for k, v in row.items()} for row in frame.to_dict("records")]
+    patients = tuple(_patient(row, config, line) for line, row in enumerate(rows, start=2))
+    check_codes([(patient.ihc, patient.ish) for patient in patients])
+    return Cohort(patients, tuple(notes), frozenset(OWN_COLUMNS) & set(frame.columns))
+
+
+def _rename(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
+    """Give the mapped columns our names, and demand the id."""
+    for ours, theirs in config.columns.items():
+        require_column(frame, theirs, purpose=f"cohort.columns.{ours}", where=str(config.table))
+    mapped = {theirs: ours for ours, theirs in config.columns.items()}
+    dropped = [c for c in config.columns if c in frame.columns and c not in mapped]
+    frame = frame.drop(columns=dropped).rename(columns=mapped)
+    require_column(frame, "patient_id", purpose="one row a patient", where=str(config.table))
+    return frame
+
+
+def _one_row_a_patient(frame: pd.DataFrame, table: Path) -> tuple[pd.DataFrame, list[Note]]:
+    """Merge equal rows of one id; refuse different ones, and ids that only look different."""
+    notes: list[Note] = []
+    keep: dict[str, int] = {}
+    rows = frame.to_dict("records")
+    for index, row in enumerate(rows):
+        patient_id = str(row["patient_id"])
+        if not patient_id:
+            raise StopRun("patient_id", f"{table}, line {index + 2}: the patient id is empty")
+        first = keep.setdefault(matching_key(patient_id), index)
+        if first == index:
+            continue
+        if rows[first] != row:
+            message = (
+                f"{table}: lines {first + 2} ('{rows[first]['patient_id']}') and {index + 2} ('{patient_id}') "
+                "are one patient with different entries"
+            )
+            raise StopRun("patient_duplicate", message)
+        notes.append(Note(patient_id, "patient_duplicate", f"line {index + 2} repeats line {first + 2}"))
+    return frame.iloc[sorted(keep.values())].reset_index(drop=True), notes
+
+
+def _check_template(frame: pd.DataFrame, purpose: str, template: str, table: Path) -> None:
+    """Demand that every column a file name refers to is there."""
+    for _, name, _, _ in string.Formatter().parse(template):
+        if name is not None:
+            require_column(frame, name, purpose=f"file name of '{purpose}'", where=str(table))
+
+
+def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
+    """Read one row."""
+    where = f"{config.table}, line {line}"
+    root = config.root or config.table.parent
+    time, event = _survival(row, config, where)
+    return Patient(
+        patient_id=row["patient_id"],
+        cohort=row.get("cohort") or config.name,
+        site=row.get("site") or row.get("cohort") or config.name,
+        split=row.get("split", ""),
+        phases={phase: root / template.format(**row) for phase, template in config.phases.items()},
+        mask=root / config.mask.format(**row),
+        ihc=row.get("ihc", ""),
+        ish=row.get("ish", ""),
+        covariates={name: _number(row[name], name, where) for name in config.covariates},
+        time_months=time,
+        event=event,
+    )
+
+
+def _number(cell: str, column: str, where: str) -> float:
+    """A finite number, or NaN for a missing one."""
+    if cell in _MISSING:
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise StopRun("number_format", f"{where}: column '{column}' holds '{cell}', which is no number")
+    return value
+
+
+def _survival(row: dict[str, str], config: CohortConfig, where: str) -> tuple[float, int]:
+    """Time in months and event, unknown where either cell is empty."""
+    if config.time_unit is None or "time" not in row or "event" not in row:
+        return math.nan, -1
+    code = row["event"]
+    if code in _MISSING:
+        return math.nan, -1
+    if code not in config.event_codes:
+        known = ", ".join(f"'{c}'" for c in config.event_codes)
+        raise StopRun("event_codes", f"{where}: column 'event' holds '{code}'; known codes: {known}")
+    return _number(row["time"], "time", where) * _MONTHS[config.time_unit], config.event_codes[code]
+
+
+def labels(cohort: Cohort, scheme: str) -> tuple[dict[str, int], list[Skipped]]:
+    """The class of every patient, as a position in the scheme, and who has none and why.
+
+    Raises:
+        StopRun: ``column_missing`` when the table has no IHC column at all.
+    """
+    if "ihc" not in cohort.columns:
+        message = "the cohort table has no column 'ihc' (and none is mapped to it), so there are no HER2 labels"
+        raise StopRun("column_missing", message, remedy="map the column under cohort.columns.ihc")
+    classes = scheme_classes(scheme)
+    known: dict[str, int] = {}
+    skipped: list[Skipped] = []
+    for patient in cohort.patients:
+        her2 = her2_from_pathology(patient.ihc, patient.ish)
+        name = class_in_scheme(her2, scheme)
+        if name:
+            known[patient.patient_id] = classes.index(name)
+        else:
+            reason = f"{her2.reason} (IHC '{patient.ihc}', ISH '{patient.ish}')"
+            remedy = "complete IHC and ISH in the table"
+            skipped.append(Skipped(patient.patient_id, patient.cohort, "classify", "her2_unknown", reason, remedy))
+    return known, skipped

@@ -1,0 +1,238 @@
+"""The configuration: one YAML file, every key known and typed."""
+
+import io
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from triher.errors import StopRun
+
+_MAX_BYTES = 1_000_000  # no configuration is longer; a larger file is a mistake or an attack
+
+Positive = Annotated[StrictInt, Field(ge=1)]
+Whole = Annotated[StrictInt, Field(ge=0)]
+Number = StrictFloat | StrictInt
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CohortConfig(Section):
+    """Where the patients and their files are."""
+
+    table: Path
+    """CSV or TSV, one row a patient; relative to the configuration's folder."""
+    root: Path | None = None
+    """Folder that image paths are relative to; the table's own folder when empty."""
+    name: str = "cohort"
+    """Cohort of every patient whose row names none."""
+    columns: dict[str, str] = {}
+    """Our column name -> the table's, for those that differ: ``patient_id: PID``."""
+    phases: dict[str, str] = {"pre": "{pre}", "early": "{early}", "late": "{late}"}
+    """Phase -> file name with the row's cells in braces, in the order of time: ``{patient_id}_0000.nii.gz``."""
+    mask: str = "{mask}"
+    """The lesion mask's file name, written like the phases'."""
+    mask_label: Positive | None = None
+    """Which label of a mask with several is the lesion."""
+    covariates: tuple[str, ...] = ()
+    """Numeric columns that the analysis may adjust for."""
+    time_unit: Literal["days", "months", "years"] | None = None
+    """Unit of the ``time`` column; required where survival is analyzed."""
+    event_codes: dict[str, Literal[0, 1]] = {"0": 0, "1": 1}
+    """Cell of the ``event`` column -> 0 (censored) or 1 (event)."""
+
+
+class RegionConfig(Section):
+    """The part of each slice that the encoder sees."""
+
+    kind: Literal["box"] = "box"
+    """``box``: the square around the lesion's bounding box."""
+    margin_mm: Annotated[Number, Field(ge=0, le=100)] = 5.0
+
+
+class SlicesConfig(Section):
+    """Which slices of the lesion are embedded."""
+
+    policy: Literal["all", "largest", "central", "spread"] = "spread"
+    n: Positive = 8
+    """At most this many; ignored by ``all``."""
+
+
+class ExtractConfig(Section):
+    """From volumes to a feature store."""
+
+    encoder: str = "efficientnet-lite0"
+    """A name of the encoder table, ``timm:MODEL``, ``open_clip:MODEL/PRETRAINED`` or ``file:MODEL@CHECKPOINT``."""
+    weights_dir: Path | None = None
+    """Folder with weights placed by hand, for machines without a hub."""
+    region: RegionConfig = RegionConfig()
+    slices: SlicesConfig = SlicesConfig()
+    normalization: str = "clip98-volume"
+    fusions: tuple[str, ...] = ("rgb",)
+    """Views to embed: names of the fusion table, or three channels such as ``pre,early,early-pre``."""
+    n4: StrictBool = False
+    """Divide all phases by one N4 bias field, estimated on their mean."""
+    tokens: Literal["default", "cls", "mean"] = "default"
+    """How a transformer's tokens become one vector."""
+    device: str = "auto"
+    batch_size: Positive = 32
+    shard_patients: Positive = 32
+    """Patients committed together; a killed run loses at most this many."""
+    readers: Positive = 2
+    """Threads that read and prepare volumes."""
+
+
+class SplitConfig(Section):
+    """Which patients are held out."""
+
+    kind: Literal["none", "column", "sites", "leave-one-site-out", "leave-one-cohort-out"] = "none"
+    """``column``: the table's ``split`` says ``train`` or ``test``; ``sites``: the sites listed under ``test``."""
+    test: tuple[str, ...] = ()
+
+
+class ClassifyConfig(Section):
+    """From a feature store to predictions and a bundle."""
+
+    head: str = "logistic"
+    pooling: tuple[str, ...] = ("mean",)
+    """Statistics over a patient's slices, concatenated."""
+    views: tuple[str, ...] = ()
+    """Views to use, concatenated; all when empty."""
+    split: SplitConfig = SplitConfig()
+    folds: Annotated[StrictInt, Field(ge=2, le=20)] = 5
+    repeats: Positive = 1
+    trials: Positive = 25
+    """Optuna trials for each tuned model."""
+    alpha: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.1
+    """Error rate of the conformal prediction sets."""
+    shuffle_labels: StrictBool = False
+    """Negative control: permute the labels within sites; the AUC must fall to 0.5."""
+
+
+class AnalysisConfig(Section):
+    """From predictions to statements."""
+
+    resamples: Annotated[StrictInt, Field(ge=100)] = 2000
+    """Bootstrap resamples of the patients."""
+    score: str = "positive"
+    """The class whose predicted probability is the prognostic score."""
+    covariates: tuple[str, ...] = ()
+    """Covariates of the adjusted Cox model, chosen beforehand."""
+    strata: tuple[Literal["cohort", "site"], ...] = ()
+    """Groups with a baseline hazard of their own."""
+
+
+class Config(Section):
+    """Everything that a run depends on."""
+
+    cohort: CohortConfig
+    scheme: Literal["triple", "binary", "ultralow"] = "triple"
+    seed: Whole = 0
+    extract: ExtractConfig = ExtractConfig()
+    classify: ClassifyConfig = ClassifyConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration and resolve its paths against its own folder.
+
+    Args:
+        path: YAML 1.2.
+        overrides: ``section.key=value`` assignments, each value written as in YAML.
+
+    Raises:
+        StopRun: ``file_unreadable``, ``config_yaml``, ``config_key`` or ``config_value``.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StopRun("file_unreadable", f"cannot read the configuration {path}: {error.strerror}") from error
+    if len(data) > _MAX_BYTES:
+        raise StopRun("config_yaml", f"{path} holds {len(data)} bytes; a configuration has at most {_MAX_BYTES}")
+    tree = _load_yaml(data, str(path))
+    if not isinstance(tree, dict):
+        raise StopRun("config_yaml", f"{path} is not a mapping of sections")
+    for assignment in overrides:
+        _assign(tree, assignment)
+    return _resolve(_validate(tree, str(path)), path.parent)
+
+
+def _load_yaml(data: bytes, where: str) -> Any:  # noqa: ANN401 - any YAML value
+    """Read YAML 1.2 (``no`` is text, duplicate keys are errors)."""
+    try:
+        return YAML(typ="safe", pure=True).load(io.BytesIO(data))
+    except YAMLError as error:
+        text = " ".join(str(error).split("To suppress")[0].split())
+        raise StopRun("config_yaml", f"{where}: {text}") from error
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    """Put the value of ``a.b=value`` into the tree."""
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise StopRun("config_value", f"--set expects KEY=VALUE, found '{assignment}'")
+    *parents, last = key.strip().split(".")
+    for name in parents:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise StopRun("config_key", f"--set {key}: '{name}' is a value, not a section")
+    tree[last] = _load_yaml(text.encode(), f"--set {key}")
+
+
+def _validate(tree: dict[str, Any], where: str) -> Config:
+    """Check the tree against the schema; report the first unknown key, else all wrong values."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        for fault in faults:
+            if fault["type"] == "extra_forbidden":
+                raise _unknown_key(fault["loc"], where) from error
+        listed = "; ".join(
+            f"{'.'.join(map(str, f['loc']))}: {f['msg'].lower()}, found {f['input']!r:.60}" for f in faults
+        )
+        raise StopRun("config_value", f"{where}: {listed}") from error
+
+
+def _unknown_key(location: tuple[int | str, ...], where: str) -> StopRun:
+    """Name the key, the nearest known one, and all that are known in that section."""
+    section: type[BaseModel] = Config
+    for name in location[:-1]:
+        inner = section.model_fields[str(name)].annotation
+        section = next(t for t in (inner, *get_args(inner)) if isinstance(t, type) and issubclass(t, BaseModel))
+    known = list(section.model_fields)
+    near = get_close_matches(str(location[-1]), known, n=1, cutoff=0.4)
+    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    key = ".".join(map(str, location))
+    return StopRun("config_key", f"{where}: unknown key '{key}'{hint} known here: {', '.join(known)}")
+
+
+def _resolve(config: Config, folder: Path) -> Config:
+    """Make the paths absolute, so that they hold from any working folder."""
+    table = (folder / config.cohort.table).resolve()
+    root = table.parent if config.cohort.root is None else (folder / config.cohort.root).resolve()
+    cohort = config.cohort.model_copy(update={"table": table, "root": root})
+    weights = config.extract.weights_dir
+    resolved = None if weights is None else (folder / weights).resolve()
+    extract = config.extract.model_copy(update={"weights_dir": resolved})
+    return config.model_copy(update={"cohort": cohort, "extract": extract})
+
+
+def dump_config(config: Config) -> dict[str, Any]:
+    """The configuration as JSON values, for `run.json` and for hashing."""
+    return config.model_dump(mode="json")
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write the configuration as YAML that `read_config` reads back."""
+    stream = io.StringIO()
+    YAML(typ="safe", pure=True).dump(dump_config(config), stream)
+    path.write_text(stream.getvalue(), encoding="utf-8")

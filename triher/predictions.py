@@ -1,0 +1,78 @@
+"""The prediction table: one row a patient, fold and repeat, with the probability of every class.
+
+Columns: ``patient_id, cohort, site, split, repeat, fold, seed, y, p_<class>...``. ``split`` is ``oof`` for a
+patient predicted by a model that did not see her within the development cohort, ``test`` for the held-out
+cohort and ``new`` for the application of a bundle. ``y`` is the position in the scheme, empty when unknown.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from triher.errors import StopRun
+from triher.labels import scheme_classes
+from triher.tables import read_table, require_column, write_table
+
+KEYS = ("patient_id", "cohort", "site", "split", "repeat", "fold", "seed", "y")
+_WHOLE = ("repeat", "fold", "seed")
+_SUM_TOLERANCE = 1e-6
+
+
+def probability_columns(scheme: str) -> list[str]:
+    """The columns of the probabilities, in the order of the scheme.
+
+    >>> probability_columns("binary")
+    ['p_negative', 'p_positive']
+    """
+    return [f"p_{name}" for name in scheme_classes(scheme)]
+
+
+def write_predictions(path: Path, frame: pd.DataFrame, scheme: str) -> None:
+    """Check and write a prediction table; columns beyond the contract are kept behind it.
+
+    Raises:
+        ValueError: when a row of probabilities does not sum to 1, which is a fault of the program.
+    """
+    columns = [*KEYS, *probability_columns(scheme)]
+    probabilities = frame[probability_columns(scheme)].to_numpy(float)
+    if not np.allclose(probabilities.sum(axis=1), 1.0, atol=_SUM_TOLERANCE) or (probabilities < 0).any():
+        raise ValueError("probabilities must be non-negative and sum to 1 in every row")
+    columns += [name for name in frame.columns if name not in columns]
+    ready = frame[columns].astype(object)
+    ready["y"] = [None if pd.isna(value) else int(value) for value in frame["y"]]
+    write_table(path, columns, ready.to_numpy().tolist())
+
+
+def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
+    """Read a prediction table; ``y`` is float with NaN for unknown, the ids stay text.
+
+    Raises:
+        StopRun: when a column is missing or a row does not sum to 1.
+    """
+    frame = read_table(path)
+    wanted = [*KEYS, *probability_columns(scheme)]
+    for column in wanted:
+        require_column(frame, column, purpose="prediction table", where=str(path))
+    try:
+        for column in probability_columns(scheme):
+            frame[column] = frame[column].astype(float)
+        frame["y"] = pd.to_numeric(frame["y"].replace("", "nan")).astype(float)
+        for column in _WHOLE:
+            frame[column] = frame[column].astype(int)
+    except ValueError as error:
+        raise StopRun("number_format", f"{path}: {error}") from error
+    sums = frame[probability_columns(scheme)].sum(axis=1)
+    if not np.allclose(sums, 1.0, atol=_SUM_TOLERANCE):
+        line = int(np.argmax(np.abs(sums.to_numpy() - 1))) + 2
+        raise StopRun("number_format", f"{path}, line {line}: the probabilities do not sum to 1")
+    return frame
+
+
+def one_row_a_patient(frame: pd.DataFrame, scheme: str) -> pd.DataFrame:
+    """Average each patient's probabilities over repeats, within each split; order of first appearance."""
+    columns = probability_columns(scheme)
+    rest = {name: "first" for name in frame.columns if name not in {"patient_id", "split", *columns}}
+    grouped = frame.groupby(["split", "patient_id"], sort=False)
+    merged = grouped.agg({**dict.fromkeys(columns, "mean"), **rest}).reset_index()
+    return merged[list(frame.columns)]

@@ -1,0 +1,167 @@
+"""The run folder: what a run left, what it was made from, and who was left out."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from triher import __version__
+from triher.errors import Note, Skipped, StopRun
+from triher.files import make_writable, sha256_of_file, write_json
+from triher.tables import read_table, write_table
+
+LIBRARIES = (
+    "numpy", "scipy", "pandas", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "nibabel", "SimpleITK",
+    "torch", "timm", "open_clip_torch",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder given by ``--out``, and the names of what lies in it."""
+
+    path: Path
+
+    @property
+    def record_file(self) -> Path:
+        """Command, configuration, hashes, versions, timings."""
+        return self.path / "run.json"
+
+    @property
+    def skipped_file(self) -> Path:
+        """Who was left out, at which stage, and why."""
+        return self.path / "skipped.csv"
+
+    @property
+    def notes_file(self) -> Path:
+        """Remarks about patients who were processed all the same."""
+        return self.path / "notes.csv"
+
+    @property
+    def slabs(self) -> Path:
+        """The slab cache."""
+        return self.path / "slabs"
+
+    @property
+    def features(self) -> Path:
+        """The feature stores."""
+        return self.path / "features"
+
+    @property
+    def predictions_file(self) -> Path:
+        """The prediction table."""
+        return self.path / "predictions.csv"
+
+    @property
+    def bundle(self) -> Path:
+        """The locked bundle."""
+        return self.path / "bundle"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Every number of the analysis with its interval."""
+        return self.path / "metrics.csv"
+
+    @property
+    def report_file(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    def prepare(self) -> None:
+        """Create the folder and prove that it can be written to."""
+        make_writable(self.path)
+
+    def read_record(self) -> dict[str, Any]:
+        """The record of earlier runs, or an empty one."""
+        if not self.record_file.exists():
+            return {"stages": {}}
+        try:
+            record = json.loads(self.record_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            message = f"{self.record_file} is not JSON: {error}"
+            raise StopRun("output_folder", message, remedy="move the file away") from error
+        return dict(record)
+
+    def is_fresh(self, stage: str, key: str) -> bool:
+        """Whether the stage ran with this very key and its outputs are as it left them."""
+        entry = self.read_record()["stages"].get(stage)
+        if entry is None or entry["key"] != key:
+            return False
+        return all(
+            (self.path / name).is_file() and sha256_of_file(self.path / name) == digest
+            for name, digest in entry["outputs"].items()
+        )
+
+    def record_stage(self, stage: str, key: str, outputs: Sequence[Path], seconds: float, **facts: object) -> None:
+        """Write down what a stage was made from and what it left."""
+        record = self.read_record()
+        digests = {str(path.relative_to(self.path)): sha256_of_file(path) for path in sorted(outputs)}
+        record["stages"][stage] = {"key": key, "seconds": round(seconds, 2), "outputs": digests, **facts}
+        write_json(self.record_file, record)
+
+    def record_command(self, command: str, config: dict[str, Any]) -> None:
+        """Write down the command, the configuration and the machine."""
+        record = self.read_record()
+        record |= {
+            "format": "triher-run",
+            "version": 1,
+            "triher": __version__,
+            "command": command,
+            "config": config,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "libraries": library_versions(),
+            "commit": _commit(),
+        }
+        write_json(self.record_file, record)
+
+    def write_skipped(self, stage: str, skipped: Iterable[Skipped]) -> None:
+        """Replace the stage's rows of ``skipped.csv`` and keep the other stages'."""
+        kept = [row for row in self.read_skipped() if row.stage != stage]
+        rows = [astuple(row) for row in [*kept, *skipped]]
+        write_table(self.skipped_file, [f.name for f in fields(Skipped)], rows)
+
+    def read_skipped(self) -> list[Skipped]:
+        """The rows of ``skipped.csv``, none when there is no such file."""
+        return [Skipped(**row) for row in _rows(self.skipped_file)]
+
+    def write_notes(self, notes: Iterable[Note]) -> None:
+        """Write the remarks."""
+        write_table(self.notes_file, [f.name for f in fields(Note)], [astuple(note) for note in notes])
+
+    def read_notes(self) -> list[Note]:
+        """The remarks, none when there is no such file."""
+        return [Note(**row) for row in _rows(self.notes_file)]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of ours; a header alone is no fault here."""
+    if not path.exists() or path.read_text(encoding="utf-8").count("\n") < 2:
+        return []
+    return [{str(k): str(v) for k, v in row.items()} for row in read_table(path).to_dict("records")]
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that results depend on, of those that are installed."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _commit() -> str:
+    """The commit of a development checkout, or an empty string."""
+    try:
+        here = __file__.rsplit("/", 2)[0]
+        command = ["git", "-C", here, "rev-parse", "HEAD"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)  # noqa: S603
+    except OSError:
+        return ""
+    return found.stdout.strip()

@@ -1,0 +1,312 @@
+"""The feature store, format ``triher-features`` version 1.
+
+A store is one HDF5 file for one cohort, one encoder and one recipe. Words in capitals as in RFC 2119.
+
+Root attributes
+    ``format`` MUST be ``triher-features`` and ``version`` MUST be 1. ``encoder``, ``recipe`` and ``versions``
+    MUST be JSON objects. ``identity`` MUST be the SHA-256 of encoder and recipe in canonical JSON; it decides
+    whether embeddings can be reused. ``content`` MUST be the SHA-256 over the patients' checksums in order.
+Datasets (all MUST be contiguous, without filters, little-endian)
+    - ``patient_id [patient]`` fixed-length UTF-8 bytes; ids are data, never names of groups or files.
+    - ``input_sha256 [patient]`` 64 hex digits: the slab that the embeddings were computed from.
+    - ``checksum [patient]`` 64 hex digits over all that the store holds of the patient; readers MUST check it.
+    - ``indptr [patient + 1]`` int64: the slices of patient *i* are rows ``indptr[i]:indptr[i + 1]``.
+    - ``slice_index [slice]`` int32, position in the source volume; ``area_mm2 [slice]`` float32, lesion area.
+    - ``views/<view>/embeddings [slice, feature]`` float32, one group for each phase or fusion.
+    - ``acquisition/<field> [patient]`` float64, facts about the source images (spacing, matrix, signal).
+    - ``probe [picture, feature]`` float32: the embedding of the fixed synthetic pictures, which shows drift.
+
+Readers MUST refuse soft and external links, external or virtual data, and datasets larger than the file; they
+MAY ignore datasets and attributes that they do not know. A store MUST appear under its name only when complete.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Float64, Int32, Int64
+
+from triher.errors import StopRun
+from triher.files import replacing, sha256_of_json
+from triher.types import Embeddings
+
+FORMAT = "triher-features"
+VERSION = 1
+_JSON_ATTRIBUTES = ("encoder", "recipe", "versions")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What made the embeddings."""
+
+    encoder: dict[str, Any]
+    recipe: dict[str, Any]
+    versions: dict[str, str]
+    probe: Float[np.ndarray, "picture feature"]
+
+    @property
+    def identity(self) -> str:
+        """Embeddings of equal identity and equal input are the same."""
+        return sha256_of_json({"encoder": self.encoder, "recipe": self.recipe})
+
+
+@dataclass(frozen=True)
+class Features:
+    """The embeddings of some patients, in flat arrays."""
+
+    patient_id: tuple[str, ...]
+    input_sha256: tuple[str, ...]
+    indptr: Int64[np.ndarray, " patient_plus_1"]
+    slice_index: Int32[np.ndarray, " slice"]
+    area_mm2: Float[np.ndarray, " slice"]
+    views: dict[str, Embeddings]
+    acquisition: dict[str, Float64[np.ndarray, " patient"]] = field(default_factory=dict)
+
+    def rows(self, index: int) -> slice:
+        """The rows of the patient at a position."""
+        return slice(int(self.indptr[index]), int(self.indptr[index + 1]))
+
+    def select(self, positions: Sequence[int]) -> "Features":
+        """The patients at the given positions, in that order."""
+        spans = [self.rows(i) for i in positions]
+        lengths = [span.stop - span.start for span in spans]
+        chosen = np.concatenate([np.arange(s.start, s.stop) for s in spans] or [np.zeros(0, int)])
+        return Features(
+            tuple(self.patient_id[i] for i in positions),
+            tuple(self.input_sha256[i] for i in positions),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            self.slice_index[chosen],
+            self.area_mm2[chosen],
+            {name: rows[chosen] for name, rows in self.views.items()},
+            {name: column[list(positions)] for name, column in self.acquisition.items()},
+        )
+
+    def checksum(self, index: int) -> str:
+        """SHA-256 over all that is held of one patient."""
+        rows = self.rows(index)
+        digest = hashlib.sha256()
+        digest.update(self.patient_id[index].encode() + b"\0" + self.input_sha256[index].encode())
+        digest.update(self.slice_index[rows].astype("<i4").tobytes())
+        digest.update(self.area_mm2[rows].astype("<f4").tobytes())
+        for name in sorted(self.views):
+            digest.update(name.encode() + b"\0")
+            digest.update(self.views[name][rows].astype("<f4").tobytes())
+        for name in sorted(self.acquisition):
+            digest.update(name.encode() + b"\0" + np.float64(self.acquisition[name][index]).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a store says of itself, without its embeddings."""
+
+    identity: str
+    content: str
+    encoder: dict[str, Any]
+    recipe: dict[str, Any]
+    versions: dict[str, str]
+    inputs: dict[str, str]
+    """Patient id -> SHA-256 of the slab."""
+    n_slices: int
+    n_features: int
+    views: tuple[str, ...]
+
+
+def concatenate(parts: Sequence[Features]) -> Features:
+    """Put the patients of several parts one after the other.
+
+    Raises:
+        ValueError: when the parts have different views or facts.
+    """
+    first = parts[0]
+    if any(p.views.keys() != first.views.keys() or p.acquisition.keys() != first.acquisition.keys() for p in parts):
+        raise ValueError("parts with different views cannot be joined")
+    lengths = np.concatenate([np.diff(p.indptr) for p in parts])
+    return Features(
+        tuple(name for p in parts for name in p.patient_id),
+        tuple(digest for p in parts for digest in p.input_sha256),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate([p.slice_index for p in parts]),
+        np.concatenate([p.area_mm2 for p in parts]),
+        {name: np.concatenate([p.views[name] for p in parts]) for name in first.views},
+        {name: np.concatenate([p.acquisition[name] for p in parts]) for name in first.acquisition},
+    )
+
+
+def write_store(path: Path, header: Header, parts: Iterable[Features], *, n_slices: int) -> None:
+    """Write a store atomically, part after part, so that memory holds one part at a time.
+
+    Equal input gives equal bytes.
+
+    Args:
+        path: the file to appear.
+        header: what made the embeddings.
+        parts: the patients in their final order; at least one part.
+        n_slices: how many slices the parts hold in all.
+    """
+    checksums: list[str] = []
+    patients: list[tuple[str, str]] = []
+    lengths: list[int] = []
+    facts: list[dict[str, np.ndarray]] = []
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v108")) as file:
+        start = 0
+        for part in parts:
+            if start == 0 and not patients:
+                _create_slice_datasets(file, part, n_slices)
+            stop = start + len(part.slice_index)
+            file["slice_index"][start:stop] = part.slice_index
+            file["area_mm2"][start:stop] = part.area_mm2
+            for name, rows in part.views.items():
+                file[f"views/{name}/embeddings"][start:stop] = rows
+            start = stop
+            patients += zip(part.patient_id, part.input_sha256, strict=True)
+            lengths += [int(n) for n in np.diff(part.indptr)]
+            checksums += [part.checksum(i) for i in range(len(part.patient_id))]
+            facts.append(part.acquisition)
+        if start != n_slices:
+            raise ValueError(f"{n_slices} slices were announced and {start} came")
+        ids = [patient_id.encode() for patient_id, _ in patients]
+        file["patient_id"] = np.array(ids, dtype=f"S{max(map(len, ids))}")
+        file["input_sha256"] = np.array([digest.encode() for _, digest in patients], dtype="S64")
+        file["checksum"] = np.array([digest.encode() for digest in checksums], dtype="S64")
+        file["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype("<i8")
+        for name in facts[0]:
+            file[f"acquisition/{name}"] = np.concatenate([part[name] for part in facts]).astype("<f8")
+        file["probe"] = np.asarray(header.probe, "<f4")
+        _write_attributes(file, header, checksums)
+
+
+def _create_slice_datasets(file: h5py.File, part: Features, n_slices: int) -> None:
+    """Reserve the arrays that are filled part by part."""
+    file.create_dataset("slice_index", (n_slices,), "<i4")
+    file.create_dataset("area_mm2", (n_slices,), "<f4")
+    for name, rows in part.views.items():
+        file.create_dataset(f"views/{name}/embeddings", (n_slices, rows.shape[1]), "<f4")
+
+
+def _write_attributes(file: h5py.File, header: Header, checksums: list[str]) -> None:
+    """Write format, version and origin."""
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = VERSION
+    for name in _JSON_ATTRIBUTES:
+        file.attrs[name] = json.dumps(getattr(header, name), sort_keys=True, allow_nan=False)
+    file.attrs["identity"] = header.identity
+    file.attrs["content"] = _content(checksums)
+
+
+def _content(checksums: Sequence[str]) -> str:
+    """One hash for all patients in their order."""
+    return hashlib.sha256("".join(checksums).encode()).hexdigest()
+
+
+def read_index(path: Path) -> Index:
+    """Read what a store says of itself; cheap, for deciding whether it can be used.
+
+    Raises:
+        StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown``, ``store_version`` or
+            ``store_external``.
+    """
+    with _opened(path) as file:
+        return _index(file)
+
+
+def read_store(path: Path) -> tuple[Header, Features]:
+    """Read a whole store and check every patient's checksum.
+
+    Raises:
+        StopRun: as `read_index`, and ``store_corrupt`` naming the damaged patients.
+    """
+    with _opened(path) as file:
+        index = _index(file)
+        header = Header(index.encoder, index.recipe, index.versions, file["probe"][:])
+        features = Features(
+            tuple(index.inputs),
+            tuple(index.inputs.values()),
+            file["indptr"][:].astype(np.int64),
+            file["slice_index"][:].astype(np.int32),
+            file["area_mm2"][:].astype(np.float32),
+            {name: file[f"views/{name}/embeddings"][:].astype(np.float32) for name in index.views},
+            {name: file[f"acquisition/{name}"][:].astype(np.float64) for name in file["acquisition"]},
+        )
+        checksums = [digest.decode() for digest in file["checksum"][:]]
+    found = [features.checksum(i) for i in range(len(features.patient_id))]
+    damaged = [p for p, a, b in zip(features.patient_id, found, checksums, strict=True) if a != b]
+    if damaged or _content(checksums) != index.content:
+        listed = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+        message = f"{path}: {len(damaged)} of {len(found)} patients differ from their checksums: {listed}"
+        raise StopRun("store_corrupt", message)
+    return header, features
+
+
+def _opened(path: Path) -> h5py.File:
+    """Open for reading after proving that the file refers to nothing outside itself."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        code = "store_corrupt" if path.is_file() else "file_unreadable"
+        raise StopRun(code, f"cannot open the feature store {path}: {str(error).splitlines()[0]}") from error
+    try:
+        _refuse_foreign(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_foreign(file: h5py.File, path: Path) -> None:
+    """Check format, version, links, storage and sizes before any data are read."""
+    if file.attrs.get("format") != FORMAT:
+        raise StopRun("store_unknown", f"{path} is HDF5 but no {FORMAT} store")
+    if file.attrs["version"] > VERSION:
+        message = f"{path} has version {file.attrs['version']}; this TriHER reads up to {VERSION}"
+        raise StopRun("store_version", message)
+    size = path.stat().st_size
+    stack: list[h5py.Group] = [file]
+    try:
+        while stack:
+            group = stack.pop()
+            for name in group:
+                _refuse_link(group, name, path)
+                item = group[name]
+                if isinstance(item, h5py.Group):
+                    stack.append(item)
+                else:
+                    _refuse_storage(item, size, path)
+    except (RuntimeError, KeyError, OSError) as error:
+        raise StopRun("store_corrupt", f"{path}: {error}") from error
+
+
+def _refuse_link(group: h5py.Group, name: str, path: Path) -> None:
+    """Refuse anything but a hard link."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise StopRun("store_external", f"{path}: '{group.name}/{name}' is a link to somewhere else")
+
+
+def _refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
+    """Refuse data that lie elsewhere, claim more than the file holds, or need a filter or pickle."""
+    if data.external is not None or data.is_virtual:
+        raise StopRun("store_external", f"{path}: '{data.name}' keeps its data in another file")
+    if data.nbytes > size or data.dtype.kind not in "fiuS" or data.chunks is not None:
+        message = f"{path}: '{data.name}' is {data.dtype} of {data.nbytes} bytes in a file of {size}"
+        raise StopRun("store_corrupt", message, remedy="this file was not written by TriHER; do not use it")
+
+
+def _index(file: h5py.File) -> Index:
+    """Read the attributes and the patients' ids."""
+    try:
+        facts = {name: json.loads(file.attrs[name]) for name in _JSON_ATTRIBUTES}
+        ids = [value.decode() for value in file["patient_id"][:]]
+        inputs = [value.decode() for value in file["input_sha256"][:]]
+        views = tuple(sorted(file["views"]))
+        n_features = file[f"views/{views[0]}/embeddings"].shape[1]
+        n_slices = int(file["indptr"][-1])
+        identity, content = str(file.attrs["identity"]), str(file.attrs["content"])
+    except (KeyError, ValueError, IndexError, OSError, AttributeError) as error:
+        raise StopRun("store_corrupt", f"{file.filename}: {error}") from error
+    pairs = dict(zip(ids, inputs, strict=True))
+    return Index(identity, content, **facts, inputs=pairs, n_slices=n_slices, n_features=n_features, views=views)
