@@ -128,6 +128,8 @@ class AnalysisConfig(Section):
     """Covariates of the adjusted Cox model, chosen beforehand."""
     strata: tuple[Literal["cohort", "site"], ...] = ()
     """Groups with a baseline hazard of their own."""
+    reference: Path | None = None
+    """Prediction table of a reference (the phantom's best possible classifier) to print beside the model's."""
 
 
 class Config(Section):
@@ -223,7 +225,10 @@ def _resolve(config: Config, folder: Path) -> Config:
     weights = config.extract.weights_dir
     resolved = None if weights is None else (folder / weights).resolve()
     extract = config.extract.model_copy(update={"weights_dir": resolved})
-    return config.model_copy(update={"cohort": cohort, "extract": extract})
+    reference = config.analysis.reference
+    resolved = None if reference is None else (folder / reference).resolve()
+    analysis = config.analysis.model_copy(update={"reference": resolved})
+    return config.model_copy(update={"cohort": cohort, "extract": extract, "analysis": analysis})
 
 
 def dump_config(config: Config) -> dict[str, Any]:
