@@ -40,6 +40,10 @@ CODES: dict[str, tuple[str, str]] = {
         "map it under cohort.event_codes",
     ),
     "extra_missing": ("a package of an optional part is not installed", "install the extra that is named"),
+    "feature_order": (
+        "the features are not those that the head was fitted on",
+        "use the views and pooling of the bundle",
+    ),
     "file_unreadable": ("the file cannot be opened", "check the path and its permissions"),
     "her2_codes": ("more than a fifth of the HER2 entries are unknown codes", "check which column is mapped"),
     "her2_unknown": (
@@ -77,9 +81,14 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "phase_shape": ("the phases have different shapes", "check the phase files"),
     "phases_config": ("no patient of the cohort has this phase", "check cohort.phases"),
+    "score_in_sample": (
+        "a prognostic score comes from a model that may have seen the patient",
+        "use out-of-fold or held-out predictions",
+    ),
     "site_unknown": ("a site named in the split is not in the cohort", "use the names in the table"),
     "spacing_implausible": ("the voxel spacing cannot be that of a breast MRI", "check the header"),
     "split_empty": ("one side of the split holds no patient", "check classify.split"),
+    "split_value": ("the split column holds another value than train or test", "correct the column"),
     "store_corrupt": ("the feature store is damaged", "delete it and run extract again"),
     "store_external": ("the feature store points outside itself", "do not use this file"),
     "store_locked": ("another process is writing there", "wait for it, or remove the lock that is named"),
@@ -92,6 +101,7 @@ CODES: dict[str, tuple[str, str]] = {
         "the encoder no longer gives the embeddings it gave before",
         "install the same versions",
     ),
+    "tuning_failed": ("no parameters could be fitted", "look at the features, or use another head"),
     "unknown_name": ("a name is not in the table of choices", "use one of the names that are listed"),
     "weights_hash": ("the weights differ from those on record", "place the original file"),
     "weights_missing": (

@@ -1,7 +1,8 @@
 """Progress for people: a bar on a terminal, plain lines elsewhere, nothing when quiet."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -23,10 +24,12 @@ class Reporter:
         """Print one line; text from tables is not read as markup."""
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def track(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
-        """Yield the items and show how many are done and how long the rest takes."""
+    @contextlib.contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+        """Show how much is done and how long the rest takes; call what is yielded after each item."""
         if self.quiet or not self.console.is_terminal:
-            yield from self._track_plainly(items, what, total)
+            with self._plain_lines(what, total) as advance:
+                yield advance
             return
         columns = (
             TextColumn("{task.description}"),
@@ -35,17 +38,29 @@ class Reporter:
             TimeRemainingColumn(elapsed_when_finished=True),
         )
         with Progress(*columns, console=self.console) as progress:
-            yield from progress.track(items, total=total, description=what)
+            task = progress.add_task(what, total=total)
+            yield lambda: progress.advance(task)
 
-    def _track_plainly(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
-        """Print a line at intervals and one at the end."""
+    @contextlib.contextmanager
+    def _plain_lines(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+        """A line at intervals and one at the end."""
         start = last = time.monotonic()
         done = 0
-        for done, item in enumerate(items, start=1):
-            yield item
+
+        def advance() -> None:
+            nonlocal done, last
+            done += 1
             now = time.monotonic()
             if now - last > _PLAIN_INTERVAL_S and done < total:
                 last = now
-                left = (now - start) / done * (total - done)
-                self.say(f"{what}: {done} of {total}, about {left:.0f} s left")
+                self.say(f"{what}: {done} of {total}, about {(now - start) / done * (total - done):.0f} s left")
+
+        yield advance
         self.say(f"{what}: {done} of {total} in {time.monotonic() - start:.1f} s")
+
+    def track(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
+        """Yield the items under a bar."""
+        with self.bar(what, total) as advance:
+            for item in items:
+                yield item
+                advance()

@@ -72,8 +72,21 @@ class RunFolder:
         return self.path / "report.html"
 
     def prepare(self) -> None:
-        """Create the folder and prove that it can be written to."""
+        """Create the folder, or continue in one that an earlier run left.
+
+        Raises:
+            StopRun: ``output_folder`` when it cannot be written to, or holds files of somebody else.
+        """
         make_writable(self.path)
+        if self.record_file.exists():
+            return
+        strangers = sorted(path.name for path in self.path.iterdir())
+        if strangers:
+            message = (
+                f"{self.path} is not empty ({', '.join(strangers[:3])}, ...) and no run folder: it has no run.json"
+            )
+            raise StopRun("output_folder", message)
+        write_json(self.record_file, {"stages": {}})
 
     def read_record(self) -> dict[str, Any]:
         """The record of earlier runs, or an empty one."""

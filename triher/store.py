@@ -4,8 +4,9 @@ A store is one HDF5 file for one cohort, one encoder and one recipe. Words in ca
 
 Root attributes
     ``format`` MUST be ``triher-features`` and ``version`` MUST be 1. ``encoder``, ``recipe`` and ``versions``
-    MUST be JSON objects. ``identity`` MUST be the SHA-256 of encoder and recipe in canonical JSON; it decides
-    whether embeddings can be reused. ``content`` MUST be the SHA-256 over the patients' checksums in order.
+    MUST be JSON objects. ``identity`` MUST be the SHA-256 of encoder and recipe in canonical JSON, without the
+    keys of the encoder that change no embedding (`COSMETIC`); it decides whether embeddings can be reused.
+    ``content`` MUST be the SHA-256 over the patients' checksums in order.
 Datasets (all MUST be contiguous, without filters, little-endian)
     - ``patient_id [patient]`` fixed-length UTF-8 bytes; ids are data, never names of groups or files.
     - ``input_sha256 [patient]`` 64 hex digits: the slab that the embeddings were computed from.
@@ -37,7 +38,15 @@ from triher.types import Embeddings
 
 FORMAT = "triher-features"
 VERSION = 1
+COSMETIC = ("name", "license", "citation", "weights", "revision")
+"""Keys of the encoder that say where it is from; its weights' hash and its architecture say what it is."""
 _JSON_ATTRIBUTES = ("encoder", "recipe", "versions")
+
+
+def identity(encoder: dict[str, Any], recipe: dict[str, Any]) -> str:
+    """SHA-256 of what embeddings depend on besides the input."""
+    essential = {key: value for key, value in encoder.items() if key not in COSMETIC}
+    return sha256_of_json({"encoder": essential, "recipe": recipe})
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Header:
     @property
     def identity(self) -> str:
         """Embeddings of equal identity and equal input are the same."""
-        return sha256_of_json({"encoder": self.encoder, "recipe": self.recipe})
+        return identity(self.encoder, self.recipe)
 
 
 @dataclass(frozen=True)

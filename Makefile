@@ -1,0 +1,39 @@
+# The two commands of the README are `make demo` and `make test`; both make .venv when it is not there.
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= runs/demo
+# XGBoost's threads spin while they wait, which costs a factor of 30 on busy cores.
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: demo test quick check lint types layers install bench
+
+demo: $(VENV)/ready
+	$(BIN)/triher demo --out $(OUT)
+
+test: $(VENV)/ready
+	$(BIN)/pytest
+
+quick: $(VENV)/ready
+	$(BIN)/pytest -m "not slow"
+
+check: lint types layers test
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/ready
+	$(BIN)/mypy
+
+layers: $(VENV)/ready
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/extract.py
+
+install: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[extract,weights,dev]'
+	touch $@

@@ -1,0 +1,225 @@
+"""The slab cache: per patient one file with all that any later choice needs, so each source is read once.
+
+A slab file (safetensors, uncompressed) holds the raw lesion slab of every phase, its mask, and exact histograms
+of each whole phase and of each whole slab slice. It is named by a hash of the source voxels and the region
+recipe, and carries no patient id. Beside the slabs lies an index: for each patient's list of source files,
+their sizes and modification times and the slab made from them. A file whose size or time differs is read
+again; equal voxels then find the same slab.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from extract.exam import Exam, read_exam, require_files
+from extract.histograms import Histogram, count
+from extract.n4 import correct_bias
+from extract.regions import Box, lesion_box
+from triher.cohort import Patient
+from triher.errors import Note, SkipPatient
+from triher.files import replacing, sha256_of_json, write_json
+from triher.types import Mask, Phases
+
+FORMAT = "triher-slab"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class SlabRecipe:
+    """What of the volume goes into the slab; every other choice is made later, from the slab."""
+
+    region: str
+    margin_mm: float
+    n4: bool
+    mask_label: int | None = None
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The lesion of one patient in all phases, and the statistics of the volumes around it."""
+
+    phases: tuple[str, ...]
+    voxels: Phases
+    """[phase, slice, row, col]"""
+    mask: Mask
+    volume_histograms: tuple[Histogram, ...]
+    """One a phase, of the whole volume."""
+    slice_histograms: tuple[tuple[Histogram, ...], ...]
+    """[phase][slice], each of the whole source slice."""
+    first_slice: int
+    spacing_mm: tuple[float, float, float]
+    plane: str
+    volume_shape: tuple[int, int, int]
+
+    def area_mm2(self) -> np.ndarray:
+        """Lesion area of each slice, in square millimeters."""
+        return self.mask.sum(axis=(1, 2)) * (self.spacing_mm[1] * self.spacing_mm[2])
+
+    def acquisition(self) -> dict[str, float]:
+        """Facts about the source images, for the training range and the shortcut audit."""
+        facts = {
+            "spacing_slice_mm": self.spacing_mm[0],
+            "spacing_row_mm": self.spacing_mm[1],
+            "spacing_col_mm": self.spacing_mm[2],
+            "n_slices": float(self.volume_shape[0]),
+            "n_rows": float(self.volume_shape[1]),
+            "n_cols": float(self.volume_shape[2]),
+            "n_phases": float(len(self.phases)),
+            "is_axial": float(self.plane == "axial"),
+            "lesion_volume_ml": float(self.mask.sum()) * math.prod(self.spacing_mm) / 1000,
+        }
+        for name, phase, histogram in zip(self.phases, self.voxels, self.volume_histograms, strict=True):
+            facts[f"volume_p98_{name}"] = histogram.quantile(0.98)
+            facts[f"lesion_mean_{name}"] = float(phase[self.mask].mean())
+        return facts
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a patient's slab lies."""
+
+    path: Path
+    sha256: str
+    """Hash of source voxels and recipe."""
+    notes: tuple[Note, ...]
+    was_cached: bool
+
+
+def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
+    """Find the patient's slab, or read the source files once and make it.
+
+    Raises:
+        SkipPatient: as `extract.exam.read_exam`.
+    """
+    require_files(patient)
+    sources = _sources(patient)
+    paths = {name: str(path) for name, path in sources.items()}
+    key = sha256_of_json({"paths": paths, "recipe": asdict(recipe), "version": VERSION})
+    index = folder / "index" / f"{key}.json"
+    stamps = _stamps(sources)
+    known = _look_up(index, stamps, folder, patient)
+    if known is not None:
+        return known
+    exam = read_exam(patient, recipe.mask_label)
+    digest = sha256_of_json({"voxels": exam.sha256, "recipe": asdict(recipe), "version": VERSION, "axes": exam.plane})
+    path = _slab_path(folder, digest)
+    if not path.exists():
+        write_slab(path, cut_slab(exam, recipe))
+    notes = [[note.code, note.text] for note in exam.notes]
+    write_json(index, {"stamps": stamps, "slab": digest, "notes": notes})
+    return Entry(path, digest, exam.notes, was_cached=False)
+
+
+def _sources(patient: Patient) -> dict[str, Path]:
+    """The patient's files by purpose."""
+    return {**patient.phases, "mask": patient.mask}
+
+
+def _stamps(sources: dict[str, Path]) -> dict[str, list[int]]:
+    """Size and modification time of each file, without opening it."""
+    try:
+        found = {name: path.stat() for name, path in sources.items()}
+    except OSError as error:
+        raise SkipPatient("file_unreadable", f"{error.filename}: {error.strerror}") from error
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+
+
+def _look_up(index: Path, stamps: dict[str, list[int]], folder: Path, patient: Patient) -> Entry | None:
+    """The slab on record, if its sources are as they were."""
+    try:
+        record = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    path = _slab_path(folder, record["slab"])
+    if record["stamps"] != stamps or not path.exists():
+        return None
+    notes = tuple(Note(patient.patient_id, code, text) for code, text in record["notes"])
+    return Entry(path, record["slab"], notes, was_cached=True)
+
+
+def _slab_path(folder: Path, digest: str) -> Path:
+    """The name of a slab file."""
+    return folder / f"{digest[:32]}.safetensors"
+
+
+def cut_slab(exam: Exam, recipe: SlabRecipe) -> Slab:
+    """Cut the region out of an exam and count the histograms."""
+    voxels = correct_bias(exam.voxels, exam.spacing_mm) if recipe.n4 else exam.voxels
+    box = lesion_box(exam.mask, exam.spacing_mm, recipe.margin_mm)
+    return Slab(
+        exam.phases,
+        np.ascontiguousarray(voxels[(slice(None), *box.index())]),
+        np.ascontiguousarray(exam.mask[box.index()]),
+        tuple(count(phase) for phase in voxels),
+        tuple(_slice_histograms(phase, box) for phase in voxels),
+        box.slices[0],
+        exam.spacing_mm,
+        exam.plane,
+        (voxels.shape[1], voxels.shape[2], voxels.shape[3]),
+    )
+
+
+def _slice_histograms(phase: np.ndarray, box: Box) -> tuple[Histogram, ...]:
+    """One histogram a slab slice, over the whole source slice."""
+    return tuple(count(phase[index]) for index in range(*box.slices))
+
+
+def write_slab(path: Path, slab: Slab) -> None:
+    """Write a slab atomically."""
+    histograms = [h for p, v in enumerate(slab.volume_histograms) for h in (v, *slab.slice_histograms[p])]
+    tensors = {
+        "voxels": slab.voxels,
+        "mask": slab.mask.astype(np.uint8),
+        "histogram_values": np.concatenate([h.values for h in histograms]),
+        "histogram_counts": np.concatenate([h.counts for h in histograms]),
+        "histogram_indptr": np.cumsum([0, *(len(h.values) for h in histograms)]),
+    }
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "phases": slab.phases,
+        "first_slice": slab.first_slice,
+        "spacing_mm": slab.spacing_mm,
+        "plane": slab.plane,
+        "volume_shape": slab.volume_shape,
+    }
+    with replacing(path) as part:
+        part.write_bytes(save(tensors, metadata={"triher": json.dumps(facts)}))
+
+
+def read_slab(path: Path) -> Slab:
+    """Read a slab written by `write_slab`.
+
+    Raises:
+        SkipPatient: ``image_corrupt`` when the cache file is damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads(file.metadata()["triher"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        message = f"the cached slab {path} is damaged: {error}"
+        raise SkipPatient("image_corrupt", message, remedy=f"delete {path} and run again") from error
+    bounds = tensors["histogram_indptr"]
+    histograms = [
+        Histogram(tensors["histogram_values"][a:b], tensors["histogram_counts"][a:b]) for a, b in pairwise(bounds)
+    ]
+    step = tensors["voxels"].shape[1] + 1
+    return Slab(
+        tuple(facts["phases"]),
+        tensors["voxels"],
+        tensors["mask"].astype(bool),
+        tuple(histograms[::step]),
+        tuple(tuple(histograms[p * step + 1 : (p + 1) * step]) for p in range(len(facts["phases"]))),
+        facts["first_slice"],
+        tuple(facts["spacing_mm"]),
+        facts["plane"],
+        tuple(facts["volume_shape"]),
+    )

@@ -1,0 +1,65 @@
+"""Exact histograms of volumes, and the statistics that every normalization is computed from.
+
+A histogram holds every value that occurs and how often, so quantiles, extremes and moments are those of the
+voxels themselves, at a fraction of the cost of sorting them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, Real
+
+_BLOCK = 1 << 16  # voxels counted at a time; the widened copy stays in the cache
+_MAX_RANGE = 1 << 20  # integer ranges up to this are counted in a table
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """The distinct values of some voxels, ascending, and their counts."""
+
+    values: Real[np.ndarray, " value"]
+    counts: Int64[np.ndarray, " value"]
+
+    def quantile(self, q: float) -> float:
+        """The quantile of the voxels with linear interpolation, equal to `numpy.quantile`.
+
+        >>> count(np.array([1, 2, 2, 10], np.int16)).quantile(0.5)
+        2.0
+        """
+        position = q * (int(self.counts.sum()) - 1)
+        below = int(np.floor(position))
+        ends = np.cumsum(self.counts)
+        a = float(self.values[np.searchsorted(ends, below, side="right")])
+        b = float(self.values[min(int(np.searchsorted(ends, below + 1, side="right")), len(ends) - 1)])
+        t = position - below
+        return a + (b - a) * t if t < 0.5 else b - (b - a) * (1 - t)
+
+    def moments(self) -> tuple[float, float]:
+        """Mean and population standard deviation of the voxels."""
+        values = self.values.astype(np.float64)
+        n = self.counts.sum()
+        mean = float((values * self.counts).sum() / n)
+        return mean, float(np.sqrt((self.counts * (values - mean) ** 2).sum() / n))
+
+
+def count(voxels: Real[np.ndarray, "..."]) -> Histogram:
+    """Count the values of an array of any shape."""
+    flat = voxels.reshape(-1)
+    low, high = flat.min(), flat.max()
+    if flat.dtype.kind == "f" or int(high) - int(low) >= _MAX_RANGE:
+        values, counts = np.unique(flat, return_counts=True)
+        return Histogram(values, counts.astype(np.int64))
+    table = np.zeros(int(high) - int(low) + 1, np.int64)
+    for start in range(0, flat.size, _BLOCK):
+        shifted = flat[start : start + _BLOCK].astype(np.int64) - int(low)
+        table += np.bincount(shifted, minlength=table.size)
+    found = np.flatnonzero(table)
+    return Histogram((found + int(low)).astype(flat.dtype), table[found])
+
+
+def merge(histograms: "list[Histogram]") -> Histogram:
+    """The histogram of all voxels together."""
+    values, where = np.unique(np.concatenate([h.values for h in histograms]), return_inverse=True)
+    counts = np.zeros(len(values), np.int64)
+    np.add.at(counts, where, np.concatenate([h.counts for h in histograms]))
+    return Histogram(values, counts)

@@ -1,0 +1,206 @@
+"""Build the networks behind the encoder table, and run them on pictures."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from extract.encoders import EncoderSpec
+from extract.torchvision_cure import import_torchvision
+from triher.errors import StopRun, unknown_name
+
+import_torchvision()  # timm and open_clip import it, and would fail beside a CPU build of torch
+
+import open_clip  # noqa: E402
+import timm  # noqa: E402
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+_PROBE_PICTURES = 4
+
+
+class Encoder:
+    """A frozen network on a device: 8-bit pictures in, embeddings out."""
+
+    def __init__(self, spec: EncoderSpec, weights: Path, device: torch.device) -> None:
+        """Build the network and load its weights; takes seconds."""
+        self.spec = spec
+        self.device = device
+        module, forward = _builder(spec)(spec, weights)
+        module.requires_grad_(requires_grad=False).eval()
+        self._module = module.to(device)
+        for parameter in self._module.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self._forward = forward
+        shape = (1, 3, 1, 1)
+        self._mean = 255 * torch.tensor(spec.mean, device=device).reshape(shape)
+        self._scale = 1 / (255 * torch.tensor(spec.std, device=device).reshape(shape))
+        self._buffer = torch.empty(0, device=device)
+
+    @torch.inference_mode()
+    def embed(self, pictures: UInt8[torch.Tensor, "picture 3 row col"]) -> Float32[np.ndarray, "picture feature"]:
+        """Embed a batch; scaling to the network's channel statistics happens on the device."""
+        if self._buffer.shape[:1] < pictures.shape[:1]:
+            self._buffer = torch.empty(pictures.shape, device=self.device).contiguous(
+                memory_format=torch.channels_last
+            )
+        batch = self._buffer[: len(pictures)]
+        batch.copy_(pictures, non_blocking=True)
+        batch.sub_(self._mean).mul_(self._scale)
+        return self._forward(batch).float().cpu().numpy()
+
+    def probe(self) -> Float32[np.ndarray, "picture feature"]:
+        """Embed the fixed synthetic pictures, whose drift shows a change of weights, library or transform."""
+        return self.embed(torch.from_numpy(probe_pictures(self.spec.input_size)))
+
+
+def probe_pictures(side: int) -> UInt8[np.ndarray, "picture 3 row col"]:
+    """Fixed pictures from integer arithmetic alone: ramps, rings and stripes of different pitch."""
+    rows, cols = np.indices((side, side), dtype=np.int64)
+    rings = (rows - side // 2) ** 2 + (cols - side // 2) ** 2
+    pictures = [
+        np.stack([(rows * (k + 1) + cols * channel) % 256, (rings // (k + 2)) % 256, (cols * rows // (k + 3)) % 256])
+        for k in range(_PROBE_PICTURES)
+        for channel in (k + 1,)
+    ]
+    return np.stack(pictures).astype(np.uint8)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes a GPU where there is one.
+
+    Raises:
+        StopRun: ``device_missing`` or, for a name that torch does not know, ``config_value``.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise StopRun("config_value", f"extract.device: '{name}' is no device; auto, cpu, cuda or cuda:0") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise StopRun("device_missing", f"extract.device is '{name}', and torch sees no GPU")
+    return device
+
+
+def _builder(spec: EncoderSpec) -> Callable[[EncoderSpec, Path], tuple[torch.nn.Module, Forward]]:
+    """A builder of the table, or a plug-in's ``module:function``."""
+    if spec.builder in BUILDERS:
+        return BUILDERS[spec.builder]
+    module, colon, function = spec.builder.partition(":")
+    if not colon:
+        raise unknown_name("encoder builder", spec.builder, BUILDERS)
+    found: Callable[[EncoderSpec, Path], tuple[torch.nn.Module, Forward]] = getattr(import_module(module), function)
+    return found
+
+
+def _build_timm(spec: EncoderSpec, weights: Path) -> tuple[torch.nn.Module, Forward]:
+    """A timm network with a checkpoint in timm's layout."""
+    options: dict[str, Any] = {"img_size": spec.input_size} if "vit_" in spec.model else {}
+    overlay = {"file": str(weights), "hf_hub_id": None, "url": ""}
+    try:
+        module = timm.create_model(
+            spec.model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, **options
+        )
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise _misfit(spec, weights, error) from error
+    return module, _timm_forward(module, spec)
+
+
+def _build_timm_by_order(spec: EncoderSpec, weights: Path) -> tuple[torch.nn.Module, Forward]:
+    """A timm network with a checkpoint of the same tensors under other names, in the same order."""
+    stored = torch.load(weights, map_location="cpu", weights_only=True)
+    module = timm.create_model(spec.model, pretrained=False)
+    names = list(module.state_dict())
+    if len(names) != len(stored):
+        raise _misfit(spec, weights, ValueError(f"{len(stored)} tensors where {len(names)} were expected"))
+    try:
+        module.load_state_dict(dict(zip(names, stored.values(), strict=True)))
+    except RuntimeError as error:
+        raise _misfit(spec, weights, error) from error
+    return module, _timm_forward(module, spec)
+
+
+def _timm_forward(module: Any, spec: EncoderSpec) -> Forward:  # noqa: ANN401 - timm has no common type
+    """The network's own pooling, or one over its tokens."""
+    if spec.tokens == "default":
+        return lambda batch: module.forward_head(module.forward_features(batch), pre_logits=True)
+    prefix = getattr(module, "num_prefix_tokens", None)
+    if prefix is None:
+        message = f"encoder '{spec.name}' is no transformer, so extract.tokens={spec.tokens} has no meaning"
+        raise StopRun("config_value", message, remedy="use extract.tokens=default")
+    if spec.tokens == "cls":
+        return lambda batch: module.forward_features(batch)[:, 0]
+    return lambda batch: module.forward_features(batch)[:, prefix:].mean(dim=1)
+
+
+def _build_open_clip(spec: EncoderSpec, weights: Path) -> tuple[torch.nn.Module, Forward]:
+    """The image tower of a CLIP model, with its projection."""
+    if spec.tokens != "default":
+        message = f"encoder '{spec.name}' gives its projected image feature only"
+        raise StopRun("config_value", message, remedy="use extract.tokens=default")
+    try:
+        module = open_clip.create_model(spec.model, pretrained=str(weights))
+    except RuntimeError as error:
+        raise _misfit(spec, weights, error) from error
+    return module.visual, module.visual
+
+
+BUILDERS: dict[str, Callable[[EncoderSpec, Path], tuple[torch.nn.Module, Forward]]] = {
+    "timm": _build_timm,
+    "timm-by-order": _build_timm_by_order,
+    "open_clip": _build_open_clip,
+}
+
+
+def _misfit(spec: EncoderSpec, weights: Path, error: Exception) -> StopRun:
+    """The checkpoint is of another architecture."""
+    message = f"{weights} does not fit {spec.model}: {str(error).splitlines()[0]}"
+    return StopRun("weights_hash", message, remedy="name the architecture that the checkpoint was saved from")
+
+
+def describe_timm(name: str, model: str, weights: str) -> EncoderSpec:
+    """An entry for any timm model; with empty `weights`, those on the hub.
+
+    Raises:
+        StopRun: ``unknown_name``, or ``weights_missing`` for a model without a hub repository.
+    """
+    if model.partition(".")[0] not in timm.list_models():
+        raise unknown_name("timm model", model, timm.list_models())
+    cfg = timm.get_pretrained_cfg(model) or timm.models.PretrainedCfg()
+    if not weights:
+        if not cfg.hf_hub_id:
+            raise StopRun("weights_missing", f"timm has no pretrained weights for '{model}'")
+        weights = f"hub:{cfg.hf_hub_id}/model.safetensors"
+    page = "see the model's page"
+    side, mean, std = cfg.input_size[-1], tuple(cfg.mean), tuple(cfg.std)
+    return EncoderSpec(name, "timm", model, weights, side, mean, std, cfg.license or page, page)
+
+
+def describe_open_clip(name: str, rest: str) -> EncoderSpec:
+    """An entry for ``MODEL/TAG`` of open_clip.
+
+    Raises:
+        StopRun: ``unknown_name``.
+    """
+    model, _, tag = rest.rpartition("/")
+    if model not in open_clip.list_models():
+        raise unknown_name("open_clip model", model or rest, open_clip.list_models())
+    side = open_clip.get_model_config(model)["vision_cfg"].get("image_size", 224)
+    cfg = open_clip.get_pretrained_cfg(model, tag)
+    mean, std = cfg.get("mean", open_clip.OPENAI_DATASET_MEAN), cfg.get("std", open_clip.OPENAI_DATASET_STD)
+    page = "see the model's page"
+    weights = f"open_clip:{tag}"
+    return EncoderSpec(name, "open_clip", model, weights, side, tuple(mean), tuple(std), page, page)
+
+
+def download_open_clip(model: str, tag: str) -> Path:
+    """Fetch the weights of a tag through open_clip's own table."""
+    cfg = open_clip.get_pretrained_cfg(model, tag)
+    if not cfg:
+        raise unknown_name(f"weights of {model}", tag, open_clip.list_pretrained_tags_by_model(model))
+    return Path(open_clip.download_pretrained(cfg))

@@ -1,0 +1,326 @@
+"""The command line: one thin function a command, each importing its stage when it is called."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from triher import __version__
+from triher.config import read_config
+from triher.errors import Skipped, TriherError
+from triher.progress import Reporter
+from triher.runfolder import RunFolder
+
+EXIT_STOPPED, EXIT_SKIPPED = 2, 3
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+
+app = typer.Typer(
+    help="Predict HER2-zero, -low and -positive from breast DCE-MRI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Exit codes: 0 done, 2 stopped before work (the message says why), 3 done with patients left out.",
+)
+store_app = typer.Typer(help="Look into a feature store.", no_args_is_help=True)
+cohort_app = typer.Typer(help="Look at a cohort before work begins.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+app.add_typer(cohort_app, name="cohort")
+
+ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Run folder; made if it is not there, continued if it is.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: extract.encoder=dinov2-small.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors and results.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 2 when any patient is left out.")]
+_RUN = Path("runs/latest")
+
+
+@app.command()
+def demo(
+    out: Out = Path("runs/demo"),
+    patients: Annotated[int, typer.Option(min=60, help="Patients in the synthetic cohort.")] = 120,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    *,
+    shuffle_labels: Annotated[bool, typer.Option(help="Negative control: the AUC must fall to 0.5.")] = False,
+    overrides: Overrides = [],  # noqa: B006 - typer reads the default, nobody changes it
+    quiet: Quiet = False,
+) -> int:
+    """Run the whole chain on a synthetic cohort whose truth is known, in a few minutes."""
+    from triher.demo import closing_table, run_demo
+
+    reporter = Reporter(quiet=quiet)
+    run = RunFolder(out)
+    options = [*overrides, *(["classify.shuffle_labels=true"] if shuffle_labels else [])]
+    outcome = run_demo(run, n_patients=patients, seed=seed, overrides=options, reporter=reporter)
+    Console().print(closing_table(run))
+    return _finish(run, outcome.n_skipped, reporter)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the cohort.")],
+    patients: Annotated[int, typer.Option(min=6, help="How many, over three sites.")] = 120,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    *,
+    quiet: Quiet = False,
+) -> int:
+    """Write a synthetic DCE-MRI cohort as NIfTI: three sites, three phases, lesion masks, known truth."""
+    from extract.phantom import write_phantom
+
+    table = write_phantom(out, n_patients=patients, seed=seed, reporter=Reporter(quiet=quiet))
+    typer.echo(table)
+    return 0
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    out: Out = _RUN,
+    *,
+    overrides: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+    strict: Strict = False,
+) -> int:
+    """Run whatever is stale of extract, classify and analysis."""
+    return _run_stages(config, out, overrides, ("extract", "classify", "analysis"), quiet=quiet, strict=strict)
+
+
+@app.command()
+def extract(
+    config: ConfigFile,
+    out: Out = _RUN,
+    *,
+    overrides: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+    strict: Strict = False,
+) -> int:
+    """Volumes to slabs to a feature store."""
+    return _run_stages(config, out, overrides, ("extract",), quiet=quiet, strict=strict)
+
+
+@app.command()
+def classify(
+    config: ConfigFile,
+    out: Out = _RUN,
+    *,
+    overrides: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+    strict: Strict = False,
+) -> int:
+    """Feature store to predictions and a locked bundle; loads no torch."""
+    return _run_stages(config, out, overrides, ("classify",), quiet=quiet, strict=strict)
+
+
+@app.command()
+def analysis(
+    config: ConfigFile,
+    out: Out = _RUN,
+    *,
+    overrides: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+    strict: Strict = False,
+) -> int:
+    """Predictions to metrics, figures and report.html; loads no torch."""
+    return _run_stages(config, out, overrides, ("analysis",), quiet=quiet, strict=strict)
+
+
+@app.command()
+def apply(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a locked bundle.", metavar="BUNDLE")],
+    cohort: Annotated[Path, typer.Argument(help="Cohort table, or a configuration.", metavar="COHORT")],
+    out: Out = Path("runs/apply"),
+    *,
+    quiet: Quiet = False,
+    strict: Strict = False,
+) -> int:
+    """Predict a new cohort with a locked bundle, and flag what lies outside its training range."""
+    from triher.pipeline import apply_to_cohort
+
+    reporter = Reporter(quiet=quiet)
+    folder = RunFolder(out)
+    predictions = apply_to_cohort(bundle, cohort, folder, reporter)
+    columns = [name for name in predictions.columns if name.startswith("p_")]
+    table = Table(title=f"{len(predictions)} predictions in {folder.predictions_file}", title_justify="left")
+    for name in ("patient", *columns, "set", "outside the training range"):
+        table.add_column(name)
+    for _, row in predictions.head(20).iterrows():
+        cells = (row["patient_id"], *(f"{row[name]:.3f}" for name in columns), row["set"], row["outside"] or "no")
+        table.add_row(*map(_plain, cells))
+    Console().print(table)
+    return _finish(folder, len(folder.read_skipped()), reporter, strict=strict)
+
+
+@store_app.command("info")
+def store_info(file: Annotated[Path, typer.Argument(help="Feature store, HDF5.")]) -> int:
+    """Say what a store holds and what made it."""
+    from triher.store import read_index
+
+    index = read_index(file)
+    facts = {
+        "patients": len(index.inputs),
+        "slices": index.n_slices,
+        "features": index.n_features,
+        "views": ", ".join(index.views),
+        "encoder": index.encoder.get("name"),
+        "weights SHA-256": index.encoder.get("sha256"),
+        "license": index.encoder.get("license"),
+        "recipe": index.recipe,
+        "libraries": ", ".join(f"{name} {version}" for name, version in index.versions.items()),
+        "identity": index.identity,
+        "content": index.content,
+    }
+    table = Table(title=_plain(file), title_justify="left", show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, _plain(value))
+    Console().print(table)
+    return 0
+
+
+@store_app.command("verify")
+def store_verify(file: Annotated[Path, typer.Argument(help="Feature store, HDF5.")]) -> int:
+    """Check every patient's checksum."""
+    from triher.store import read_store
+
+    features = read_store(file)[1]
+    typer.echo(f"{file}: all {len(features.patient_id)} patients match their checksums")
+    return 0
+
+
+@cohort_app.command("check")
+def cohort_check(
+    file: Annotated[Path, typer.Argument(help="Configuration, or a table with our column names.")],
+    scheme: Annotated[str, typer.Option(help="Label scheme, for a table: triple, binary or ultralow.")] = "triple",
+) -> int:
+    """List every problem of every patient from headers alone, before any long work."""
+    from extract.preflight import check_cohort
+    from triher.cohort import read_cohort
+    from triher.config import CohortConfig
+
+    cohort_config = CohortConfig(table=file.resolve())
+    if file.suffix in (".yaml", ".yml"):
+        config = read_config(file)
+        cohort_config, scheme = config.cohort, config.scheme
+    cohort = read_cohort(cohort_config)
+    problems = check_cohort(cohort, scheme)
+    affected = {problem.patient_id for problem in problems}
+    if problems:
+        Console().print(_skip_table(problems, f"{len(affected)} of {len(cohort.patients)} patients have a problem"))
+    else:
+        typer.echo(f"all {len(cohort.patients)} patients can be used")
+    return EXIT_SKIPPED if problems else 0
+
+
+@app.command()
+def doctor() -> int:
+    """Say what of TriHER works on this machine, and what to install for the rest."""
+    from triher.doctor import examine
+
+    findings = examine()
+    table = Table(title=f"TriHER {__version__}", title_justify="left")
+    for name in ("part", "state", "what to do"):
+        table.add_column(name)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.is_fine else "[red]missing[/]"
+        table.add_row(finding.part, f"{mark} {_plain(finding.state)}", _plain(finding.remedy))
+    Console().print(table)
+    return 0 if all(finding.is_fine for finding in findings) else EXIT_STOPPED
+
+
+def _run_stages(
+    config: Path, out: Path, overrides: list[str], stages: tuple[str, ...], *, quiet: bool, strict: bool
+) -> int:
+    """Read the configuration, run the stages, say who was left out."""
+    from triher.pipeline import run_stages
+
+    reporter = Reporter(quiet=quiet)
+    folder = RunFolder(out)
+    outcome = run_stages(read_config(config, overrides), folder, reporter, stages)
+    return _finish(folder, outcome.n_skipped, reporter, strict=strict)
+
+
+def _finish(folder: RunFolder, n_skipped: int, reporter: Reporter, *, strict: bool = False) -> int:
+    """Show who was left out and where the results lie."""
+    if n_skipped:
+        rows = folder.read_skipped()
+        reporter.console.print(_skip_table(rows[:10], f"{n_skipped} left out: see {folder.skipped_file}"))
+    if folder.report_file.exists():
+        reporter.say(f"report: {folder.report_file}")
+    if n_skipped:
+        return EXIT_STOPPED if strict else EXIT_SKIPPED
+    return 0
+
+
+def _skip_table(rows: list[Skipped], title: str) -> Table:
+    """Who was left out and why."""
+    table = Table(title=_plain(title), title_justify="left")
+    for name in ("patient", "stage", "code", "reason", "what to do"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(_plain, (row.patient_id, row.stage, row.code, row.reason, row.remedy)))
+    return table
+
+
+def _plain(value: object) -> str:
+    """Text from files, which must not be read as markup."""
+    return str(value).replace("[", "\\[")
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that temporary files and locks are removed."""
+
+    def leave(*_: object) -> None:
+        sys.exit(EXIT_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    *,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Options of all commands."""
+    if version:
+        typer.echo(f"triher {__version__}")
+        raise typer.Exit
+    if debug:
+        os.environ["TRIHER_DEBUG"] = "1"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    code: int | None
+    try:
+        with _terminating():
+            code = app(arguments, standalone_mode=False)
+    except TriherError as error:
+        if os.environ.get("TRIHER_DEBUG"):
+            raise
+        Console(stderr=True, highlight=False).print(f"triher: {error}", style="red", markup=False, soft_wrap=True)
+        code = EXIT_STOPPED
+    except typer.Exit as leave:
+        code = leave.exit_code
+    except typer.Abort:
+        code = EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; continue with the same command")
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code or 0)
