@@ -30,17 +30,25 @@ def lesion_box(mask: Mask, spacing_mm: tuple[float, float, float], margin_mm: fl
         spacing_mm: of (slice, row, col).
         margin_mm: added on each side in the plane.
     """
-    bounds = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    side_mm = max((b[-1] + 1 - b[0]) * s for b, s in zip(bounds[1:], spacing_mm[1:], strict=True)) + 2 * margin_mm
-    rows, cols = (
-        _span(b[0], b[-1] + 1, side_mm / s, n)
-        for b, s, n in zip(bounds[1:], spacing_mm[1:], mask.shape[1:], strict=True)
+    slices, rows, cols = (_extent(mask, axis) for axis in range(3))
+    height, width = (rows[1] - rows[0]) * spacing_mm[1], (cols[1] - cols[0]) * spacing_mm[2]
+    side_mm = max(height, width) + 2 * margin_mm
+    return Box(
+        slices,
+        _span(rows, side_mm / spacing_mm[1], mask.shape[1]),
+        _span(cols, side_mm / spacing_mm[2], mask.shape[2]),
     )
-    return Box((int(bounds[0][0]), int(bounds[0][-1]) + 1), rows, cols)
 
 
-def _span(start: int, stop: int, length: float, size: int) -> tuple[int, int]:
-    """A span of about the length around start..stop, inside 0..size."""
+def _extent(mask: Mask, axis: int) -> tuple[int, int]:
+    """Where the mask begins and ends along an axis, half open."""
+    others = tuple(a for a in range(3) if a != axis)
+    found = np.flatnonzero(mask.any(axis=others))
+    return int(found[0]), int(found[-1]) + 1
+
+
+def _span(extent: tuple[int, int], length: float, size: int) -> tuple[int, int]:
+    """A span of about the length around the extent, inside 0..size."""
     whole = min(int(np.ceil(length - 1e-9)), size)
-    low = int(np.clip(round((start + stop - whole) / 2), 0, size - whole))
+    low = int(np.clip(round((sum(extent) - whole) / 2), 0, size - whole))
     return low, low + whole

@@ -8,6 +8,7 @@ from jaxtyping import Int, Real
 from triher.errors import unknown_name
 
 Areas = Real[np.ndarray, " slice"]
+Present = Int[np.ndarray, " lesion"]
 Indices = Int[np.ndarray, " chosen"]
 
 
@@ -26,24 +27,24 @@ def choose_slices(area_mm2: Areas, policy: str, n: int) -> Indices:
     return np.sort(POLICIES[policy](present, area_mm2, min(n, len(present))))
 
 
-def _largest(present: Indices, area_mm2: Areas, n: int) -> Indices:
+def _largest(present: Present, area_mm2: Areas, n: int) -> Indices:
     """The slices with most lesion; the lower position wins a tie."""
     return present[np.argsort(-area_mm2[present], kind="stable")[:n]]
 
 
-def _central(present: Indices, area_mm2: Areas, n: int) -> Indices:
+def _central(present: Present, area_mm2: Areas, n: int) -> Indices:
     """Neighbors around the slice with most lesion."""
     peak = int(np.argmax(area_mm2[present]))
     start = int(np.clip(peak - n // 2, 0, len(present) - n))
     return present[start : start + n]
 
 
-def _spread(present: Indices, area_mm2: Areas, n: int) -> Indices:
+def _spread(present: Present, area_mm2: Areas, n: int) -> Indices:
     """Evenly from the first to the last lesion slice, each in the middle of its share."""
     return present[((np.arange(n) + 0.5) * len(present) / n).astype(int)]
 
 
-POLICIES: dict[str, Callable[[Indices, Areas, int], Indices]] = {
+POLICIES: dict[str, Callable[[Present, Areas, int], Indices]] = {
     "all": lambda present, area_mm2, n: present,
     "largest": _largest,
     "central": _central,

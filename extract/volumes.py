@@ -7,27 +7,29 @@ the in-plane axes point as on a viewing station (axial: columns to the patient's
 
 import hashlib
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from isal.isal_zlib import IsalError, decompressobj
-from jaxtyping import Float64
+from jaxtyping import Float64, Real
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
 
 from triher.errors import SkipPatient
 from triher.types import Volume
 
-_HEADER_BYTES = 544  # NIfTI-2 has 540 and an extension flag; NIfTI-1 needs 348
+_HEADER_BYTES = 348  # NIfTI-1
+_HEADER_BYTES_2 = 540  # NIfTI-2
 _HEADER_FILE_BYTES = 1 << 16  # of a compressed file; more than enough for a header
+_GZIP = b"\x1f\x8b"
 _MAX_VOXELS = 1_000_000_000  # 1024 x 1024 x 1000, ten times a large breast MRI
 _SPACING_MM = (0.1, 10.0)
 _ISOTROPIC = 1.05  # spacings closer than this have no coarsest axis: slices are axial then
 _ORTHOGONAL = 1e-3
 
 Affine = Float64[np.ndarray, "4 4"]
+Stored = Real[np.ndarray, "i j k"]  # axes in the order of the file
 
 # Slice axis in the patient -> direction of (slice, row, col); L = to the left, P = posterior, S = superior.
 _CANONICAL = {"S": ("S", "P", "L"), "L": ("L", "I", "P"), "P": ("P", "I", "L")}
@@ -74,8 +76,8 @@ def read_volume(path: Path) -> Image:
         raise SkipPatient("file_unreadable", f"cannot read {path}: {error.strerror}") from error
     header = _read_header(data, path)
     shape = _volume_shape(header, path)
-    affine = _checked_affine(header, path)
     stored = _stored_voxels(data, header, shape, path)
+    affine = _checked_affine(header, path)
     values, remarks = _scaled(stored, header, path)
     voxels, canonical, plane = _canonical_axes(values, affine)
     return Image(voxels, canonical, plane, remarks)
@@ -99,25 +101,27 @@ def check_header(path: Path) -> tuple[int, int, int]:
 
 def _read_header(data: bytes, path: Path) -> nib.Nifti1Header:
     """Parse the header, inflating no more than it needs."""
-    start = data[:_HEADER_BYTES]
-    if data[:2] == b"\x1f\x8b":
+    start = data[:_HEADER_BYTES_2]
+    is_compressed = data[:2] == _GZIP
+    if is_compressed:
         try:
-            start = decompressobj(wbits=31).decompress(data, _HEADER_BYTES)
+            start = decompressobj(wbits=31).decompress(data, _HEADER_BYTES_2)
         except IsalError as error:  # type: ignore[misc]  # its stub declares an instance
             raise SkipPatient("image_corrupt", f"{path}: {error}") from error
     if len(start) < _HEADER_BYTES:
-        code = "image_truncated" if data[:2] == b"\x1f\x8b" else "image_unreadable"
-        raise SkipPatient(
-            code, f"{path} holds {len(start)} bytes, less than a NIfTI header; starts with {data[:12]!r}"
-        )
-    kind = nib.Nifti2Header if start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Header
+        code = "image_truncated" if is_compressed else "image_unreadable"
+        message = f"{path} ends inside its header, after {len(start)} bytes; it starts with {data[:12]!r}"
+        raise SkipPatient(code, message)
+    is_second = _HEADER_BYTES_2 in (int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
+    kind, length = (nib.Nifti2Header, _HEADER_BYTES_2) if is_second else (nib.Nifti1Header, _HEADER_BYTES)
+    not_nifti = SkipPatient("image_unreadable", f"{path} is not NIfTI: it starts with {start[:16]!r}")
     try:
-        header: nib.Nifti1Header = kind.from_fileobj(BytesIO(start), check=False)
+        header: nib.Nifti1Header = kind(start[:length], check=False)
         header.get_data_dtype()
     except (HeaderDataError, ValueError, KeyError) as error:
-        raise SkipPatient("image_unreadable", f"{path} is not NIfTI: {error}") from error
+        raise not_nifti from error
     if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
-        raise SkipPatient("image_unreadable", f"{path} is not NIfTI: starts with {data[:12]!r}")
+        raise not_nifti
     return header
 
 
@@ -156,7 +160,7 @@ def _checked_affine(header: nib.Nifti1Header, path: Path) -> Affine:
     return affine
 
 
-def _stored_voxels(data: bytes, header: nib.Nifti1Header, shape: tuple[int, int, int], path: Path) -> Volume:
+def _stored_voxels(data: bytes, header: nib.Nifti1Header, shape: tuple[int, int, int], path: Path) -> Stored:
     """The voxels as they are stored, in file order (first axis fastest)."""
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
@@ -164,7 +168,7 @@ def _stored_voxels(data: bytes, header: nib.Nifti1Header, shape: tuple[int, int,
     start = int(header["vox_offset"])
     count = int(np.prod(shape))
     end = start + count * dtype.itemsize
-    if data[:2] == b"\x1f\x8b":
+    if data[:2] == _GZIP:
         data = _inflate(data, end, path)
     if len(data) < end:
         raise SkipPatient("image_truncated", f"{path} holds {len(data)} of the {end} bytes that its header announces")
@@ -186,7 +190,7 @@ def _inflate(data: bytes, size: int, path: Path) -> bytes:
     return bytes(voxels)
 
 
-def _scaled(stored: Volume, header: nib.Nifti1Header, path: Path) -> tuple[Volume, tuple[str, ...]]:
+def _scaled(stored: Stored, header: nib.Nifti1Header, path: Path) -> tuple[Stored, tuple[str, ...]]:
     """Apply slope and intercept, and keep integers wherever the values are whole numbers."""
     slope, intercept = header.get_slope_inter()
     remarks: tuple[str, ...] = ()
@@ -211,9 +215,7 @@ def _exact_dtype(low: float, high: float, *, whole: bool) -> np.dtype:
     return np.dtype(np.float32)
 
 
-def _canonical_axes(
-    values: Volume, affine: Float64[np.ndarray, "4 4"]
-) -> tuple[Volume, Float64[np.ndarray, "4 4"], str]:
+def _canonical_axes(values: Stored, affine: Affine) -> tuple[Volume, Affine, str]:
     """Turn and flip the axes to [slice, row, col]."""
     present = io_orientation(affine)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

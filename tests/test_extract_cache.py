@@ -1,0 +1,148 @@
+"""The slab cache: one read of the source, and everything computed from it equals the volume, to the bit."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from extract.cache import SlabRecipe, cut_slab, ensure_slab, read_slab, write_slab
+from extract.exam import read_exam
+from extract.histograms import count, merge
+from extract.normalization import NORMALIZATIONS, find_normalization, limits, to_bytes
+from extract.regions import lesion_box
+from triher.errors import SkipPatient, StopRun
+
+RECIPE = SlabRecipe("box", 5.0, n4=False)
+
+
+def test_the_second_time_no_source_is_opened(tmp_path, write_exam, opened_sources):
+    files = write_exam()
+    first = ensure_slab(tmp_path / "slabs", files.patient, RECIPE)
+    assert sorted(path.name for path in opened_sources) == [
+        "P1_early.nii.gz", "P1_late.nii.gz", "P1_mask.nii.gz", "P1_pre.nii.gz",
+    ]  # fmt: skip
+    opened_sources.clear()
+    second = ensure_slab(tmp_path / "slabs", files.patient, RECIPE)
+    assert opened_sources == []
+    assert (second.path, second.sha256, second.was_cached) == (first.path, first.sha256, True)
+
+
+def test_every_normalization_of_one_patient_opens_each_source_once(tmp_path, write_exam, opened_sources):
+    files = write_exam()
+    for how in NORMALIZATIONS.values():
+        slab = read_slab(ensure_slab(tmp_path / "slabs", files.patient, RECIPE).path)
+        to_bytes(slab.voxels, limits(slab, how))
+    assert len(opened_sources) == 4
+
+
+def test_a_touched_file_is_read_again_and_finds_the_same_slab(tmp_path, write_exam, opened_sources):
+    files = write_exam()
+    first = ensure_slab(tmp_path / "slabs", files.patient, RECIPE)
+    os.utime(files.patient.mask, (1, 1))
+    opened_sources.clear()
+    second = ensure_slab(tmp_path / "slabs", files.patient, RECIPE)
+    assert len(opened_sources) == 4
+    assert second.path == first.path
+    assert not second.was_cached
+
+
+def test_the_slab_is_named_by_content_not_by_patient(tmp_path, write_exam):
+    first, second = write_exam("P1", seed=3), write_exam("P2", seed=3, folder="elsewhere")
+    a = ensure_slab(tmp_path / "slabs", first.patient, RECIPE)
+    b = ensure_slab(tmp_path / "slabs", second.patient, RECIPE)
+    assert a.path == b.path
+    assert b"P1" not in a.path.read_bytes()
+
+
+def test_another_margin_is_another_slab(tmp_path, write_exam):
+    patient = write_exam().patient
+    a = ensure_slab(tmp_path / "slabs", patient, RECIPE)
+    b = ensure_slab(tmp_path / "slabs", patient, replace(RECIPE, margin_mm=8.0))
+    assert a.sha256 != b.sha256
+
+
+@pytest.mark.parametrize("name", sorted(NORMALIZATIONS))
+def test_normalizing_the_slab_equals_normalizing_the_volume_to_the_bit(tmp_path, write_exam, name):
+    exam = read_exam(write_exam().patient)
+    write_slab(tmp_path / "slab.safetensors", cut_slab(exam, RECIPE))
+    slab = read_slab(tmp_path / "slab.safetensors")
+    box = lesion_box(exam.mask, exam.spacing_mm, RECIPE.margin_mm)
+    expected = np.empty(slab.voxels.shape, np.uint8)
+    for phase in range(3):
+        for position, index in enumerate(range(*box.slices)):
+            source = reference_voxels(exam.voxels, phase, index, name.rsplit("-", 1)[1])
+            low, high = reference_interval(source, name.rsplit("-", 1)[0])
+            inside = exam.voxels[phase, index][box.index()[1:]].astype(np.float64)
+            expected[phase, position] = np.rint(255 * np.clip((inside - low) / (high - low), 0, 1))
+    np.testing.assert_array_equal(to_bytes(slab.voxels, limits(slab, find_normalization(name))), expected)
+
+
+def reference_voxels(voxels: np.ndarray, phase: int, index: int, scope: str) -> np.ndarray:
+    return {"slice": voxels[phase, index], "volume": voxels[phase], "joint": voxels}[scope]
+
+
+def reference_interval(source: np.ndarray, method: str) -> tuple[float, float]:
+    if method == "zscore":
+        # moments are summed value by value, so the last bits depend on the order of summation
+        values, counts = np.unique(source, return_counts=True)
+        mean = (values.astype(float) * counts).sum() / counts.sum()
+        deviation = np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum())
+        np.testing.assert_allclose((mean, deviation), (source.mean(), source.std()), rtol=1e-12)
+        return mean - 3 * deviation, mean + 3 * deviation
+    low = {"percentile99": 0.01}.get(method, 0.0)
+    high = {"minmax": 1.0, "clip95": 0.95, "clip98": 0.98, "clip99": 0.99, "clip995": 0.995, "percentile99": 0.99}
+    return float(np.quantile(source, low)), float(np.quantile(source, high[method]))
+
+
+def test_the_slab_survives_the_disk(tmp_path, write_exam):
+    slab = cut_slab(read_exam(write_exam().patient), RECIPE)
+    write_slab(tmp_path / "slab.safetensors", slab)
+    again = read_slab(tmp_path / "slab.safetensors")
+    np.testing.assert_array_equal(again.voxels, slab.voxels)
+    np.testing.assert_array_equal(again.mask, slab.mask)
+    assert again.acquisition() == slab.acquisition()
+    assert (again.phases, again.first_slice, again.spacing_mm) == (slab.phases, slab.first_slice, slab.spacing_mm)
+
+
+def test_area_and_volume_in_physical_units(write_exam):
+    files = write_exam()
+    slab = cut_slab(read_exam(files.patient), RECIPE)
+    np.testing.assert_allclose(slab.area_mm2().sum(), files.mask.sum() * 1.2 * 1.2, rtol=1e-5)
+    assert slab.acquisition()["lesion_volume_ml"] == pytest.approx(files.mask.sum() * 1.2 * 1.2 * 2.5 / 1000, rel=1e-5)
+
+
+def test_a_damaged_slab_names_the_file_to_delete(tmp_path, write_exam):
+    entry = ensure_slab(tmp_path / "slabs", write_exam().patient, RECIPE)
+    entry.path.write_bytes(entry.path.read_bytes()[:1000])
+    with pytest.raises(SkipPatient, match="delete"):
+        read_slab(entry.path)
+
+
+def test_n4_divides_all_phases_by_one_field(write_exam):
+    files = write_exam(shape=(48, 40, 16))
+    exam = read_exam(files.patient)
+    bias = np.linspace(0.7, 1.4, exam.voxels.shape[3])
+    biased = replace(exam, voxels=np.rint(exam.voxels * bias).astype(np.int16))
+    corrected = cut_slab(biased, replace(RECIPE, n4=True)).voxels.astype(float)
+    plain = cut_slab(biased, RECIPE).voxels.astype(float)
+    ratio_before, ratio_after = plain[1] / plain[0], corrected[1] / corrected[0]
+    np.testing.assert_allclose(ratio_after, ratio_before, rtol=0.02)
+    background = ~cut_slab(biased, RECIPE).mask
+    assert corrected[0][background].std() / corrected[0][background].mean() < (
+        plain[0][background].std() / plain[0][background].mean()
+    )
+
+
+def test_histograms_of_floats_and_merged_groups():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=500).astype(np.float32)
+    assert count(values).quantile(0.37) == pytest.approx(np.quantile(values.astype(float), 0.37), abs=1e-12)
+    a, b = rng.integers(0, 50, 300), rng.integers(20, 90, 200)
+    both = np.concatenate([a, b])
+    assert merge([count(a), count(b)]).quantile(0.98) == np.quantile(both, 0.98)
+
+
+def test_an_unknown_normalization_lists_the_nearest():
+    with pytest.raises(StopRun, match="did you mean 'clip98-volume'"):
+        find_normalization("clip98_volume")
