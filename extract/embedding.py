@@ -9,7 +9,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 
 from extract.cache import read_slab
 from extract.models import Encoder
-from extract.pictures import PictureRecipe, Prepared, prepare
+from extract.pictures import ChosenSlices, PictureRecipe, Prepared, prepare
 from triher.errors import SkipPatient, Skipped, StopRun
 from triher.files import locked, sha256_of_json
 from triher.progress import Reporter
@@ -26,7 +26,6 @@ from triher.store import Features, Header, concatenate, read_index, read_store, 
 from triher.types import Embeddings
 
 _AHEAD = 2  # patients prepared in advance for each reader
-_NOTHING = torch.zeros((0, 3, 0, 0), dtype=torch.uint8)  # in place of pictures that were embedded
 
 
 @dataclass(frozen=True)
@@ -162,25 +161,25 @@ def _embed_patients(
     skipped: list[Skipped],
 ) -> dict[Job, Features]:
     """Embed the patients of one shard, in full batches whatever their numbers of slices."""
-    kept: list[tuple[Job, Prepared]] = []
+    kept: list[tuple[Job, ChosenSlices, list[str]]] = []
 
     def pictures() -> Iterator[torch.Tensor]:
         for job, prepared in items:
             if isinstance(prepared, SkipPatient):
                 skipped.append(_skip(job, prepared))
             else:
-                kept.append((job, replace(prepared, views=dict.fromkeys(prepared.views, _NOTHING))))
+                kept.append((job, prepared.slices, list(prepared.views)))
                 yield from prepared.views.values()
             advance()
 
     rows = _embed_stream(pictures(), encoder, batch_size)
     found = {}
-    for job, prepared in kept:
-        n = len(prepared.slice_index)
-        views = {name: rows[i * n : (i + 1) * n] for i, name in enumerate(prepared.views)}
-        rows = rows[n * len(views) :]
+    for job, slices, names in kept:
+        n = len(slices.index)
+        views = {name: rows[i * n : (i + 1) * n] for i, name in enumerate(names)}
+        rows = rows[n * len(names) :]
         if all(np.isfinite(block).all() for block in views.values()):
-            found[job] = _features(job, prepared, views)
+            found[job] = _features(job, slices, views)
         else:
             reason = SkipPatient("embedding_nonfinite", f"{encoder.spec.name} returned NaN or infinity")
             skipped.append(_skip(job, reason))
@@ -201,16 +200,16 @@ def _embed_stream(chunks: Iterable[torch.Tensor], encoder: Encoder, batch_size: 
     return np.concatenate(done) if done else np.zeros((0, 0), np.float32)
 
 
-def _features(job: Job, prepared: Prepared, views: dict[str, Embeddings]) -> Features:
+def _features(job: Job, slices: ChosenSlices, views: dict[str, Embeddings]) -> Features:
     """One patient in the form of the store."""
     return Features(
         (job.patient_id,),
         (job.input_sha256,),
-        np.array([0, len(prepared.slice_index)], np.int64),
-        prepared.slice_index,
-        prepared.area_mm2.astype(np.float32),
+        np.array([0, len(slices.index)], np.int64),
+        slices.index,
+        slices.area_mm2.astype(np.float32),
         views,
-        {name: np.array([value], np.float64) for name, value in prepared.acquisition.items()},
+        {name: np.array([value], np.float64) for name, value in slices.acquisition.items()},
     )
 
 

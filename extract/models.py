@@ -99,16 +99,32 @@ def _builder(spec: EncoderSpec) -> Callable[[EncoderSpec, Path], tuple[torch.nn.
 
 
 def _build_timm(spec: EncoderSpec, weights: Path) -> tuple[torch.nn.Module, Forward]:
-    """A timm network with a checkpoint in timm's layout."""
-    options: dict[str, Any] = {"img_size": spec.input_size} if "vit_" in spec.model else {}
+    """A timm network with a checkpoint in timm's layout, or one that timm knows how to convert."""
     overlay = {"file": str(weights), "hf_hub_id": None, "url": ""}
     try:
-        module = timm.create_model(
-            spec.model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, **options
-        )
+        module = _create_timm(spec, pretrained=True, pretrained_cfg_overlay=overlay)
+        stored = timm.models.load_state_dict(str(weights))
     except (RuntimeError, KeyError, ValueError) as error:
-        raise _misfit(spec, weights, error) from error
+        raise _misfit(spec, weights, str(error)) from error
+    loaded = module.state_dict()
+    doubtful = [name for name in loaded if name not in stored and loaded[name].is_floating_point()]
+    if doubtful:
+        # timm loads without a word what does not fit; a tensor as it was initialized was not in the file.
+        initial = _create_timm(spec, pretrained=False).state_dict()
+        missing = [name for name in doubtful if torch.equal(loaded[name], initial[name])]
+        if missing:
+            raise _misfit(spec, weights, f"{len(missing)} tensors are not in it, for instance {missing[0]}")
     return module, _timm_forward(module, spec)
+
+
+def _create_timm(spec: EncoderSpec, **options: Any) -> torch.nn.Module:  # noqa: ANN401 - passed on to timm
+    """A network without classifier, initialized the same way every time."""
+    if "vit_" in spec.model:
+        options["img_size"] = spec.input_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module: torch.nn.Module = timm.create_model(spec.model, num_classes=0, **options)
+    return module
 
 
 def _build_timm_by_order(spec: EncoderSpec, weights: Path) -> tuple[torch.nn.Module, Forward]:
@@ -117,11 +133,11 @@ def _build_timm_by_order(spec: EncoderSpec, weights: Path) -> tuple[torch.nn.Mod
     module = timm.create_model(spec.model, pretrained=False)
     names = list(module.state_dict())
     if len(names) != len(stored):
-        raise _misfit(spec, weights, ValueError(f"{len(stored)} tensors where {len(names)} were expected"))
+        raise _misfit(spec, weights, f"it holds {len(stored)} tensors where {len(names)} were expected")
     try:
         module.load_state_dict(dict(zip(names, stored.values(), strict=True)))
     except RuntimeError as error:
-        raise _misfit(spec, weights, error) from error
+        raise _misfit(spec, weights, str(error)) from error
     return module, _timm_forward(module, spec)
 
 
@@ -146,7 +162,7 @@ def _build_open_clip(spec: EncoderSpec, weights: Path) -> tuple[torch.nn.Module,
     try:
         module = open_clip.create_model(spec.model, pretrained=str(weights))
     except RuntimeError as error:
-        raise _misfit(spec, weights, error) from error
+        raise _misfit(spec, weights, str(error)) from error
     return module.visual, module.visual
 
 
@@ -157,9 +173,9 @@ BUILDERS: dict[str, Callable[[EncoderSpec, Path], tuple[torch.nn.Module, Forward
 }
 
 
-def _misfit(spec: EncoderSpec, weights: Path, error: Exception) -> StopRun:
+def _misfit(spec: EncoderSpec, weights: Path, reason: str) -> StopRun:
     """The checkpoint is of another architecture."""
-    message = f"{weights} does not fit {spec.model}: {str(error).splitlines()[0]}"
+    message = f"{weights} does not fit {spec.model}: {reason.splitlines()[0]}"
     return StopRun("weights_hash", message, remedy="name the architecture that the checkpoint was saved from")
 
 

@@ -1,7 +1,6 @@
 """From a slab to the pictures that go before the encoder."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,14 +26,21 @@ class PictureRecipe:
 
 
 @dataclass(frozen=True)
+class ChosenSlices:
+    """Which slices of a patient were chosen, and facts about the source images."""
+
+    index: Int32[np.ndarray, " chosen"]
+    """Positions in the source volume."""
+    area_mm2: Float64[np.ndarray, " chosen"]
+    acquisition: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """The pictures of one patient."""
 
-    slice_index: Int32[np.ndarray, " chosen"]
-    """Positions in the source volume."""
-    area_mm2: Float64[np.ndarray, " chosen"]
+    slices: ChosenSlices
     views: dict[str, UInt8[torch.Tensor, "chosen 3 row col"]]
-    acquisition: dict[str, Any]
 
 
 def prepare(slab: Slab, recipe: PictureRecipe) -> Prepared:
@@ -51,7 +57,7 @@ def prepare(slab: Slab, recipe: PictureRecipe) -> Prepared:
         for fusion in recipe.fusions
     }
     index = (chosen + slab.first_slice).astype(np.int32)
-    return Prepared(index, areas[chosen].astype(np.float64), views, slab.acquisition())
+    return Prepared(ChosenSlices(index, areas[chosen].astype(np.float64), slab.acquisition()), views)
 
 
 def _resize(

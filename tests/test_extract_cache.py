@@ -109,7 +109,9 @@ def test_area_and_volume_in_physical_units(write_exam):
     files = write_exam()
     slab = cut_slab(read_exam(files.patient), RECIPE)
     np.testing.assert_allclose(slab.area_mm2().sum(), files.mask.sum() * 1.2 * 1.2, rtol=1e-5)
-    assert slab.acquisition()["lesion_volume_ml"] == pytest.approx(files.mask.sum() * 1.2 * 1.2 * 2.5 / 1000, rel=1e-5)
+    assert slab.acquisition()["lesion_volume_ml"] == pytest.approx(
+        files.mask.sum() * 1.2 * 1.2 * 2.5 / 1000, rel=1e-5
+    )
 
 
 def test_a_damaged_slab_names_the_file_to_delete(tmp_path, write_exam):

@@ -100,8 +100,8 @@ def test_pictures_have_the_size_of_the_encoder_and_say_where_they_are_from(write
     assert prepared.views["rgb"].shape == (3, 3, 64, 64)
     assert prepared.views["rgb"].dtype == torch.uint8
     lesion_slices = np.flatnonzero(files.mask.any(axis=(0, 1)))
-    assert set(prepared.slice_index) <= set(lesion_slices)
-    for index, area in zip(prepared.slice_index, prepared.area_mm2, strict=True):
+    assert set(prepared.slices.index) <= set(lesion_slices)
+    for index, area in zip(prepared.slices.index, prepared.slices.area_mm2, strict=True):
         assert area == pytest.approx(files.mask[:, :, index].sum() * 1.44, rel=1e-5)
 
 

@@ -1,0 +1,196 @@
+"""Embedding a cohort: nothing twice, nobody lost, and a killed run ends as an uninterrupted one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from extract.cache import Slab, SlabRecipe, cut_slab, ensure_slab, read_slab
+from extract.embedding import Job, Plan, cut_shards, embed_cohort
+from extract.encoders import EncoderSpec
+from extract.exam import read_exam
+from extract.fusion import find_fusion
+from extract.models import Encoder
+from extract.normalization import find_normalization
+from extract.pictures import PictureRecipe, prepare
+from triher.errors import StopRun
+from triher.progress import Reporter
+from triher.store import Header, read_store
+
+QUIET = Reporter(quiet=True)
+PHASES = ("pre", "early", "late")
+RECIPE = PictureRecipe(
+    find_normalization("clip98-volume"), tuple(find_fusion(f, PHASES) for f in ("rgb", "wash-in")), "all", 8, 32
+)
+SPEC = EncoderSpec("toy", "toy:build", "toy", "file:none", 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "MIT", "none")
+PLAN = Plan(batch_size=5, shard_patients=3, readers=2)
+
+
+class ToyModule:
+    """A small convolutional encoder with fixed weights."""
+
+    @staticmethod
+    def build(spec, weights):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2))
+        return net, lambda batch: net(batch).flatten(1)
+
+
+@pytest.fixture
+def toy(monkeypatch) -> Encoder:
+    monkeypatch.setattr("extract.models.import_module", lambda _: ToyModule)
+    return Encoder(SPEC, Path("none"), torch.device("cpu"))
+
+
+@pytest.fixture
+def jobs(tmp_path, write_exam) -> list[Job]:
+    found = []
+    for i in range(8):
+        patient = write_exam(f"P{i}", seed=i, shape=(30, 28, 8 + i)).patient
+        entry = ensure_slab(tmp_path / "slabs", patient, SlabRecipe("box", 5.0, n4=False))
+        found.append(Job(patient.patient_id, patient.cohort, entry.path, entry.sha256))
+    return found
+
+
+def header(encoder: Encoder) -> Header:
+    return Header(encoder.spec.identity("0" * 64), {"test": 1}, {}, encoder.probe())
+
+
+def embed(jobs: list[Job], encoder: Encoder, target: Path, plan: Plan = PLAN) -> Path:
+    assert embed_cohort(jobs, encoder, RECIPE, header(encoder), target, plan, QUIET) == []
+    return target
+
+
+def test_the_store_holds_what_a_plain_loop_gives(tmp_path, toy, jobs):
+    features = read_store(embed(jobs, toy, tmp_path / "a.h5"))[1]
+    assert features.patient_id == tuple(job.patient_id for job in jobs)
+    for i, job in enumerate(jobs):
+        prepared = prepare(read_slab(job.slab), RECIPE)
+        rows = features.rows(i)
+        np.testing.assert_array_equal(features.slice_index[rows], prepared.slices.index)
+        for name, pictures in prepared.views.items():
+            np.testing.assert_allclose(features.views[name][rows], toy.embed(pictures), atol=1e-6)
+
+
+def test_equal_work_gives_equal_bytes(tmp_path, toy, jobs):
+    first, second = embed(jobs, toy, tmp_path / "a.h5"), embed(jobs, toy, tmp_path / "b.h5")
+    assert first.read_bytes() == second.read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["a.h5", "b.h5"]
+
+
+@pytest.mark.parametrize("dies_at", [1, 4, 9])
+def test_a_run_that_dies_goes_on_and_gives_the_same_bytes(tmp_path, toy, jobs, monkeypatch, dies_at):
+    whole = embed(jobs, toy, tmp_path / "whole.h5").read_bytes()
+    target = tmp_path / "killed.h5"
+    batches: list[int] = []
+    real = toy.embed
+
+    def dying(pictures):
+        batches.append(len(pictures))
+        if len(batches) == dies_at:
+            raise KeyboardInterrupt
+        return real(pictures)
+
+    made = header(toy)
+    monkeypatch.setattr(toy, "embed", dying)
+    with pytest.raises(KeyboardInterrupt):
+        embed_cohort(jobs, toy, RECIPE, made, target, PLAN, QUIET)
+    assert not target.exists()
+    kept = len(list(target.with_suffix(".shards").glob("*.h5")))
+    monkeypatch.setattr(toy, "embed", real)
+    embed(jobs, toy, target)
+    assert target.read_bytes() == whole
+    assert kept <= 3
+    assert not target.with_suffix(".shards").exists()
+
+
+def counted(encoder: Encoder, monkeypatch) -> list[int]:
+    pictures: list[int] = []
+    real: Callable = encoder.embed
+    monkeypatch.setattr(encoder, "embed", lambda batch: pictures.append(len(batch)) or real(batch))
+    return pictures
+
+
+def test_finished_shards_are_not_embedded_again(tmp_path, toy, jobs, monkeypatch):
+    target = tmp_path / "a.h5"
+    made = header(toy)
+    reference = embed(jobs, toy, tmp_path / "whole.h5").read_bytes()
+    first = cut_shards(jobs, target, PLAN.shard_patients)[0]
+    part = embed(list(first.jobs), toy, tmp_path / "part.h5")
+    first.path.parent.mkdir()
+    part.rename(first.path)
+    pictures = counted(toy, monkeypatch)
+    embed_cohort(jobs, toy, RECIPE, made, target, PLAN, QUIET)
+    assert target.read_bytes() == reference
+    slices = np.diff(read_store(target)[1].indptr)
+    assert sum(pictures) == 2 * slices[3:].sum()
+
+
+def test_a_new_patient_costs_only_her_own_embedding(tmp_path, toy, jobs, monkeypatch):
+    target = embed(jobs[:-1], toy, tmp_path / "a.h5")
+    made = header(toy)
+    pictures = counted(toy, monkeypatch)
+    embed_cohort(jobs, toy, RECIPE, made, target, PLAN, QUIET)
+    features = read_store(target)[1]
+    assert sum(pictures) == 2 * (features.indptr[-1] - features.indptr[-2])
+    monkeypatch.undo()
+    fresh = read_store(embed_again(jobs, tmp_path, monkeypatch))[1]
+    for name in features.views:
+        np.testing.assert_allclose(features.views[name], fresh.views[name], atol=1e-6)
+
+
+def embed_again(jobs: list[Job], folder: Path, monkeypatch) -> Path:
+    monkeypatch.setattr("extract.models.import_module", lambda _: ToyModule)
+    return embed(jobs, Encoder(SPEC, Path("none"), torch.device("cpu")), folder / "fresh.h5")
+
+
+def test_other_weights_reuse_nothing(tmp_path, toy, jobs, monkeypatch):
+    target = embed(jobs, toy, tmp_path / "a.h5")
+    other = replace(header(toy), encoder=toy.spec.identity("1" * 64))
+    pictures = counted(toy, monkeypatch)
+    embed_cohort(jobs, toy, RECIPE, other, target, PLAN, QUIET)
+    assert sum(pictures) == 2 * len(read_store(target)[1].slice_index)
+
+
+def test_a_patient_with_nan_is_named_and_the_others_are_done(tmp_path, toy, jobs, monkeypatch):
+    real, made, seen = toy.embed, header(toy), []
+
+    def spoiling(pictures):
+        rows = real(pictures)
+        if not seen:
+            rows[0, 0] = np.nan
+        seen.append(1)
+        return rows
+
+    monkeypatch.setattr(toy, "embed", spoiling)
+    skipped = embed_cohort(jobs, toy, RECIPE, made, tmp_path / "a.h5", PLAN, QUIET)
+    assert [(row.patient_id, row.code) for row in skipped] == [("P0", "embedding_nonfinite")]
+    assert read_store(tmp_path / "a.h5")[1].patient_id == tuple(f"P{i}" for i in range(1, 8))
+
+
+def test_a_damaged_slab_is_a_named_skip(tmp_path, toy, jobs):
+    jobs[2].slab.write_bytes(b"damaged")
+    skipped = embed_cohort(jobs, toy, RECIPE, header(toy), tmp_path / "a.h5", PLAN, QUIET)
+    assert [(row.patient_id, row.code) for row in skipped] == [("P2", "image_corrupt")]
+
+
+def test_nobody_left_is_a_stop(tmp_path, toy, jobs):
+    jobs[0].slab.write_bytes(b"damaged")
+    with pytest.raises(StopRun, match="no patient could be embedded"):
+        embed_cohort(jobs[:1], toy, RECIPE, header(toy), tmp_path / "a.h5", PLAN, QUIET)
+
+
+def test_a_second_writer_is_refused(tmp_path, toy, jobs):
+    from triher.files import locked
+
+    with locked(tmp_path / "a.lock"), pytest.raises(StopRun, match="holds") as caught:
+        embed(jobs, toy, tmp_path / "a.h5")
+    assert caught.value.code == "store_locked"
+
+
+def test_slabs_carry_no_patient(write_exam):
+    slab: Slab = cut_slab(read_exam(write_exam("SECRET").patient), SlabRecipe("box", 5.0, n4=False))
+    assert "SECRET" not in repr(slab.acquisition())

