@@ -1,0 +1,1 @@
+"""Judge predictions: discrimination, calibration, prognosis, figures and the report."""

@@ -1,0 +1,124 @@
+"""Discrimination: how well the probabilities tell the classes apart, with DeLong intervals.
+
+DeLong's interval holds for scores of patients the model was not trained on (Demler et al., Stat Med 2012);
+for out-of-fold scores, which several models gave, it describes rather than tests.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Real
+from scipy.stats import rankdata
+
+from analysis.intervals import FEWEST, wald, without_interval
+from analysis.samples import class_label
+from triher.estimate import Estimate, not_estimable
+from triher.types import Labels, Probabilities, Scores
+
+_METHOD = "AUC, DeLong"
+_NO_VARIANCE = 1e-14  # rounding error; the variance of a real sample is many orders above
+
+
+def delong(positives: Real[np.ndarray, " positive"], negatives: Real[np.ndarray, " negative"]) -> tuple[float, float]:
+    """AUC and its variance by mid-ranks (DeLong 1988; fast form of Sun & Xu, IEEE Signal Process Lett 2014).
+
+    Args:
+        positives: scores of those with the condition; higher means likelier.
+        negatives: scores of those without it.
+
+    Returns:
+        The AUC (ties count half) and its variance, NaN with fewer than two on a side. Perfect separation and
+        constant scores give variance 0, which says nothing about the precision.
+
+    >>> delong(np.array([0.9, 0.8]), np.array([0.1, 0.2]))
+    (1.0, 0.0)
+    """
+    m, n = len(positives), len(negatives)
+    ranks = rankdata(np.concatenate([positives, negatives]))
+    v10 = (ranks[:m] - rankdata(positives)) / n
+    v01 = 1 - (ranks[m:] - rankdata(negatives)) / m
+    if min(m, n) < 2:
+        return float(v10.mean()), float("nan")
+    return float(v10.mean()), float(v10.var(ddof=1) / m + v01.var(ddof=1) / n)
+
+
+def auc(condition: Bool[np.ndarray, " patient"], score: Scores, *, names: tuple[str, str]) -> Estimate:
+    """The area under the ROC curve with DeLong's interval (Wald on the AUC scale, cut at 0 and 1).
+
+    Args:
+        condition: who has the condition.
+        score: higher means likelier.
+        names: what those with and those without it are called, for the reason when one side is empty.
+
+    >>> str(auc(np.array([True, True]), np.array([0.2, 0.3]), names=("HER2-positive", "others")))
+    'not estimable (0 others)'
+    """
+    n = len(score)
+    counts = (int(condition.sum()), int((~condition).sum()))
+    missing = shortage(dict(zip(names, counts, strict=True)), fewest=1)
+    if missing:
+        return not_estimable(missing, n=n, method=_METHOD)
+    value, variance = delong(score[condition], score[~condition])
+    few = shortage(dict(zip(names, counts, strict=True)), fewest=FEWEST)
+    if few:
+        return without_interval(value, few, n=n, method=_METHOD)
+    if variance < _NO_VARIANCE:
+        reason = "all scores are equal" if np.ptp(score) == 0 else "the scores separate perfectly"
+        return without_interval(value, f"{reason}, so DeLong's variance is 0", n=n, method=_METHOD)
+    return wald(value, variance**0.5, n=n, method=_METHOD, bounds=(0.0, 1.0))
+
+
+def shortage(counts: dict[str, int], *, fewest: int) -> str:
+    """Which groups have fewer than that many patients, or an empty text.
+
+    >>> shortage({"HER2-low": 9, "HER2-positive": 3}, fewest=5)
+    'only 3 HER2-positive'
+    """
+    short = {name: n for name, n in counts.items() if n < fewest}
+    return ", ".join(f"{'only ' if n else ''}{n} {name}" for name, n in short.items())
+
+
+def one_vs_rest(y: Labels, probabilities: Probabilities, classes: tuple[str, ...]) -> tuple[Estimate, ...]:
+    """The AUC of each class against all others, its probability as the score."""
+    labels = [class_label(name) for name in classes]
+    return tuple(
+        auc(y == c, probabilities[:, c], names=(labels[c], f"other than {labels[c]}")) for c in range(len(classes))
+    )
+
+
+def zero_vs_rest(y: Labels, probabilities: Probabilities) -> Estimate:
+    """Task 1 of the FUSCC system in the triple scheme: low or positive against zero, score 1 - p(zero).
+
+    Source: Adv Sci 2025, PMC12412478.
+    """
+    return auc(y >= 1, 1 - probabilities[:, 0], names=("HER2-low or -positive", "HER2-zero"))
+
+
+def low_vs_positive(y: Labels, probabilities: Probabilities) -> Estimate:
+    """Task 2 in the triple scheme: positive against low among those two.
+
+    The score is p(positive) / (p(low) + p(positive)): the probability given that the patient is not zero. The
+    plain p(positive) would rank differently. Source: Adv Sci 2025, PMC12412478.
+    """
+    among = y >= 1
+    score = conditional_positive(probabilities[among])
+    return auc(y[among] == 2, score, names=("HER2-positive", "HER2-low"))
+
+
+def conditional_positive(probabilities: Probabilities) -> Float[np.ndarray, " patient"]:
+    """P(positive | low or positive); one half where both are 0, which says nothing."""
+    either = probabilities[:, 1] + probabilities[:, 2]
+    return np.divide(probabilities[:, 2], either, out=np.full(len(either), 0.5), where=either > 0)
+
+
+def roc_points(
+    condition: Bool[np.ndarray, " patient"], score: Scores
+) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
+    """False and true positive rate at every threshold, from the strictest to the loosest.
+
+    >>> roc_points(np.array([True, False]), np.array([0.9, 0.1]))
+    (array([0., 0., 1.]), array([0., 1., 1.]))
+    """
+    order = np.argsort(-score, kind="stable")
+    last_of_equals = np.append(np.diff(score[order]) != 0, True)
+    with_it = np.cumsum(condition[order])[last_of_equals]
+    without = np.cumsum(~condition[order])[last_of_equals]
+    return np.append(0.0, without / without[-1]), np.append(0.0, with_it / with_it[-1])

@@ -1,0 +1,201 @@
+"""The whole evaluation: every split, cohort and site judged, collected as rows and as material for figures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.bootstrap import macro_auc_difference, macro_micro_auc
+from analysis.calibration import (
+    Reliability,
+    brier_and_log_loss,
+    ece_estimates,
+    reliability,
+    slope_and_intercept,
+)
+from analysis.confusion import (
+    Confusion,
+    accuracy,
+    balanced_accuracy,
+    confusion_matrix,
+    majority_share,
+    sensitivities,
+    specificities,
+)
+from analysis.cox import CoxModel
+from analysis.discrimination import low_vs_positive, one_vs_rest, zero_vs_rest
+from analysis.followup import follow_up, has_follow_up
+from analysis.metrics import Metric
+from analysis.prognosis import Prognosis, judge_prognosis
+from analysis.samples import Sample, split_samples, subgroup_samples
+from triher.cohort import Cohort
+from triher.config import Config
+from triher.estimate import Estimate, not_estimable
+from triher.labels import scheme_classes
+
+
+@dataclass(frozen=True)
+class SplitEvaluation:
+    """What one split showed."""
+
+    sample: Sample
+    subgroups: tuple[Sample, ...]
+    confusion: Confusion
+    reliability: tuple[Reliability, ...]
+    prognosis: Prognosis | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All splits, held-out ones first, and every number."""
+
+    scheme: str
+    classes: tuple[str, ...]
+    splits: tuple[SplitEvaluation, ...]
+    metrics: tuple[Metric, ...]
+
+
+def evaluate(frame: pd.DataFrame, reference: pd.DataFrame | None, cohort: Cohort, config: Config) -> Evaluation:
+    """Judge the predictions.
+
+    Args:
+        frame: the prediction table.
+        reference: a prediction table of a reference classifier, compared on the same patients, or None.
+        cohort: follow-up and covariates.
+        config: the run's configuration; ``seed`` starts every bootstrap and simulation.
+
+    Raises:
+        StopRun: as `analysis.followup.follow_up`.
+    """
+    classes = scheme_classes(config.scheme)
+    prognoses = _prognoses(frame, cohort, config)
+    splits: list[SplitEvaluation] = []
+    metrics: list[Metric] = []
+    for sample in split_samples(frame, config.scheme):
+        subgroups = subgroup_samples(frame, config.scheme, sample.split)
+        for part in (sample, *subgroups):
+            metrics += _discrimination(part, classes, config)
+        metrics += _calibration(sample, classes, config)
+        if reference is not None:
+            metrics += _reference(sample, reference, classes, config)
+        prognosis = prognoses.get(sample.split)
+        metrics += _prognosis_metrics(prognosis) if prognosis else []
+        curves = tuple(reliability(sample.y == c, sample.probabilities[:, c], name) for c, name in enumerate(classes))
+        counts = confusion_matrix(sample.y, sample.probabilities)
+        splits.append(SplitEvaluation(sample, subgroups, counts, curves, prognosis))
+    return Evaluation(config.scheme, classes, tuple(splits), tuple(metrics))
+
+
+def _prognoses(frame: pd.DataFrame, cohort: Cohort, config: Config) -> dict[str, Prognosis]:
+    """Survival in every split, where the cohort table has any."""
+    if not has_follow_up(cohort):
+        return {}
+    data = {
+        str(split): follow_up(rows, cohort, config.analysis, config.scheme)
+        for split, rows in frame.groupby("split", sort=False)
+    }
+    return {split: judge_prognosis(split, followed) for split, followed in data.items() if followed.patient_id}
+
+
+def _discrimination(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
+    """AUCs, nested tasks and proportions of one group of patients."""
+    y, probabilities = sample.y, sample.probabilities
+    draws = {"resamples": config.analysis.resamples, "seed": config.seed}
+    macro, micro = macro_micro_auc(y, probabilities, classes, **draws)
+    counts = confusion_matrix(y, probabilities)
+    overall = {
+        "auc_macro": macro,
+        "auc_micro": micro,
+        "accuracy": accuracy(counts),
+        "balanced_accuracy": balanced_accuracy(counts, classes, **draws),
+        "majority_share": majority_share(counts),
+    }
+    each = {
+        "auc": one_vs_rest(y, probabilities, classes),
+        "sensitivity": sensitivities(counts, classes),
+        "specificity": specificities(counts, classes),
+    }
+    rows = [_at(sample, "discrimination", name, estimate) for name, estimate in overall.items()]
+    rows += [
+        _at(sample, "discrimination", name, estimate, classes[c])
+        for name, estimates in each.items()
+        for c, estimate in enumerate(estimates)
+    ]
+    if config.scheme == "triple":
+        rows.append(_at(sample, "nested", "auc_zero_vs_rest", zero_vs_rest(y, probabilities)))
+        rows.append(_at(sample, "nested", "auc_low_vs_positive", low_vs_positive(y, probabilities)))
+    return rows
+
+
+def _calibration(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
+    """Scores of the probabilities of one split."""
+    y, probabilities = sample.y, sample.probabilities
+    brier, log_loss = brier_and_log_loss(y, probabilities, resamples=config.analysis.resamples, seed=config.seed)
+    overall = {"brier": brier, "log_loss": log_loss, **ece_estimates(y, probabilities, seed=config.seed)}
+    rows = [_at(sample, "calibration", name, estimate) for name, estimate in overall.items()]
+    for c, name in enumerate(classes):
+        slope, intercept = slope_and_intercept(y == c, probabilities[:, c], name)
+        rows.append(_at(sample, "calibration", "calibration_slope", slope, name))
+        rows.append(_at(sample, "calibration", "calibration_in_the_large", intercept, name))
+    return rows
+
+
+def _reference(sample: Sample, reference: pd.DataFrame, classes: tuple[str, ...], config: Config) -> list[Metric]:
+    """The reference classifier on exactly the patients of the sample, and the distance to it."""
+    columns = [f"p_{name}" for name in classes]
+    rows = reference.drop_duplicates("patient_id").set_index("patient_id")
+    missing = [name for name in sample.patient_id if name not in rows.index]
+    if missing:
+        reason = f"the reference lacks {len(missing)} of {len(sample.y)} patients"
+        nothing = not_estimable(reason, n=len(sample.y), method="reference")
+        return [_at(sample, "reference", name, nothing) for name in ("reference_auc_macro", "auc_macro_behind")]
+    best = rows.loc[list(sample.patient_id), columns].to_numpy(np.float64)
+    macro, behind = macro_auc_difference(
+        sample.y,
+        best,
+        sample.probabilities,
+        classes,
+        resamples=config.analysis.resamples,
+        seed=config.seed,
+    )
+    found = [_at(sample, "reference", "reference_auc_macro", macro)]
+    found.append(_at(sample, "reference", "auc_macro_behind", behind))
+    areas = one_vs_rest(sample.y, best, classes)
+    return found + [
+        _at(sample, "reference", "reference_auc", a, name) for a, name in zip(areas, classes, strict=True)
+    ]
+
+
+def _at(sample: Sample, part: str, quantity: str, estimate: Estimate, class_name: str = "") -> Metric:
+    """An estimate at the sample's place."""
+    return Metric(part, sample.split, quantity, estimate, class_name, sample.cohort, sample.site)
+
+
+def _prognosis_metrics(prognosis: Prognosis) -> list[Metric]:
+    """The rows of one split's survival part."""
+    quantities = {
+        "log_rank_p": prognosis.log_rank,
+        "concordance": prognosis.concordance,
+        "score_added_p": prognosis.added,
+        "concordance_gain": prognosis.concordance_gain,
+    }
+    if prognosis.adjusted is None:
+        del quantities["concordance_gain"]
+    rows = [Metric("prognosis", prognosis.split, name, estimate) for name, estimate in quantities.items()]
+    rows += _model_metrics(prognosis.split, "alone", prognosis.alone)
+    return rows + (_model_metrics(prognosis.split, "adjusted", prognosis.adjusted) if prognosis.adjusted else [])
+
+
+def _model_metrics(split: str, kind: str, model: CoxModel) -> list[Metric]:
+    """Hazard ratios, p values and tests of one Cox model."""
+    rows = []
+    for line in model.coefficients:
+        rows.append(Metric("prognosis", split, f"hazard_ratio_{kind}", line.hazard_ratio, line.name))
+        p = Estimate(line.p, np.nan, np.nan, model.n, "Cox, Wald p value", model.reason)
+        rows.append(Metric("prognosis", split, f"hazard_ratio_{kind}_p", p, line.name))
+    ratio = Estimate(model.events_per_coefficient, np.nan, np.nan, model.n, "events per coefficient")
+    rows.append(Metric("prognosis", split, f"events_per_coefficient_{kind}", ratio))
+    for test in model.proportionality:
+        p = Estimate(test.p, np.nan, np.nan, model.n, "proportional hazards, exact score test (km), p value")
+        rows.append(Metric("prognosis", split, f"proportionality_{kind}_p", p, test.name))
+    return rows

@@ -1,0 +1,92 @@
+"""Figures of prognosis: Kaplan-Meier curves with numbers at risk, and hazard ratios."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.canvas import RISK_STYLE, Drawing, draw
+from analysis.figures import ForestRow, forest_figure
+from analysis.prognosis import Prognosis, RiskGroup
+
+_TICKS = 6
+
+
+def kaplan_meier_figure(prognosis: Prognosis) -> Drawing:
+    """Survival of the score's groups with 95 % bands, censoring marks and numbers at risk."""
+    groups = prognosis.groups
+    styles = _styles(len(groups))
+    ticks = _month_ticks(float(prognosis.follow_up.time_months.max()))
+
+    def paint(figure: Figure) -> None:
+        heights = [4.2, 0.28 * len(groups) + 0.25]
+        upper, lower = figure.subplots(2, 1, height_ratios=heights, sharex=True)
+        for group, (color, line) in zip(groups, styles, strict=True):
+            _curve(upper, group, color, line)
+        upper.set(ylim=(0, 1.02), ylabel="Survival")
+        upper.legend(loc="lower left", title="Score", alignment="left", title_fontsize=8.5)
+        upper.tick_params(labelbottom=True)
+        upper.set_xlim(-ticks[-1] * 0.02, ticks[-1] * 1.03)
+        upper.set_xticks(ticks)
+        upper.set_xlabel("Months")
+        _at_risk(lower, groups, ticks)
+
+    said = "; ".join(
+        f"{g.label}: {g.n} patients, {g.events} events, median {months(g.median_months)}" for g in groups
+    )
+    title = f"Kaplan-Meier curves by {prognosis.grouped_by}"
+    return draw(f"survival-{prognosis.split}", title, f"{said}.", (6.0, 4.6), paint, wide=True)
+
+
+def _styles(n: int) -> list[tuple[str, str]]:
+    """Light to dark from the lowest score to the highest."""
+    return [RISK_STYLE[i] for i in ((0, 2) if n == 2 else range(n))]
+
+
+def _month_ticks(longest: float) -> list[float]:
+    """Round numbers of months that cover the follow-up."""
+    steps = [1, 2, 3, 6, 12, 24, 36, 60, 120]
+    step = next((s for s in steps if longest / s <= _TICKS), 240)
+    return [float(t) for t in np.arange(0, longest + step, step) if t <= longest + step / 2]
+
+
+def _curve(axes: Axes, group: RiskGroup, color: str, line: str) -> None:
+    """Steps, band and censoring marks of one group."""
+    axes.step(group.time_months, group.survival, where="post", color=color, linestyle=line, label=group.label)
+    low, high = np.nan_to_num(group.low, nan=1.0), np.nan_to_num(group.high, nan=1.0)
+    axes.fill_between(group.time_months, low, high, step="post", color=color, alpha=0.13, linewidth=0)
+    at = np.searchsorted(group.time_months, group.censored_at, side="right") - 1
+    axes.plot(group.censored_at, np.array(group.survival)[at], "|", color=color, markersize=6, markeredgewidth=1)
+
+
+def _at_risk(axes: Axes, groups: tuple[RiskGroup, ...], ticks: list[float]) -> None:
+    """A small table under the curves, aligned with the months."""
+    for row, group in enumerate(groups):
+        for tick in ticks:
+            count = str(int((group.all_times >= tick).sum()))
+            axes.text(tick, row, count, ha="center", va="center", fontsize=8.5)
+    axes.set_ylim(len(groups) - 0.5, -0.6)
+    axes.set_yticks(range(len(groups)), [group.label.split(" (")[0] for group in groups])
+    axes.set_title("At risk", fontsize=8.5, fontweight="normal")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelbottom=False)
+
+
+def hazard_figure(prognosis: Prognosis) -> Drawing:
+    """Hazard ratios of the score alone and in the adjusted model."""
+    rows = [ForestRow("Score alone")]
+    rows += [ForestRow(line.name, line.hazard_ratio) for line in prognosis.alone.coefficients]
+    if prognosis.adjusted is not None:
+        rows.append(ForestRow("Adjusted model"))
+        rows += [ForestRow(line.name, line.hazard_ratio) for line in prognosis.adjusted.coefficients]
+    name, title = f"hazards-{prognosis.split}", "Hazard ratios"
+    return forest_figure(name, title, rows, x_label="Hazard ratio (log scale)", line_at=1.0, logarithmic=True)
+
+
+def months(value: float) -> str:
+    """A median time in words.
+
+    >>> months(float("inf"))
+    'not reached'
+    """
+    return f"{value:.1f} months" if np.isfinite(value) else "not reached"

@@ -1,0 +1,48 @@
+"""Intervals from a standard error (Wald) or from a count (Wilson)."""
+
+import math
+
+from scipy.stats import norm
+
+from triher.estimate import Estimate, not_estimable
+
+Z95 = float(norm.ppf(0.975))
+FEWEST = 5
+"""With fewer patients than this on one side a number is shown without interval."""
+
+
+def wald(value: float, standard_error: float, *, n: int, method: str, bounds: tuple[float, float]) -> Estimate:
+    """The 95 % interval value ± 1.96 SE, cut at the bounds of the scale.
+
+    >>> str(wald(0.9, 0.1, n=20, method="AUC", bounds=(0.0, 1.0)))
+    '0.900 (0.704 to 1.000)'
+    """
+    low = max(bounds[0], value - Z95 * standard_error)
+    high = min(bounds[1], value + Z95 * standard_error)
+    return Estimate(value, low, high, n, method)
+
+
+def without_interval(value: float, reason: str, *, n: int, method: str) -> Estimate:
+    """A value whose interval cannot be estimated, and why."""
+    return Estimate(value, math.nan, math.nan, n, method, reason)
+
+
+def wilson(hits: int, n: int, *, of_what: str) -> Estimate:
+    """A proportion with its Wilson 95 % limits (Wilson, J Am Stat Assoc 1927;22:209).
+
+    Args:
+        hits: how many of the n.
+        n: how many in all.
+        of_what: who the n are, for the reason when there are none.
+
+    >>> str(wilson(87, 101, of_what="patients"))
+    '0.861 (0.781 to 0.916)'
+    """
+    method = "proportion, Wilson limits"
+    if n == 0:
+        return not_estimable(f"0 {of_what}", n=0, method=method)
+    share = hits / n
+    center = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    low, high = center - half, center + half
+    return Estimate(share, 0.0 if hits == 0 else low, 1.0 if hits == n else high, n, method)

@@ -1,0 +1,50 @@
+"""Every number of the analysis as one row: what, where, for whom, with its interval or the reason for none."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from triher.estimate import Estimate
+from triher.tables import write_table
+
+COLUMNS = (
+    "part", "split", "cohort", "site", "quantity", "class", "value", "low", "high", "n", "method", "reason",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One estimate and its place."""
+
+    part: str
+    """``discrimination``, ``nested``, ``calibration``, ``reference`` or ``prognosis``."""
+    split: str
+    quantity: str
+    estimate: Estimate
+    class_name: str = ""
+    """Class or covariate that the quantity belongs to; empty for all together."""
+    cohort: str = ""
+    site: str = ""
+
+
+def find(
+    metrics: Iterable[Metric], split: str, quantity: str, class_name: str = "", *, cohort: str = "", site: str = ""
+) -> Estimate | None:
+    """The estimate at a place, or None."""
+    place = (split, quantity, class_name, cohort, site)
+    for metric in metrics:
+        if (metric.split, metric.quantity, metric.class_name, metric.cohort, metric.site) == place:
+            return metric.estimate
+    return None
+
+
+def write_metrics(path: Path, metrics: Iterable[Metric]) -> None:
+    """Write ``metrics.csv``; what cannot be estimated is an empty cell with a reason."""
+    rows = []
+    for metric in metrics:
+        estimate = metric.estimate
+        numbers = [v if math.isfinite(v) else None for v in (estimate.value, estimate.low, estimate.high)]
+        place = [metric.part, metric.split, metric.cohort, metric.site, metric.quantity, metric.class_name]
+        rows.append([*place, *numbers, estimate.n, estimate.method, estimate.reason])
+    write_table(path, COLUMNS, rows)

@@ -1,0 +1,217 @@
+"""The report: every result on one self-contained page, with a summary in plain words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.canvas import Drawing
+from analysis.cox import CoxModel
+from analysis.evaluation import Evaluation, SplitEvaluation
+from analysis.metrics import find
+from analysis.page import Card, Gallery, Page, Section
+from analysis.population import characteristics, flow_blocks, patient_flow
+from analysis.prognosis import Prognosis
+from analysis.samples import class_label
+from analysis.sections_origin import limits_section, model_section, provenance_section
+from analysis.sections_performance import calibration_section, discrimination_section, nested_section
+from analysis.sections_survival import prognosis_section
+from analysis.wording import class_list, count, interval, p_value, places, split_name
+from triher import __version__
+from triher.cohort import Cohort
+from triher.config import Config
+from triher.errors import Note, Skipped
+from triher.estimate import Estimate
+
+_KINDS = {"test": "held-out", "oof": "development", "new": "new"}
+
+
+def build_page(
+    evaluation: Evaluation,
+    frame: pd.DataFrame,
+    cohort: Cohort,
+    config: Config,
+    *,
+    skipped: Sequence[Skipped],
+    notes: Sequence[Note],
+    record: Mapping[str, Any],
+) -> Page:
+    """Put the sections in order.
+
+    Args:
+        evaluation: all numbers and curves.
+        frame: the prediction table.
+        cohort: the cohort table.
+        config: the run's configuration.
+        skipped: rows of ``skipped.csv``.
+        notes: rows of ``notes.csv``.
+        record: contents of ``run.json``.
+    """
+    flow = patient_flow(frame, cohort, skipped)
+    who = [*flow_blocks(flow, frame, notes), characteristics(frame, cohort, evaluation.classes)]
+    sections = [Section("patients", "Who was in, who was left out", who), discrimination_section(evaluation)]
+    if evaluation.scheme == "triple":
+        sections.append(nested_section(evaluation))
+    sections += [
+        calibration_section(evaluation),
+        prognosis_section(evaluation, config.analysis),
+        model_section(record, config),
+        provenance_section(record, __version__),
+        limits_section(evaluation),
+    ]
+    named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
+    n_named = len(named - {""})
+    ids = f"yes: the ids of {count(n_named, 'patient')} who were left out or remarked on"
+    cohorts = " and ".join(sorted(frame["cohort"].unique()))
+    return Page(
+        title=f"{class_list(evaluation.classes)} from breast DCE-MRI",
+        lead=f"Cohort {cohorts}: {count(len(flow.done), 'patient')} predicted, {flow.n_cohort} in the cohort table.",
+        summary=_summary(evaluation, frame, config.analysis.score),
+        cards=_cards(evaluation),
+        sections=sections,
+        patient_level=ids if n_named else "no; figures show groups and unnamed curves",
+        footer=f"Made by TriHER {__version__}. Research use only.",
+    )
+
+
+def drawings(page: Page) -> list[Drawing]:
+    """All figures of the page, for saving each as a file."""
+    blocks = [block for section in page.sections for block in section.blocks]
+    return [drawing for block in blocks if isinstance(block, Gallery) for drawing in block.drawings]
+
+
+def _summary(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[str]:
+    """Plain words about the foremost split."""
+    labeled = [split for split in evaluation.splits if len(split.sample.y)]
+    if not labeled:
+        return ["No predicted patient has a HER2 label, so nothing can be said about right or wrong."]
+    split = labeled[0]
+    sentences = [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)]
+    sentences += _calibration_sentence(evaluation, split) + _prognosis_sentence(split, score)
+    return [" ".join(sentences)]
+
+
+def _headline(evaluation: Evaluation, split: SplitEvaluation, frame: pd.DataFrame) -> str:
+    """Who was judged and how well the classes were told apart."""
+    sample = split.sample
+    sites = sorted(frame.loc[frame["split"] == sample.split, "site"].unique())
+    kind = _KINDS.get(sample.split, sample.split)
+    who = f"On {count(len(sample.y), f'{kind} patient')} of {places(sites)}"
+    unseen = ", each predicted by a model that had not seen her," if sample.split == "oof" else ""
+    macro = find(evaluation.metrics, sample.split, "auc_macro")
+    if macro is None or not math.isfinite(macro.value):
+        reason = macro.reason if macro else "no estimate"
+        return f"{who}{unseen} the classes cannot be compared as a whole: {reason}."
+    spread = f"95 % interval {interval(macro)}" if math.isfinite(macro.low) else f"no interval: {macro.reason}"
+    return (
+        f"{who}{unseen} the model told {class_list(evaluation.classes)} apart with a macro AUC of {macro.value:.2f} "
+        f"({spread}); 0.5 is guessing and 1 is perfect."
+    )
+
+
+def _reference_sentence(evaluation: Evaluation, split: SplitEvaluation) -> list[str]:
+    """How near the model came to the reference."""
+    best = find(evaluation.metrics, split.sample.split, "reference_auc_macro")
+    if best is None or not math.isfinite(best.value):
+        return []
+    return [
+        f"On the same patients the reference, the best possible classifier of a phantom, reaches {best.value:.2f}."
+    ]
+
+
+def _calibration_sentence(evaluation: Evaluation, split: SplitEvaluation) -> list[str]:
+    """Whether the calibration error is more than chance."""
+    error = find(evaluation.metrics, split.sample.split, "ece_top_label")
+    chance = find(evaluation.metrics, split.sample.split, "ece_top_label_if_calibrated")
+    if error is None or chance is None or not (math.isfinite(error.value) and math.isfinite(chance.high)):
+        return []
+    verdict = (
+        "more than a perfectly calibrated model of this size would show"
+        if error.value > chance.high
+        else "within what a perfectly calibrated model of this size would show"
+    )
+    return [f"The calibration error is {error.value:.2f}, {verdict} ({interval(chance)})."]
+
+
+def _prognosis_sentence(split: SplitEvaluation, score: str) -> list[str]:
+    """What the score said about survival."""
+    part = split.prognosis
+    if part is None:
+        return []
+    model = _model(part)
+    if model.reason:
+        return [f"Whether the score goes with survival is not estimable ({model.reason})."]
+    line = model.coefficients[0]
+    how = "beside the covariates" if model is part.adjusted else "alone"
+    ratio = line.hazard_ratio
+    return [
+        f"Per standard deviation of the predicted probability of {class_label(score)} the hazard of an event is "
+        f"multiplied by {ratio.value:.2f} ({interval(ratio)}, p {_equals(line.p)}) {how}."
+    ]
+
+
+def _model(part: Prognosis) -> CoxModel:
+    """The adjusted model where the events allow it, else the score alone."""
+    return part.adjusted if part.adjusted and not part.adjusted.reason else part.alone
+
+
+def _equals(p: float) -> str:
+    """A p value after its letter."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _cards(evaluation: Evaluation) -> list[Card]:
+    """Key numbers of the foremost split with labels."""
+    labeled = [split for split in evaluation.splits if len(split.sample.y)]
+    if not labeled:
+        return []
+    split = labeled[0]
+    name = split.sample.split
+    where = f"{split_name(name)}, n = {len(split.sample.y)}"
+    chance = f"Guessing gives {1 / len(evaluation.classes):.2f}"
+    wanted = [
+        ("auc_macro", "Macro AUC", where),
+        ("reference_auc_macro", "Macro AUC of the reference", "Same patients"),
+        ("auc_zero_vs_rest", "AUC, zero against low or positive", "Score 1 - p(zero)"),
+        ("auc_low_vs_positive", "AUC, low against positive", "Among those two classes"),
+        ("balanced_accuracy", "Balanced accuracy", chance),
+        ("ece_top_label", "Calibration error", _expected_error(evaluation, name)),
+    ]
+    cards = [
+        _card(label, estimate, note)
+        for quantity, label, note in wanted
+        if (estimate := find(evaluation.metrics, name, quantity)) is not None
+    ]
+    return cards + _prognosis_card(split)
+
+
+def _expected_error(evaluation: Evaluation, split: str) -> str:
+    """The yardstick of the calibration error."""
+    chance = find(evaluation.metrics, split, "ece_top_label_if_calibrated")
+    if chance is None or not math.isfinite(chance.value):
+        return ""
+    return f"A perfectly calibrated model of this size: {chance.value:.2f} ({interval(chance)})"
+
+
+def _card(label: str, estimate: Estimate, note: str) -> Card:
+    """One number with its interval, drawn on the scale from 0 to 1."""
+    if not math.isfinite(estimate.value):
+        return Card(label, "not estimable", estimate.reason, note)
+    value = f"{estimate.value:.2f}"
+    if not math.isfinite(estimate.low):
+        return Card(label, value, f"No interval: {estimate.reason}" if estimate.reason else "", note)
+    bar = (100 * estimate.low, 100 * (estimate.high - estimate.low), 100 * estimate.value)
+    return Card(label, value, f"95 % interval {interval(estimate)}", note, bar)
+
+
+def _prognosis_card(split: SplitEvaluation) -> list[Card]:
+    """The hazard ratio of the score."""
+    part = split.prognosis
+    if part is None:
+        return []
+    model = _model(part)
+    note = "Adjusted for the covariates" if model is part.adjusted else "Score alone"
+    card = _card("Hazard ratio of the score, per SD", model.coefficients[0].hazard_ratio, note)
+    return [Card(card.label, card.value, card.interval, card.note)]

@@ -1,0 +1,108 @@
+"""The report's sections on how the model was made, with which versions, and what limits its use."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.evaluation import Evaluation
+from analysis.page import Block, Facts, Paragraph, Section
+from analysis.samples import class_label
+from analysis.wording import count
+from triher.config import Config, dump_config
+
+_HIDDEN = {"key", "outputs", "seconds", "weights_dir", "reference", "table", "root"}
+_LONG = 60
+_FEW = 6
+_SMALL_CLASS = 20
+
+
+def model_section(record: Mapping[str, Any], config: Config) -> Section:
+    """Encoder, recipe, head and settings, from the record of the stages."""
+    stages = record.get("stages", {})
+    extracted, classified = stages.get("extract", {}), stages.get("classify", {})
+    settings = dump_config(config)
+    blocks: list[Block] = []
+    titles = {
+        "Encoder": extracted.get("encoder", {}),
+        "Pictures and recipe": extracted.get("recipe", {}),
+        "Extraction": {k: v for k, v in extracted.items() if k not in {"encoder", "recipe"}},
+        "Head, as trained": classified,
+        "Settings of the classification": settings["classify"],
+        "Settings of the analysis": {"scheme": config.scheme, "seed": config.seed, **settings["analysis"]},
+    }
+    for title, facts in titles.items():
+        pairs = _pairs(facts)
+        if pairs:
+            blocks.append(Facts(title, pairs))
+    if not extracted and not classified:
+        text = "The record of the run (run.json) says nothing about extraction or training."
+        blocks.insert(0, Paragraph(text, tone="note"))
+    return Section("model", "How the model was made", blocks)
+
+
+def provenance_section(record: Mapping[str, Any], version: str) -> Section:
+    """Program, machine and libraries."""
+    program = {name: record.get(name, "") for name in ("command", "commit", "python", "platform")}
+    stages = record.get("stages", {})
+    earlier = [name for name in ("extract", "classify") if name in stages]
+    seconds = {f"seconds of {name}": stages[name].get("seconds", "") for name in earlier}
+    blocks: list[Block] = [Facts("Program", _pairs({"TriHER": version, **program, **seconds}))]
+    libraries = _pairs(record.get("libraries", {}))
+    return Section("provenance", "Versions", [*blocks, *([Facts("Libraries", libraries)] if libraries else [])])
+
+
+def _pairs(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as flat names and texts; empty values and file paths of this machine are left away."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if key in _HIDDEN or value in ("", None, [], {}):
+            continue
+        if isinstance(value, Mapping):
+            pairs += _pairs(value, f"{name}: ")
+        else:
+            pairs.append((name, _value(value)))
+    return pairs
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """One fact as text of bounded length."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(_value, value)) if len(value) <= _FEW else count(len(value), "value")
+    text = str(value)
+    if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text):
+        return text[:12]
+    return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"
+
+
+def limits_section(evaluation: Evaluation) -> Section:
+    """What the numbers do not say."""
+    texts = [
+        "Research use only. This is no medical device; no patient's treatment may depend on it. Immunohistochemistry "
+        "and in-situ hybridization remain the way to determine HER2.",
+        "The numbers hold for patients like these, imaged like these. Other scanners, protocols, sites or class "
+        "shares can change both ranking and calibration.",
+        "No number was corrected for looking at several classes, splits and sites; name one comparison beforehand.",
+    ]
+    small = _small_classes(evaluation)
+    if small:
+        texts.insert(
+            1, f"Few patients: {small}. Intervals are wide, and a missing difference is no proof of equality."
+        )
+    if not any(split.sample.split == "test" for split in evaluation.splits):
+        text = "No patients were held out, so how the model does elsewhere is not known. See classify.split."
+        texts.insert(1, text)
+    return Section("limits", "Limits", [Paragraph(text) for text in texts])
+
+
+def _small_classes(evaluation: Evaluation) -> str:
+    """The classes with fewer than 20 patients in the foremost split."""
+    if not evaluation.splits:
+        return ""
+    y = evaluation.splits[0].sample.y
+    counts = {class_label(name): int((y == c).sum()) for c, name in enumerate(evaluation.classes)}
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if n < _SMALL_CLASS)

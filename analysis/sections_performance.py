@@ -1,0 +1,188 @@
+"""The report's sections on discrimination, the nested tasks and calibration."""
+
+from analysis.canvas import Drawing
+from analysis.evaluation import Evaluation, SplitEvaluation
+from analysis.figures import (
+    ForestRow,
+    confusion_figure,
+    forest_figure,
+    probability_figure,
+    reliability_figure,
+    roc_figure,
+)
+from analysis.metrics import find
+from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
+from analysis.samples import Sample, class_label
+from analysis.wording import count, split_name, told
+from triher.estimate import Estimate
+
+_OVERALL = {
+    "auc_macro": "Macro AUC (mean of the classes)",
+    "auc_micro": "Micro AUC (all patient-class pairs)",
+    "reference_auc_macro": "Macro AUC of the reference, same patients",
+    "auc_macro_behind": "Reference minus model",
+    "balanced_accuracy": "Balanced accuracy",
+    "accuracy": "Accuracy",
+    "majority_share": "Accuracy of always naming the most common class",
+}
+_REFERENCE_ONLY = ("reference_auc_macro", "auc_macro_behind")
+_PER_CLASS = ("auc", "sensitivity", "specificity")
+_SLOPE = ("calibration_slope", "calibration_in_the_large")
+_NESTED = {"auc_zero_vs_rest": "Zero against low or positive", "auc_low_vs_positive": "Low against positive"}
+_CALIBRATION = {
+    "brier": "Brier score (0 to 2, lower is better)",
+    "log_loss": "Log loss (lower is better)",
+    "ece_top_label": "Calibration error of the likeliest class",
+    "ece_top_label_if_calibrated": "... of a perfectly calibrated model of this size",
+    "ece_classwise": "Calibration error, mean of the classes",
+    "ece_classwise_if_calibrated": "... of a perfectly calibrated model of this size",
+}
+
+
+def discrimination_section(evaluation: Evaluation) -> Section:
+    """How well the classes are told apart."""
+    metrics = evaluation.metrics
+    has_reference = any(metric.part == "reference" for metric in metrics)
+    text = (
+        "The AUC is the chance that a patient of a class gets a higher probability for it than a patient of another "
+        "class: 0.5 is guessing, 1 is perfect. Intervals are 95 %: DeLong for single classes, 2.5 and 97.5 % "
+        "percentiles of a bootstrap that resamples patients within each class for means over classes."
+    )
+    blocks: list[Block] = [Paragraph(text)]
+    if any(split.sample.split == "oof" for split in evaluation.splits):
+        text = (
+            "Development patients were each predicted by a model that had not seen them. Several models gave those "
+            "scores, so their figures describe; the held-out patients test."
+        )
+        blocks.append(Paragraph(text))
+    blocks.append(Gallery("", [_auc_forest(evaluation)]))
+    if has_reference:
+        text = "Hollow circles show the reference classifier on exactly the same patients."
+        blocks.append(Paragraph(text))
+    shown = {key: label for key, label in _OVERALL.items() if has_reference or key not in _REFERENCE_ONLY}
+    blocks.append(_split_table("All classes together", evaluation, shown))
+    blocks.append(_class_table(evaluation))
+    for split in evaluation.splits:
+        blocks += _split_figures(split, evaluation)
+    return Section("discrimination", "Telling the classes apart", [*blocks, *_subgroup_tables(evaluation)])
+
+
+def _auc_forest(evaluation: Evaluation) -> Drawing:
+    """All AUCs with their intervals, by split."""
+    rows: list[ForestRow] = []
+    for split in evaluation.splits:
+        name = split.sample.split
+        rows.append(ForestRow(f"{split_name(name)} (n = {len(split.sample.y)})"))
+        best = find(evaluation.metrics, name, "reference_auc_macro")
+        rows.append(ForestRow("Macro", find(evaluation.metrics, name, "auc_macro"), best))
+        for class_name in evaluation.classes:
+            area = find(evaluation.metrics, name, "auc", class_name)
+            best = find(evaluation.metrics, name, "reference_auc", class_name)
+            rows.append(ForestRow(class_label(class_name), area, best, class_name))
+    return forest_figure("auc", "One-vs-rest AUC with 95 % intervals", rows, x_label="AUC", line_at=0.5)
+
+
+def _split_table(caption: str, evaluation: Evaluation, quantities: dict[str, str]) -> Table:
+    """Quantities as rows, splits as columns."""
+    header = ["", *(_column(split.sample) for split in evaluation.splits)]
+    rows = [
+        [label, *(told(find(evaluation.metrics, split.sample.split, key)) for split in evaluation.splits)]
+        for key, label in quantities.items()
+    ]
+    return Table(f"{caption}: estimate (95 % interval)", header, rows)
+
+
+def _column(sample: Sample) -> str:
+    """Heading of a split's column."""
+    return f"{split_name(sample.split)} (n = {len(sample.y)})"
+
+
+def _class_table(evaluation: Evaluation) -> Table:
+    """AUC, sensitivity and specificity of each class in each split."""
+    rows = []
+    for split in evaluation.splits:
+        sample = split.sample
+        for c, name in enumerate(evaluation.classes):
+            cells = [told(find(evaluation.metrics, sample.split, q, name)) for q in _PER_CLASS]
+            label = f"{class_label(name)}, {split_name(sample.split)}"
+            rows.append([label, str(int((sample.y == c).sum())), *cells])
+    header = ["Class and split", "n", "AUC", "Sensitivity", "Specificity"]
+    caption = "Each class against the others; sensitivity and specificity of the likeliest class, Wilson limits"
+    return Table(caption, header, rows)
+
+
+def _split_figures(split: SplitEvaluation, evaluation: Evaluation) -> list[Block]:
+    """Curves, confusion and distributions of one split."""
+    sample, classes = split.sample, evaluation.classes
+    title = split_name(sample.split)
+    if not len(sample.y):
+        return [Heading(title), Paragraph("No patient of this split has a HER2 label.", tone="note")]
+    areas = tuple(_found(evaluation, sample.split, "auc", name) for name in classes)
+    first = [roc_figure(sample, classes, areas), confusion_figure(split.confusion, classes, sample.split)]
+    ridges = [probability_figure(sample, classes, c) for c in range(len(classes))]
+    return [Heading(title), Gallery("", first), Gallery("Predicted probabilities by true class", ridges)]
+
+
+def _found(evaluation: Evaluation, split: str, quantity: str, class_name: str) -> Estimate:
+    """An estimate that is known to be there."""
+    estimate = find(evaluation.metrics, split, quantity, class_name)
+    if estimate is None:
+        raise KeyError(f"{quantity} of {class_name} in {split}")
+    return estimate
+
+
+def _subgroup_tables(evaluation: Evaluation) -> list[Block]:
+    """The same per cohort and site, where there are several."""
+    rows = []
+    for split in evaluation.splits:
+        for part in split.subgroups:
+            place = {"cohort": part.cohort, "site": part.site}
+            quantities = ("auc_macro", "balanced_accuracy", *(_NESTED if evaluation.scheme == "triple" else ()))
+            cells = [told(find(evaluation.metrics, part.split, q, **place)) for q in quantities]
+            name = part.site or f"{part.cohort} (all sites)"
+            rows.append([f"{name}: {split_name(part.split)}", str(len(part.y)), *cells])
+    header = ["Cohort and site", "n", "Macro AUC", "Balanced accuracy"]
+    header += ["Zero against rest", "Low against positive"] if evaluation.scheme == "triple" else []
+    return [Heading("By cohort and site"), Table("AUC (95 % interval) in parts", header, rows)] if rows else []
+
+
+def nested_section(evaluation: Evaluation) -> Section:
+    """The two questions asked one after the other."""
+    text = (
+        "The same probabilities answer two questions in a row. First: is the tumor HER2-zero, or low or positive "
+        "(score 1 - p(zero))? Second, among patients who truly are low or positive: which of the two "
+        "(score p(positive) / (p(low) + p(positive)))?"
+    )
+    table = _split_table("AUC of the two questions, DeLong", evaluation, _NESTED)
+    return Section("nested", "Two questions in a row", [Paragraph(text), table])
+
+
+def calibration_section(evaluation: Evaluation) -> Section:
+    """Whether probabilities can be taken at their word."""
+    text = (
+        "A well calibrated 30 % comes true in 30 of 100 patients. The calibration error is never 0 in a finite "
+        "sample, so it stands beside the value that a perfectly calibrated model would show with as many patients "
+        "(mean and 95 % range of 1000 simulations). Errors use 10 bins of equal width, closed on the left."
+    )
+    blocks: list[Block] = [Paragraph(text), _split_table("Quality of the probabilities", evaluation, _CALIBRATION)]
+    blocks.append(_slope_table(evaluation))
+    for split in evaluation.splits:
+        drawn = [reliability_figure(curve, split.sample.split) for curve in split.reliability if curve.predicted]
+        bins = max((len(curve.predicted) for curve in split.reliability), default=0)
+        if drawn:
+            title = (
+                f"{split_name(split.sample.split)}: up to {count(bins, 'bin')} of equally many patients, Wilson bands"
+            )
+            blocks.append(Gallery(f"Reliability, {title}", drawn))
+    return Section("calibration", "Taking probabilities at their word", blocks)
+
+
+def _slope_table(evaluation: Evaluation) -> Table:
+    """Logistic recalibration of each class in each split."""
+    rows = []
+    for split in evaluation.splits:
+        for name in evaluation.classes:
+            cells = [told(find(evaluation.metrics, split.sample.split, q, name)) for q in _SLOPE]
+            rows.append([f"{class_label(name)}, {split_name(split.sample.split)}", *cells])
+    caption = "Logistic recalibration: a slope below 1 means too extreme, an intercept above 0 too low probabilities"
+    return Table(caption, ["Class and split", "Slope (ideal 1)", "Intercept at slope 1 (ideal 0)"], rows)

@@ -1,0 +1,125 @@
+"""The analysis stage: from the prediction table to metrics, figures and the report."""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.evaluation import Evaluation, evaluate
+from analysis.metrics import find, write_metrics
+from analysis.page import render
+from analysis.report import build_page, drawings
+from triher import __version__
+from triher.cohort import Cohort, read_cohort
+from triher.config import Config, dump_config
+from triher.errors import StopRun
+from triher.files import sha256_of_file, sha256_of_json, write_text
+from triher.predictions import read_predictions
+from triher.progress import Reporter
+from triher.runfolder import RunFolder
+
+STAGE = "analysis"
+
+
+def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
+    """Judge the predictions of a run and write ``metrics.csv``, ``figures/`` and ``report.html``.
+
+    Args:
+        config: the run's configuration.
+        run: the run folder, with ``predictions.csv`` in it.
+        reporter: where progress is said.
+
+    Returns:
+        True when something was written, False when all was up to date.
+
+    Raises:
+        StopRun: ``file_unreadable`` when there are no predictions yet; as the readers of the tables;
+            ``score_in_sample`` and ``unknown_name`` as `analysis.followup.follow_up`.
+    """
+    start = time.monotonic()
+    if not run.predictions_file.is_file():
+        message = f"there are no predictions at {run.predictions_file}"
+        raise StopRun("file_unreadable", message, remedy="run `triher classify CONFIG` first")
+    cohort = read_cohort(config.cohort)
+    key = _key(config, run, cohort)
+    if run.is_fresh(STAGE, key):
+        reporter.say("analysis: up to date")
+        return False
+    frame = read_predictions(run.predictions_file, config.scheme)
+    reporter.say(f"analysis: judging {frame['patient_id'].nunique()} patients")
+    evaluation = evaluate(frame, _reference(config), cohort, config)
+    outputs = _write(evaluation, frame, cohort, config, run)
+    _remove_stale(run, outputs)
+    run.record_stage(STAGE, key, outputs, time.monotonic() - start, headline=_headline(evaluation))
+    reporter.say(f"analysis: {run.report_file}")
+    return True
+
+
+def _reference(config: Config) -> pd.DataFrame | None:
+    """The reference's prediction table, if one is configured."""
+    path = config.analysis.reference
+    return None if path is None else read_predictions(path, config.scheme)
+
+
+def _write(evaluation: Evaluation, frame: pd.DataFrame, cohort: Cohort, config: Config, run: RunFolder) -> list[Path]:
+    """Write the table, the figures and the page."""
+    page = build_page(
+        evaluation,
+        frame,
+        cohort,
+        config,
+        skipped=run.read_skipped(),
+        notes=run.read_notes(),
+        record=run.read_record(),
+    )
+    write_metrics(run.metrics_file, evaluation.metrics)
+    outputs = [run.metrics_file]
+    for drawing in drawings(page):
+        path = run.path / "figures" / f"{drawing.name}.svg"
+        write_text(path, drawing.svg)
+        outputs.append(path)
+    write_text(run.report_file, render(page))
+    return [*outputs, run.report_file]
+
+
+def _remove_stale(run: RunFolder, outputs: list[Path]) -> None:
+    """Remove figures of an earlier analysis that this one did not draw again."""
+    earlier = run.read_record()["stages"].get(STAGE, {}).get("outputs", {})
+    current = {path.relative_to(run.path).as_posix() for path in outputs}
+    for name in earlier:
+        if name.startswith("figures/") and name not in current:
+            (run.path / name).unlink(missing_ok=True)
+
+
+def _key(config: Config, run: RunFolder, cohort: Cohort) -> str:
+    """Hash of everything that the outputs depend on."""
+    reference = config.analysis.reference
+    follow_up = [
+        [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}]
+        for p in cohort.patients
+    ]
+    return sha256_of_json(
+        {
+            "analysis": dump_config(config)["analysis"],
+            "scheme": config.scheme,
+            "seed": config.seed,
+            "predictions": sha256_of_file(run.predictions_file),
+            "skipped": [_digest(run.skipped_file), _digest(run.notes_file)],
+            "follow_up": follow_up,
+            "reference": "" if reference is None else _digest(reference),
+            "version": __version__,
+        }
+    )
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, empty when there is none."""
+    return sha256_of_file(path) if path.is_file() else ""
+
+
+def _headline(evaluation: Evaluation) -> dict[str, str]:
+    """The macro AUC of every split, for the record."""
+    found = {
+        split.sample.split: find(evaluation.metrics, split.sample.split, "auc_macro") for split in evaluation.splits
+    }
+    return {split: str(estimate) for split, estimate in found.items() if estimate is not None}

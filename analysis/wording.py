@@ -1,0 +1,97 @@
+"""Numbers, splits and places in words."""
+
+import math
+from collections.abc import Sequence
+
+from analysis.canvas import plain
+from analysis.figures import brief
+from triher.estimate import Estimate
+
+_SPLITS = {"test": "Held-out test", "oof": "Development, out of fold", "new": "New patients"}
+_MANY = 3
+
+
+def split_name(split: str) -> str:
+    """How a split is called in print.
+
+    >>> split_name("oof")
+    'Development, out of fold'
+    """
+    return _SPLITS.get(split, split)
+
+
+def told(estimate: Estimate | None) -> str:
+    """A number for a table cell, with the reason where something is missing.
+
+    >>> told(Estimate(math.nan, math.nan, math.nan, 9, "AUC", "0 HER2-positive"))
+    'not estimable: 0 HER2-positive'
+    """
+    if estimate is None:
+        return "-"
+    if not math.isfinite(estimate.value):
+        return f"not estimable: {estimate.reason}"
+    if math.isfinite(estimate.low) or not estimate.reason:
+        return brief(estimate)
+    return f"{estimate.value:.2f} (no interval: {estimate.reason})"
+
+
+def p_value(p: float) -> str:
+    """A p value as journals print it.
+
+    >>> p_value(0.0004), p_value(0.0312), p_value(0.21)
+    ('< 0.001', '0.031', '0.21')
+    """
+    if not math.isfinite(p):
+        return "-"
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def told_p(estimate: Estimate) -> str:
+    """A p value, or the reason why there is none."""
+    return p_value(estimate.value) if math.isfinite(estimate.value) else f"not estimable: {estimate.reason}"
+
+
+def interval(estimate: Estimate) -> str:
+    """The interval alone.
+
+    >>> interval(Estimate(0.8, 0.7, 0.9, 40, "AUC"))
+    '0.70 to 0.90'
+    """
+    if not math.isfinite(estimate.low):
+        return estimate.reason or "no interval"
+    return f"{estimate.low:.2f} to {estimate.high:.2f}"
+
+
+def count(n: int, singular: str, plural: str = "") -> str:
+    """A number with its noun.
+
+    >>> count(1, "patient"), count(3, "patient")
+    ('1 patient', '3 patients')
+    """
+    return f"{n} {singular if n == 1 else plural or singular + 's'}"
+
+
+def places(sites: Sequence[str]) -> str:
+    """Where patients come from: the sites' names when they are few.
+
+    >>> places(["site C"]), places(["a", "b", "c", "d"])
+    ('site C', '4 sites')
+    """
+    names = [plain(name) for name in sites]
+    if len(names) > _MANY:
+        return f"{len(names)} sites"
+    listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "no site"
+    return listed if all("site" in name.lower() for name in names) else f"site{'s' * (len(names) > 1)} {listed}"
+
+
+def class_list(classes: Sequence[str]) -> str:
+    """The classes as one phrase.
+
+    >>> class_list(("zero", "low", "positive"))
+    'HER2-zero, -low and -positive'
+    """
+    first, *rest = classes
+    *middle, last = rest
+    return ", ".join([f"HER2-{first}", *(f"-{name}" for name in middle)]) + f" and -{last}"

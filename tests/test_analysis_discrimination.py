@@ -1,0 +1,151 @@
+"""AUC and DeLong against pROC's numbers, scikit-learn, and the edges where nothing can be said."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from analysis.confusion import accuracy, confusion_matrix, sensitivities, specificities
+from analysis.discrimination import (
+    auc,
+    conditional_positive,
+    delong,
+    low_vs_positive,
+    one_vs_rest,
+    roc_points,
+    shortage,
+    zero_vs_rest,
+)
+from analysis.intervals import wilson
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+CLASSES = ("zero", "low", "positive")
+NAMES = ("HER2-positive", "others")
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference values are not beside this checkout")
+
+
+def golden(name):
+    return json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))["checks"][name]["value"]
+
+
+def three_classes():
+    frame = pd.read_csv(GOLDEN / "threeclass.csv")
+    return frame["y"].to_numpy(), frame[["a0", "a1", "a2"]].to_numpy(float), frame["cohort"].to_numpy()
+
+
+@needs_golden
+@pytest.mark.parametrize("score", ["s100b", "wfns"])
+def test_delong_equals_proc(score):
+    frame = pd.read_csv(GOLDEN / "asah.csv").dropna(subset=[score])
+    sick, values = frame["poor"].to_numpy() == 1, frame[score].to_numpy(float)
+    expected = golden(f"auc_delong_{score}")
+    assert delong(values[sick], values[~sick]) == pytest.approx((expected["auc"], expected["var"]), rel=1e-9)
+    found = auc(sick, values, names=NAMES)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected["auc"], expected["lo"], expected["hi"]), rel=1e-9
+    )
+
+
+@needs_golden
+def test_one_vs_rest_equals_proc():
+    y, probabilities, _ = three_classes()
+    expected = golden("ovr_a")
+    found = one_vs_rest(y, probabilities, CLASSES)
+    assert [e.value for e in found] == pytest.approx(expected["auc"], rel=1e-9)
+    assert [e.low for e in found] == pytest.approx(expected["lo"], rel=1e-9)
+    assert [e.high for e in found] == pytest.approx(expected["hi"], rel=1e-9)
+
+
+@needs_golden
+def test_nested_tasks_equal_proc_and_use_the_conditional_score():
+    y, probabilities, cohort = three_classes()
+    for found, name in [
+        (zero_vs_rest(y, probabilities), "nested1_zero_vs_lowpos_a"),
+        (low_vs_positive(y, probabilities), "nested2_low_vs_pos_conditional_a"),
+        (zero_vs_rest(y[cohort == "A"], probabilities[cohort == "A"]), "nested1_cohort_A"),
+        (zero_vs_rest(y[cohort == "B"], probabilities[cohort == "B"]), "nested1_cohort_B"),
+    ]:
+        expected = golden(name)
+        wanted = (expected["auc"], expected["lo"], expected["hi"])
+        assert (found.value, found.low, found.high) == pytest.approx(wanted, rel=1e-9)
+    among = y >= 1
+    plain = delong(probabilities[among & (y == 2), 2], probabilities[among & (y == 1), 2])[0]
+    assert plain == pytest.approx(golden("nested2_low_vs_pos_raw_p2_a"), rel=1e-9)
+    assert plain != pytest.approx(low_vs_positive(y, probabilities).value, abs=0.01)
+
+
+@needs_golden
+def test_confusion_equals_the_reference():
+    y, probabilities, _ = three_classes()
+    expected = golden("confusion_a")
+    counts = confusion_matrix(y, probabilities)
+    assert counts.tolist() == expected["matrix"]
+    assert accuracy(counts).value == pytest.approx(expected["accuracy"], rel=1e-9)
+    assert [e.value for e in sensitivities(counts, CLASSES)] == pytest.approx(expected["sensitivity"], rel=1e-9)
+    assert [e.value for e in specificities(counts, CLASSES)] == pytest.approx(expected["specificity"], rel=1e-9)
+
+
+@needs_golden
+def test_wilson_equals_the_reference():
+    found = wilson(87, 101, of_what="patients")
+    assert [found.low, found.high] == pytest.approx(golden("proportion_ci_87_101")["wilson"], rel=1e-6)
+
+
+def test_wilson_at_the_ends_stays_on_the_scale():
+    assert wilson(0, 7, of_what="patients").low == 0
+    assert wilson(7, 7, of_what="patients").high == 1
+    assert str(wilson(0, 0, of_what="HER2-low")) == "not estimable (0 HER2-low)"
+
+
+def test_perfect_and_constant_scores_have_no_interval():
+    sick = np.arange(20) < 8
+    assert delong(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == (1.0, 0.0)
+    perfect = auc(sick, -np.arange(20.0), names=NAMES)
+    assert perfect.value == 1
+    assert math.isnan(perfect.low)
+    assert "separate perfectly" in perfect.reason
+    constant = auc(sick, np.full(20, 0.3), names=NAMES)
+    assert constant.value == 0.5
+    assert math.isnan(constant.high)
+    assert "all scores are equal" in constant.reason
+
+
+def test_missing_and_rare_classes_are_named():
+    y = np.repeat([0, 1], 10)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 20)
+    positive = one_vs_rest(y, probabilities, CLASSES)[2]
+    assert math.isnan(positive.value)
+    assert positive.reason == "0 HER2-positive"
+    assert low_vs_positive(y, probabilities).reason == "0 HER2-positive"
+    y[:3] = 2
+    positive = one_vs_rest(y, probabilities, CLASSES)[2]
+    assert 0 <= positive.value <= 1
+    assert math.isnan(positive.low)
+    assert positive.reason == "only 3 HER2-positive"
+    assert shortage({"a": 0, "b": 2, "c": 9}, fewest=5) == "0 a, only 2 b"
+
+
+def test_conditional_probability_without_information_is_one_half():
+    assert conditional_positive(np.array([[1.0, 0, 0], [0.2, 0.2, 0.6]])).tolist() == pytest.approx([0.5, 0.75])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=4, max_size=40))
+def test_auc_agrees_with_scikit_learn_and_mirrors(rows):
+    sick = np.array([row[0] for row in rows])
+    score = np.array([row[1] for row in rows], dtype=float)
+    if sick.all() or not sick.any():
+        return
+    value = delong(score[sick], score[~sick])[0]
+    assert value == pytest.approx(roc_auc_score(sick, score), abs=1e-12)
+    assert delong(-score[sick], -score[~sick])[0] == pytest.approx(1 - value, abs=1e-12)
+    false_rate, true_rate, _ = roc_curve(sick, score, drop_intermediate=False)
+    found = roc_points(sick, score)
+    assert found[0].tolist() == pytest.approx(false_rate.tolist())
+    assert found[1].tolist() == pytest.approx(true_rate.tolist())

@@ -1,0 +1,267 @@
+"""Prognosis against R's survival package, and the cases in which a model must be refused."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines.utils import concordance_index
+
+from analysis.concordance import harrell_c, paired_difference
+from analysis.cox import fit_cox, likelihood_ratio_p
+from analysis.followup import FollowUp, counts_by_reason, follow_up, has_follow_up
+from analysis.prognosis import judge_prognosis
+from analysis.proportionality import proportionality_tests
+from triher.cohort import Cohort, Patient
+from triher.config import AnalysisConfig
+from triher.errors import StopRun
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+LUNG = ("age", "male", "ph.ecog", "wt.loss")
+STAGES = ("score_sd", "age", "er", "factor(stage)2", "factor(stage)3")
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference values are not beside this checkout")
+
+
+def golden(name):
+    return json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))["checks"][name]["value"]
+
+
+def lung(*columns):
+    frame = pd.read_csv(GOLDEN / "lung.csv").dropna(subset=["time", "event", *LUNG, "ph.karno"])
+    x = frame[list(columns)].to_numpy(float)
+    return x, frame["time"].to_numpy(float), frame["event"].to_numpy() == 1, frame["male"].astype(str)
+
+
+def study():
+    frame = pd.read_csv(GOLDEN / "prognosis.csv")
+    frame["score_sd"] = frame["score"] / frame["score"].std()
+    for stage in (2, 3):
+        frame[f"factor(stage){stage}"] = (frame["stage"] == stage).astype(float)
+    return frame, frame["time"].to_numpy(float), frame["event"].to_numpy() == 1
+
+
+def one_stratum(n):
+    return ("",) * n
+
+
+@needs_golden
+def test_cox_with_efron_ties_equals_r():
+    x, time, event, _ = lung(*LUNG)
+    model = fit_cox(x, LUNG, time, event, one_stratum(len(x)))
+    expected = golden("cox_lung_efron")
+    assert (model.n, model.events) == (expected["n"], expected["events"])
+    assert [c.coef for c in model.coefficients] == pytest.approx(expected["coef"], rel=1e-5)
+    assert [c.se for c in model.coefficients] == pytest.approx(expected["se"], rel=1e-5)
+    assert [c.p for c in model.coefficients] == pytest.approx(expected["p"], rel=1e-5)
+    assert [c.hazard_ratio.low for c in model.coefficients] == pytest.approx(expected["hr_lo"], rel=1e-5)
+    assert [c.hazard_ratio.high for c in model.coefficients] == pytest.approx(expected["hr_hi"], rel=1e-5)
+    assert [model.log_likelihood_null, model.log_likelihood] == pytest.approx(expected["loglik"], rel=1e-8)
+    assert model.concordance.value == pytest.approx(expected["cindex"], rel=1e-9)
+
+
+@needs_golden
+def test_likelihood_ratio_test_equals_r():
+    x, time, event, _ = lung(*LUNG)
+    full = fit_cox(x, LUNG, time, event, one_stratum(len(x)))
+    without = fit_cox(x[:, [0, 1, 3]], ("age", "male", "wt.loss"), time, event, one_stratum(len(x)))
+    expected = golden("cox_lung_lrt")
+    chisq, p = likelihood_ratio_p(without.log_likelihood, full.log_likelihood, 1)
+    assert (chisq, p) == pytest.approx((expected["chisq"], expected["p"]), rel=1e-6)
+
+
+@needs_golden
+def test_stratified_cox_equals_r():
+    x, time, event, male = lung("age", "ph.ecog", "wt.loss")
+    model = fit_cox(x, ("age", "ph.ecog", "wt.loss"), time, event, tuple(male))
+    expected = golden("cox_lung_strata")
+    assert [c.coef for c in model.coefficients] == pytest.approx(expected["coef"], rel=1e-5)
+    assert [model.log_likelihood_null, model.log_likelihood] == pytest.approx(expected["loglik"], rel=1e-7)
+    assert model.concordance.value == pytest.approx(expected["cindex"], rel=1e-6)
+
+
+@needs_golden
+@pytest.mark.parametrize("transform", ["km", "rank", "identity", "log"])
+def test_proportional_hazards_test_equals_r(transform):
+    x, time, event, _ = lung(*LUNG)
+    beta = np.array([c.coef for c in fit_cox(x, LUNG, time, event, one_stratum(len(x))).coefficients])
+    tests = proportionality_tests(x, beta, time, event, one_stratum(len(x)), LUNG, transform)
+    expected = golden(f"coxzph_lung_{transform}")
+    assert [t.name for t in tests] == expected["names"]
+    assert [t.chisq for t in tests] == pytest.approx(expected["chisq"], rel=1e-6)
+    assert [t.p for t in tests] == pytest.approx(expected["p"], rel=1e-6)
+
+
+def test_unknown_transform_is_named():
+    with pytest.raises(StopRun, match="did you mean 'identity'") as caught:
+        proportionality_tests(
+            np.zeros((2, 1)), np.zeros(1), np.ones(2), np.ones(2, bool), ("", ""), ("x",), "identiti"
+        )
+    assert caught.value.code == "unknown_name"
+
+
+@needs_golden
+def test_adjusted_model_and_its_assumption_equal_r():
+    frame, time, event = study()
+    x = frame[list(STAGES)].to_numpy(float)
+    model = fit_cox(x, STAGES, time, event, one_stratum(len(x)))
+    expected = golden("prognosis_adjusted")
+    assert [c.coef for c in model.coefficients] == pytest.approx(expected["coef"], rel=1e-5)
+    assert [c.se for c in model.coefficients] == pytest.approx(expected["se"], rel=1e-5)
+    assert model.concordance.value == pytest.approx(expected["cindex"], rel=1e-6)
+    assert [t.p for t in model.proportionality] == pytest.approx(golden("prognosis_zph")["p"], rel=1e-4)
+    by_cohort = fit_cox(x, STAGES, time, event, tuple(frame["cohort"]))
+    expected = golden("prognosis_stratified_cohort")
+    assert [c.coef for c in by_cohort.coefficients] == pytest.approx(expected["coef"], rel=1e-5)
+    assert [c.se for c in by_cohort.coefficients] == pytest.approx(expected["se"], rel=1e-5)
+
+
+@needs_golden
+def test_whole_prognosis_equals_r():
+    frame, time, event = study()
+    covariates = frame[list(STAGES[1:])].to_numpy(float)
+    strata = one_stratum(len(frame))
+    ids = tuple(frame["patient"])
+    data = FollowUp(ids, frame["score"].to_numpy(float), time, event, covariates, STAGES[1:], strata, (), ())
+    found = judge_prognosis("test", data)
+    expected = golden("prognosis_univariable")
+    line = found.alone.coefficients[0]
+    assert line.hazard_ratio.value == pytest.approx(expected["hr"], rel=1e-5)
+    assert line.hazard_ratio.low == pytest.approx(expected["hr_lo"], rel=1e-5)
+    assert line.p == pytest.approx(expected["p"], rel=1e-5)
+    assert found.concordance.value == pytest.approx(expected["cindex"], rel=1e-6)
+    expected = golden("prognosis_lrt")
+    assert (found.added_chisq, found.added.value) == pytest.approx((expected["chisq"], expected["p"]), rel=1e-5)
+    assert found.concordance_gain.value == pytest.approx(expected["c_full"] - expected["c_clinical"], abs=1e-9)
+    assert found.adjusted is not None
+    assert found.adjusted.events_per_coefficient == pytest.approx(expected["epv"])
+    assert len(found.groups) == 3
+    assert sum(group.n for group in found.groups) == 300
+
+
+@needs_golden
+def test_log_rank_of_halves_equals_r(monkeypatch):
+    frame, time, event = study()
+    monkeypatch.setattr("analysis.prognosis._PER_GROUP", 1000)
+    score, nothing = frame["score"].to_numpy(float), np.zeros((300, 0))
+    data = FollowUp(tuple(frame["patient"]), score, time, event, nothing, (), one_stratum(300), (), ())
+    found = judge_prognosis("test", data)
+    assert found.log_rank.value == pytest.approx(golden("prognosis_median_split")["p"], rel=1e-6)
+    assert found.adjusted is None
+
+
+@needs_golden
+def test_concordance_and_difference_equal_r():
+    x, time, event, _ = lung(*LUNG)
+    full = fit_cox(x, LUNG, time, event, one_stratum(len(x)))
+    less = fit_cox(x[:, [0, 1, 3]], ("age", "male", "wt.loss"), time, event, one_stratum(len(x)))
+    expected = golden("cindex_lung")
+    error = (full.concordance.high - full.concordance.low) / 2 / 1.959963984540054
+    assert full.concordance.value == pytest.approx(expected["harrell"], rel=1e-9)
+    assert error == pytest.approx(expected["se"], rel=1e-6)
+    found = paired_difference(full.linear_predictor, less.linear_predictor, time, event, one_stratum(len(x)))
+    expected = golden("cindex_compare_lung")
+    assert found.value == pytest.approx(expected["diff"], rel=1e-6)
+    assert (found.high - found.low) / 2 / 1.959963984540054 == pytest.approx(expected["se"], rel=1e-5)
+
+
+def test_concordance_agrees_with_lifelines():
+    rng = np.random.default_rng(4)
+    score, time = rng.integers(0, 5, 60).astype(float), rng.integers(1, 20, 60).astype(float)
+    event = rng.random(60) < 0.6
+    expected = concordance_index(time, -score, event)
+    assert harrell_c(score, time, event, one_stratum(60)).value == pytest.approx(expected, abs=1e-12)
+
+
+def test_too_few_events_are_refused():
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    model = fit_cox(x, ("score", "age"), np.arange(1.0, 31), np.arange(30) < 3, one_stratum(30))
+    assert model.reason == "3 events for 2 coefficients"
+    assert str(model.coefficients[0].hazard_ratio) == "not estimable (3 events for 2 coefficients)"
+    assert fit_cox(x, ("a", "b"), np.arange(1.0, 31), np.zeros(30, bool), one_stratum(30)).reason.startswith("0 ev")
+
+
+def test_separation_is_refused():
+    time = np.concatenate([np.arange(21.0, 41.0), np.arange(1.0, 21.0)])
+    event = np.arange(40) >= 20
+    x = event.astype(float)[:, None]
+    model = fit_cox(x, ("marker",), time, event, one_stratum(40))
+    assert "marker separates events" in model.reason
+    assert math.isnan(model.coefficients[0].hazard_ratio.value)
+
+
+def test_constant_and_collinear_columns_are_named():
+    rng = np.random.default_rng(1)
+    time, event = rng.exponential(10, 60), np.ones(60, bool)
+    a = rng.normal(size=60)
+    assert "constant: age" in fit_cox(np.column_stack([a, a * 0]), ("score", "age"), time, event, ("",) * 60).reason
+    model = fit_cox(np.column_stack([a, 2 * a + 1]), ("score", "copy"), time, event, ("",) * 60)
+    assert model.reason == "copy follows from the columns before it: score"
+
+
+def patient(name, time, event, **covariates):
+    return Patient(name, "c", "s", "", {}, Path("m"), covariates=covariates, time_months=time, event=event)
+
+
+def predictions(names, split="test"):
+    rows = [
+        {"patient_id": n, "cohort": "c", "site": "s", "split": split, "repeat": r, "fold": 0, "seed": 0, "y": 0.0}
+        | {"p_zero": 0.5, "p_low": 0.3 - 0.1 * r, "p_positive": 0.2 + 0.1 * r}
+        for n in names
+        for r in (0, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def table(*patients):
+    return Cohort(patients, (), frozenset())
+
+
+def test_unusable_follow_up_is_left_out_by_reason():
+    cohort = table(
+        patient("a", 10.0, 1, age=50.0),
+        patient("b", math.nan, 1, age=50.0),
+        patient("c", 5.0, -1, age=50.0),
+        patient("d", -2.0, 0, age=50.0),
+        patient("e", 0.0, 1, age=math.nan),
+    )
+    config = AnalysisConfig(covariates=("age",))
+    found = follow_up(predictions("abcdef"), cohort, config, "triple")
+    assert found.patient_id == ("a", "e")
+    assert found.score.tolist() == pytest.approx([0.25, 0.25])
+    assert found.time_months[1] == pytest.approx(0.5 * 12 / 365.25)
+    assert [note.patient_id for note in found.notes] == ["e"]
+    assert dict(counts_by_reason(found.left_out)) == {
+        "no survival time": 1,
+        "no event status": 1,
+        "negative survival time": 1,
+        "not in the cohort table": 1,
+    }
+    assert {row.code for row in found.left_out} == {"survival_missing"}
+    assert has_follow_up(cohort)
+    assert not has_follow_up(table(patient("a", math.nan, -1)))
+
+
+def test_scores_from_training_stop_the_run():
+    with pytest.raises(StopRun, match="2 rows with split 'train'") as caught:
+        follow_up(predictions("a", "train"), table(patient("a", 1.0, 1)), AnalysisConfig(), "triple")
+    assert caught.value.code == "score_in_sample"
+
+
+@pytest.mark.parametrize(
+    ("config", "hint"),
+    [(AnalysisConfig(score="positiv"), "did you mean 'positive'"), (AnalysisConfig(covariates=("agee",)), "'age'")],
+)
+def test_unknown_names_are_suggested(config, hint):
+    with pytest.raises(StopRun, match=hint) as caught:
+        follow_up(predictions("a"), table(patient("a", 1.0, 1, age=5.0)), config, "triple")
+    assert caught.value.code == "unknown_name"
+
+
+def test_one_patient_and_equal_scores_do_not_fail():
+    data = FollowUp(("a",), np.array([0.3]), np.array([4.0]), np.array([True]), np.zeros((1, 0)), (), ("",), (), ())
+    found = judge_prognosis("test", data)
+    assert found.alone.reason == "1 event for 1 coefficient"
+    assert found.log_rank.reason == "all scores are equal"
+    assert "not estimable" in str(found.concordance)

@@ -1,0 +1,280 @@
+"""The analysis stage from files to files: contents, freshness, every scheme, and every kind of gap."""
+
+import csv
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.metrics import COLUMNS
+from analysis.samples import split_samples, subgroup_samples
+from analysis.stage import analyze
+from triher.config import AnalysisConfig, CohortConfig, Config
+from triher.errors import Note, Skipped, StopRun
+from triher.labels import scheme_classes
+from triher.predictions import probability_columns, write_predictions
+from triher.progress import Reporter
+from triher.runfolder import RunFolder
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def predictions(scheme, n, seed, *, strength=1.5, split=None):
+    rng = np.random.default_rng(seed)
+    names = scheme_classes(scheme)
+    y = np.arange(n) % len(names)
+    logits = strength * np.eye(len(names))[y] + rng.normal(size=(n, len(names)))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    test = np.arange(n) >= 2 * n // 3
+    frame = pd.DataFrame({"patient_id": [f"P{i:03d}" for i in range(n)], "cohort": "phantom"})
+    frame["site"] = np.where(test, "C", np.where(np.arange(n) % 2, "A", f"B{HOSTILE}"))
+    frame["split"] = split or np.where(test, "test", "oof")
+    frame = frame.assign(repeat=0, fold=0, seed=0, y=y.astype(float))
+    frame[probability_columns(scheme)] = probabilities
+    return frame
+
+
+def cohort_table(path, frame, *, survival=True):
+    rng = np.random.default_rng(7)
+    n = len(frame)
+    risk = frame.iloc[:, -1].to_numpy(float)
+    time, censoring = rng.exponential(40 / np.exp(risk)), rng.uniform(5, 60, n)
+    table = frame[["patient_id", "cohort", "site"]].assign(pre="a", early="b", late="c", mask="m", ihc="0")
+    table["age"] = rng.normal(55, 9, n).round()
+    if survival:
+        table["time"] = np.minimum(time, censoring).round(2)
+        table["event"] = (time < censoring).astype(int)
+    table.to_csv(path, index=False)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Write a run folder with predictions and a cohort; returns config and run."""
+
+    def made(scheme="triple", n=90, *, survival=True, reference=True, frame=None, resamples=200):
+        folder = tmp_path / f"{scheme}-{n}"
+        run = RunFolder(folder)
+        run.prepare()
+        frame = predictions(scheme, n, 0) if frame is None else frame
+        write_predictions(run.predictions_file, frame, scheme)
+        cohort_table(folder / "cohort.csv", frame, survival=survival)
+        best = None
+        if reference:
+            best = folder / "reference.csv"
+            write_predictions(best, predictions(scheme, n, 1, strength=4, split="reference"), scheme)
+        cohort = CohortConfig(
+            table=folder / "cohort.csv", covariates=("age",), time_unit="months" if survival else None
+        )
+        analysis = AnalysisConfig(resamples=resamples, covariates=("age",), reference=best)
+        return Config(cohort=cohort, scheme=scheme, analysis=analysis), run
+
+    return made
+
+
+def analyzed(made):
+    config, run = made
+    assert analyze(config, run, Reporter(quiet=True))
+    return run, run.report_file.read_text(encoding="utf-8")
+
+
+def rows_of(run):
+    with run.metrics_file.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+class Outline(HTMLParser):
+    """Collects tags, attributes and whether they nest."""
+
+    VOID = frozenset({"meta", "br", "img", "link", "input", "hr", "use", "path", "rect", "image"})
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_everything_is_written_and_recorded(make):
+    config, run = make()
+    run.write_skipped("extract", [Skipped(HOSTILE, "phantom", "extract", "mask_empty", "no <b>voxel</b>", "segment")])
+    run.write_notes([Note("P001", "phase_order_suspect", "darker")])
+    run, page = analyzed((config, run))
+    rows = rows_of(run)
+    assert tuple(rows[0]) == COLUMNS
+    assert {row["part"] for row in rows} == {"discrimination", "nested", "calibration", "reference", "prognosis"}
+    assert {row["split"] for row in rows} == {"oof", "test"}
+    [macro] = [r for r in rows if r["quantity"] == "auc_macro" and r["split"] == "test" and not r["site"]]
+    assert float(macro["low"]) < float(macro["value"]) < float(macro["high"])
+    assert macro["n"] == "30"
+    assert {r["site"] for r in rows if r["split"] == "oof"} == {"", "A", f"B{HOSTILE}"}
+    entry = json.loads(run.record_file.read_text(encoding="utf-8"))["stages"]["analysis"]
+    assert {"metrics.csv", "report.html", "figures/roc-test.svg"} <= set(entry["outputs"])
+    assert set(entry["headline"]) == {"oof", "test"}
+    assert "On 30 held-out patients of site C" in page
+    assert "yes: the ids of 2 patients" in page
+
+
+def test_page_is_self_contained_escaped_and_well_formed(make):
+    config, run = make()
+    run.write_skipped("extract", [Skipped(HOSTILE, "phantom", "extract", "mask_empty", HOSTILE, HOSTILE)])
+    _, page = analyzed((config, run))
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []
+    assert not {"script", "link", "iframe", "object", "img"} & set(outline.tags)
+    assert {"header", "main", "nav", "footer", "caption", "h1"} <= set(outline.tags)
+    policy = [value for name, value in outline.attributes if name == "content"]
+    assert any("default-src 'none'" in (value or "") for value in policy)
+    assert not [name for name, _ in outline.attributes if name.startswith("on")]
+    links = [value for name, value in outline.attributes if name in {"href", "src", "xlink:href"}]
+    assert all(value.startswith("#") for value in links)
+    ids = [value for name, value in outline.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for value in links} <= set(ids)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_second_run_does_nothing_until_an_input_changes(make, capsys):
+    config, run = make(n=45, frame=predictions("triple", 45, 0, split="test"), reference=False, resamples=100)
+    analyzed((config, run))
+    before = run.report_file.read_bytes()
+    assert not analyze(config, run, Reporter())
+    assert "analysis: up to date" in capsys.readouterr().err
+    changed = config.model_copy(update={"seed": 1})
+    assert analyze(changed, run, Reporter(quiet=True))
+    assert analyze(config, run, Reporter(quiet=True))
+    assert run.report_file.read_bytes() == before
+    table = config.cohort.table
+    table.write_text(table.read_text(encoding="utf-8").replace("P000,", "P000,", 1), encoding="utf-8")
+    assert not analyze(config, run, Reporter(quiet=True))
+    frame = pd.read_csv(table, dtype=str)
+    frame.loc[0, "time"] = "3.5"
+    frame.to_csv(table, index=False)
+    assert analyze(config, run, Reporter(quiet=True))
+
+
+def test_stale_figures_disappear(make):
+    config, run = make(n=90, survival=False, reference=False, resamples=100)
+    analyzed((config, run))
+    assert (run.path / "figures" / "roc-oof.svg").exists()
+    frame = predictions("triple", 90, 0)
+    write_predictions(run.predictions_file, frame[frame["split"] == "test"], "triple")
+    analyzed((config, run))
+    assert not (run.path / "figures" / "roc-oof.svg").exists()
+    assert "went missing without a reason" in run.report_file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["binary", "ultralow"])
+def test_other_schemes(make, scheme):
+    frame = predictions(scheme, 60, 0, split="test")
+    run, page = analyzed(make(scheme, n=60, frame=frame, survival=False, resamples=100))
+    rows = rows_of(run)
+    assert not [r for r in rows if r["part"] == "nested"]
+    assert {r["class"] for r in rows if r["quantity"] == "auc"} == set(scheme_classes(scheme))
+    assert "Two questions in a row" not in page
+
+
+def test_a_class_without_patients_is_told_not_guessed(make):
+    frame = predictions("triple", 90, 0)
+    frame.loc[(frame["split"] == "test") & (frame["y"] == 2), "y"] = 1
+    run, page = analyzed(make(frame=frame, survival=False, reference=False, resamples=100))
+    rows = [r for r in rows_of(run) if r["split"] == "test" and r["quantity"] in {"auc_macro", "balanced_accuracy"}]
+    assert {r["reason"] for r in rows} == {"0 HER2-positive"}
+    assert {r["value"] for r in rows} == {""}
+    assert "the classes cannot be compared as a whole: 0 HER2-positive" in page
+
+
+def test_without_test_split_survival_reference_or_record(make):
+    frame = predictions("triple", 60, 0, split="oof")
+    run, page = analyzed(make(frame=frame, n=60, survival=False, reference=False, resamples=100))
+    assert not [r for r in rows_of(run) if r["part"] in {"prognosis", "reference"}]
+    assert "No patients were held out" in page
+    assert "prognosis was not looked at" in page
+    assert "each predicted by a model that had not seen her" in page
+    assert "no; figures show groups" in page
+
+
+def test_reference_must_have_every_patient(make):
+    config, run = make(survival=False, resamples=100)
+    best = predictions("triple", 90, 1, strength=4, split="reference")
+    write_predictions(config.analysis.reference, best[best["patient_id"] != "P089"], "triple")
+    run, _ = analyzed((config, run))
+    rows = {r["split"]: r for r in rows_of(run) if r["quantity"] == "reference_auc_macro"}
+    assert rows["test"]["reason"] == "the reference lacks 1 of 30 patients"
+    assert float(rows["oof"]["value"]) > 0.9
+
+
+def test_missing_predictions_name_the_command(make):
+    config, run = make(resamples=100)
+    run.predictions_file.unlink()
+    with pytest.raises(StopRun, match="triher classify") as caught:
+        analyze(config, run, Reporter(quiet=True))
+    assert caught.value.code == "file_unreadable"
+
+
+def test_scores_of_unknown_origin_stop_before_any_output(make):
+    config, run = make(frame=predictions("triple", 30, 0, split="train"), n=30, reference=False, resamples=100)
+    with pytest.raises(StopRun) as caught:
+        analyze(config, run, Reporter(quiet=True))
+    assert caught.value.code == "score_in_sample"
+    assert not run.metrics_file.exists()
+
+
+def test_samples_leave_the_unlabeled_out_and_ignore_the_order():
+    frame = predictions("triple", 60, 0)
+    frame.loc[[0, 50], "y"] = np.nan
+    test, oof = split_samples(frame, "triple")
+    assert (test.split, len(test.y), test.n_unlabeled) == ("test", 19, 1)
+    assert (oof.split, len(oof.y), oof.n_unlabeled) == ("oof", 39, 1)
+    again, _ = split_samples(frame.sample(frac=1, random_state=3), "triple")
+    assert again.patient_id == test.patient_id
+    assert (again.probabilities == test.probabilities).all()
+    assert [part.site for part in subgroup_samples(frame, "triple", "oof")] == ["A", f"B{HOSTILE}"]
+    assert subgroup_samples(frame, "triple", "test") == ()
+
+
+def test_several_cohorts_are_judged_apart():
+    frame = predictions("triple", 60, 0, split="test").assign(cohort=np.where(np.arange(60) < 30, "x", "y"))
+    frame["site"] = frame["cohort"]
+    parts = subgroup_samples(frame, "triple", "test")
+    assert [(part.cohort, part.site, len(part.y)) for part in parts] == [("x", "", 30), ("y", "", 30)]
+
+
+def test_no_label_at_all_still_makes_a_report():
+    from analysis.evaluation import evaluate
+    from analysis.page import render
+    from analysis.report import build_page
+    from triher.cohort import Cohort
+
+    frame = predictions("triple", 12, 0, split="test").assign(y=np.nan)
+    config = Config(cohort=CohortConfig(table="t.csv"))
+    cohort = Cohort((), (), frozenset())
+    evaluation = evaluate(frame, None, cohort, config)
+    page = build_page(evaluation, frame, cohort, config, skipped=[], notes=[], record={})
+    assert "No predicted patient has a HER2 label" in render(page)
+
+
+def test_analysis_loads_no_torch():
+    code = (
+        "import pkgutil, importlib, sys, analysis;"
+        "[importlib.import_module(m.name) for m in pkgutil.iter_modules(analysis.__path__, 'analysis.')];"
+        "sys.exit(bool({'torch', 'timm', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
