@@ -1,5 +1,6 @@
-"""Fixtures that several test modules share."""
+"""Fixtures shared by the tests: small synthetic stores, cohorts and runs."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,111 @@ import numpy as np
 import pytest
 
 from triher.cohort import Patient
+from triher.config import Config
+from triher.progress import Reporter
+from triher.runfolder import RunFolder
+from triher.store import Features, Header, write_store
+
+PATHOLOGY = {"zero": ("0", ""), "low": ("2+", "negative"), "positive": ("3+", "")}
+ENCODER = {"name": "toy", "sha256": "0" * 64, "input_px": 32}
+RECIPE = {"normalization": "clip98-volume", "slices": {"policy": "all"}}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A cohort table, a feature store and a run folder on disk."""
+
+    config: Config
+    run: RunFolder
+    store: Path
+    features: Features
+    header: Header
+    ids: tuple[str, ...]
+    y: np.ndarray
+
+    def __iter__(self):
+        """Unpack as the arguments of the stage."""
+        return iter((self.config, self.run, self.store, Reporter(quiet=True)))
+
+
+def synthetic_features(
+    ids: tuple[str, ...], y: np.ndarray, *, n_features: int, effect: float, seed: int, views: tuple[str, ...]
+) -> Features:
+    """Noise with a planted shift of other features for each class, 1 to 4 slices a patient."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 5, len(ids))
+    owner = np.repeat(np.arange(len(ids)), lengths)
+    shift = np.zeros((len(ids), n_features))
+    width = n_features // 6
+    for label in range(3):
+        shift[y == label, width * label : width * (label + 1)] = effect
+    patient = rng.normal(size=(len(ids), n_features)) + shift
+    embeddings = {
+        view: (patient[owner] + 0.3 * rng.normal(size=(len(owner), n_features))).astype(np.float32) for view in views
+    }
+    return Features(
+        ids,
+        tuple(hashlib.sha256(name.encode()).hexdigest() for name in ids),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.arange(len(owner), dtype=np.int32),
+        rng.uniform(20, 200, len(owner)).astype(np.float32),
+        embeddings,
+        {"spacing_row_mm": rng.uniform(0.6, 0.9, len(ids)), "n_slices": np.full(len(ids), 80.0)},
+    )
+
+
+@pytest.fixture
+def make_features() -> Callable[..., Features]:
+    """Build synthetic embeddings of some patients."""
+
+    def build(n=12, n_features=6, effect=0.0, seed=0, views=("rgb",)):
+        ids = tuple(f"SUBJECT-{i:03d}" for i in range(n))
+        y = np.arange(n) % 3
+        return synthetic_features(ids, y, n_features=n_features, effect=effect, seed=seed, views=views)
+
+    return build
+
+
+@pytest.fixture
+def make_study(tmp_path: Path) -> Callable[..., Study]:
+    """Write a synthetic cohort and store, and configure a run on them."""
+
+    def build(n=36, n_features=24, effect=1.5, seed=0, order=None, name="run", table=None, **classify):
+        ids = tuple(f"SUBJECT-{i:03d}" for i in range(n))
+        y = np.arange(n) % 3
+        features = synthetic_features(ids, y, n_features=n_features, effect=effect, seed=seed, views=("rgb",))
+        header = Header(ENCODER, RECIPE, {"torch": "0"}, np.ones((2, n_features), np.float32))
+        store = tmp_path / f"{name}-store.h5"
+        write_store(store, header, [features], n_slices=len(features.slice_index))
+        rows = ["patient_id,cohort,site,split,ihc,ish"]
+        for i in range(n) if order is None else order:
+            ihc, ish = PATHOLOGY[("zero", "low", "positive")[y[i]]]
+            row = {
+                "cohort": "AB"[i // 3 % 2],
+                "site": f"site{i // 3 % 3}",
+                "split": "test" if i // 3 % 4 == 0 else "train",
+            }
+            row |= {"ihc": ihc, "ish": ish, **((table or {}).get(ids[i], {}))}
+            rows.append(",".join([ids[i], row["cohort"], row["site"], row["split"], row["ihc"], row["ish"]]))
+        path = tmp_path / f"{name}-cohort.csv"
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        settings = {"trials": 3, "folds": 3} | classify
+        files = {"phases": {"pre": "{patient_id}_0.nii"}, "mask": "{patient_id}_mask.nii"}
+        config = Config.model_validate({"cohort": {"table": path, "root": tmp_path, **files}, "classify": settings})
+        run = RunFolder(tmp_path / name)
+        run.prepare()
+        return Study(config, run, store, features, header, ids, y)
+
+    return build
+
+
+@pytest.fixture
+def golden_folder() -> Path:
+    """The referee values; skips where they are not there."""
+    folder = Path(__file__).parents[2] / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip("the referee values are not on this machine")
+    return folder
 
 
 @dataclass(frozen=True)

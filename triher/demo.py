@@ -4,19 +4,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.table import Table
+
 from triher.config import Config, read_config, write_config
 from triher.errors import StopRun
 from triher.files import sha256_of_json
 from triher.pipeline import Outcome, run_stages
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.tables import read_table
 
 COHORT_FOLDER = "cohort"
 
 
-def run_demo(
-    run: RunFolder, *, n_patients: int, seed: int, overrides: Sequence[str], reporter: Reporter
-) -> Outcome:
+def run_demo(run: RunFolder, *, n_patients: int, seed: int, overrides: Sequence[str], reporter: Reporter) -> Outcome:
     """Write the phantom cohort where it is not there yet, then run every stage that is stale.
 
     Args:
@@ -75,3 +76,61 @@ def _write_inputs(run: RunFolder, n_patients: int, seed: int, reporter: Reporter
     path = run.path / "config.yaml"
     write_config(demo_config(seed), path)
     return path
+
+
+def closing_table(run: RunFolder) -> Table:
+    """What came out, in words for a newcomer."""
+    stages = run.read_record()["stages"]
+    rows = [{str(k): str(v) for k, v in row.items()} for row in read_table(run.metrics_file).to_dict("records")]
+    found = {(r["split"], r["quantity"], r["class"]): r for r in rows if not r["site"] and not r["cohort"]}
+    extraction, training = stages["extract"], stages["classify"]
+    table = Table(title="What the demo found", title_justify="left", show_lines=True)
+    for name in ("question", "answer", "how to read it"):
+        table.add_column(name, overflow="fold")
+    table.add_row(
+        "Who was in?",
+        f"{extraction['n_patients']} patients, {extraction['n_done']} embedded, {extraction['n_skipped']} left out",
+        "Nobody is lost silently: skipped.csv names everyone who was left out, and why.",
+    )
+    table.add_row(
+        "Can it tell the classes apart at a site it has not seen?",
+        f"macro AUC {_estimate(found, 'test', 'auc_macro')} on {_n(found, 'auc_macro')} patients of site C",
+        "0.5 is guessing, 1 is perfect. In brackets the 95 % interval.",
+    )
+    table.add_row(
+        "How well could anybody do?",
+        f"macro AUC {_estimate(found, 'test', 'reference_auc_macro')}",
+        "The best possible classifier, which knows the true tissue parameters of the same patients.",
+    )
+    table.add_row(
+        "Do the probabilities mean what they say?",
+        f"calibration error {_estimate(found, 'test', 'ece_classwise')}",
+        f"0 is best; a perfectly calibrated model of this size would show "
+        f"{_estimate(found, 'test', 'ece_classwise_if_calibrated')}.",
+    )
+    table.add_row(
+        "Does the score say something about survival?",
+        f"hazard ratio {_estimate(found, 'oof', 'hazard_ratio_adjusted', 'score, per SD')} per SD",
+        "Above 1: a higher probability of HER2-positive goes with earlier events, at equal age. "
+        "Scores are of models that did not see the patient.",
+    )
+    seconds = ", ".join(f"{name} {entry['seconds']:.0f} s" for name, entry in stages.items())
+    table.add_row("What did it cost?", seconds, f"encoder {extraction['encoder']['name']}, head {training['head']}")
+    return table
+
+
+def _estimate(found: dict[tuple[str, str, str], dict[str, str]], split: str, quantity: str, name: str = "") -> str:
+    """A number with its interval, or why there is none."""
+    row = found.get((split, quantity, name))
+    if row is None:
+        return "not estimated"
+    if not row["value"]:
+        return f"not estimable ({row['reason']})"
+    interval = f" ({float(row['low']):.2f} to {float(row['high']):.2f})" if row["low"] else ""
+    return f"{float(row['value']):.2f}{interval}"
+
+
+def _n(found: dict[tuple[str, str, str], dict[str, str]], quantity: str) -> str:
+    """How many patients a number of the test part rests on."""
+    row = found.get(("test", quantity, ""))
+    return row["n"] if row else "0"

@@ -57,7 +57,7 @@ def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
     try:
         for column in probability_columns(scheme):
             frame[column] = frame[column].astype(float)
-        frame["y"] = pd.to_numeric(frame["y"].replace("", "nan")).astype(float)
+        frame["y"] = frame["y"].replace("", "nan").astype(float)
         for column in _WHOLE:
             frame[column] = frame[column].astype(int)
     except ValueError as error:

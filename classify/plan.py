@@ -1,0 +1,90 @@
+"""Which models a run trains, and whom each of them predicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from classify.cases import Cases
+from classify.splits import Split, derived_seed, partitions, refuse_leaks, require_classes, stratified_folds
+from classify.table import Place
+from triher.cohort import Patient
+from triher.config import ClassifyConfig
+
+_LEAST_NESTED = 3  # two outer folds must leave two patients of every class for the inner ones
+_LEAST = 2
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A model that is trained only to predict the patients that it did not see."""
+
+    place: Place
+    sides: Split
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The folds, and the final model's training and test patients."""
+
+    folds: tuple[Fold, ...]
+    final: Split
+
+
+def make_plan(cases: Cases, patients: Sequence[Patient], config: ClassifyConfig, seed: int) -> Plan:
+    """Lay out all training parts and check each before the first model is fitted.
+
+    With ``none``, ``column`` and ``sites`` the development part is cross-validated (nested, Varma & Simon, BMC
+    Bioinformatics 2006;7:91) and the final model, trained on all of it, predicts the held-out patients. With
+    leave-one-site-out and leave-one-cohort-out each group is predicted by a model of all others, and the final
+    model is trained on everybody.
+
+    Args:
+        cases: the patients that can be used.
+        patients: who they are, in the same order.
+        config: split, folds and repeats.
+        seed: decides the folds.
+
+    Raises:
+        StopRun: as `classify.splits.partitions`; ``patient_leak``, ``class_too_small``.
+    """
+    splits = partitions(config.split, patients)
+    refuse_leaks(splits, cases.group, [patient.patient_id for patient in patients])
+    if config.split.kind.startswith("leave-one"):
+        folds = [
+            Fold(Place("test", repeat, i, seed), split)
+            for repeat in range(config.repeats)
+            for i, split in enumerate(splits)
+        ]
+        everybody = np.arange(len(cases.y))
+        final = Split("final", everybody, everybody[:0])
+    else:
+        final = splits[0]
+        _require(cases, final.train, _LEAST_NESTED)
+        folds = [fold for repeat in range(config.repeats) for fold in _nested(cases, final, config, seed, repeat)]
+    for rows in (*(fold.sides.train for fold in folds), final.train):
+        _require(cases, rows, _LEAST)
+    return Plan(tuple(folds), final)
+
+
+def _require(cases: Cases, rows: np.ndarray, least: int) -> None:
+    """Stop when a training part is too small in a class."""
+    require_classes(cases.y[rows], cases.group[rows], classes=cases.classes, least=least)
+
+
+def _nested(cases: Cases, final: Split, config: ClassifyConfig, seed: int, repeat: int) -> list[Fold]:
+    """The outer folds of one repetition, as positions among all cases."""
+    rows = final.train
+    development = cases.take(rows)
+    splits = stratified_folds(
+        development.y,
+        development.cohort,
+        development.group,
+        folds=config.folds,
+        n_classes=len(cases.classes),
+        seed=derived_seed(seed, 0, repeat),
+    )
+    return [
+        Fold(Place("oof", repeat, i, seed), Split(split.name, rows[split.train], rows[split.test]))
+        for i, split in enumerate(splits)
+    ]

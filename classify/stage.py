@@ -1,0 +1,239 @@
+"""The stage ``classify``: feature store and cohort to predictions and a bundle."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from classify.applicability import TrainingRange, fit_range, outside
+from classify.bundle import Bundle, write_bundle
+from classify.cases import Gathered, gather, shuffle_within
+from classify.conformal import order_statistic
+from classify.heads import find_head
+from classify.manifest import TrainingFacts
+from classify.plan import Fold, Plan, make_plan
+from classify.pooling import check_pooling, choose_views
+from classify.splits import derived_seed
+from classify.table import Place, prediction_frame
+from classify.training import Model, fit_model
+from triher import __version__
+from triher.cohort import Cohort, labels, read_cohort
+from triher.config import Config
+from triher.errors import Note
+from triher.files import sha256_of_json
+from triher.labels import scheme_classes
+from triher.predictions import write_predictions
+from triher.progress import Reporter
+from triher.runfolder import RunFolder
+from triher.store import Header, Index, read_index, read_store
+from triher.types import Labels
+
+_STAGE = "classify"
+_NOTE_CODES = ("calibration_small", "conformal_small", "folds_reduced", "image_duplicate")
+_LEAST_CALIBRATION = 10
+_FINAL, _FOLD, _SHUFFLE = 1, 2, 3  # first numbers of the derived seeds; 0 divides the folds
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the stage found out, before it is written."""
+
+    predictions: pd.DataFrame
+    model: Model
+    seen: TrainingRange
+    plan: Plan
+
+
+def classify(config: Config, run: RunFolder, store: Path, reporter: Reporter) -> bool:
+    """Predict every patient by a model that did not see her, and lock a final model into a bundle.
+
+    Args:
+        config: the run's configuration; uses ``cohort``, ``scheme``, ``seed`` and ``classify``.
+        run: where ``predictions.csv``, ``bundle/``, ``skipped.csv``, ``notes.csv`` and ``run.json`` go.
+        store: the feature store.
+        reporter: says what is being done.
+
+    Returns:
+        True when something was done, False when everything was up to date.
+
+    Raises:
+        StopRun: unusable configuration, cohort, store or split; see the modules of this package.
+    """
+    started = time.monotonic()
+    find_head(config.classify.head)
+    check_pooling(config.classify.pooling)
+    cohort = read_cohort(config.cohort)
+    known, unlabeled = labels(cohort, config.scheme)
+    index = read_index(store)
+    views = choose_views(index.views, config.classify.views)
+    key = _key(config, cohort, known, index)
+    if run.is_fresh(_STAGE, key):
+        reporter.say(f"classify: up to date ({run.predictions_file})")
+        return False
+    header, features = read_store(store)
+    gathered = gather(
+        cohort,
+        known,
+        unlabeled,
+        features,
+        views=views,
+        pooling=config.classify.pooling,
+        classes=scheme_classes(config.scheme),
+    )
+    run.write_skipped(_STAGE, gathered.skipped)
+    if config.classify.shuffle_labels:
+        gathered = _shuffle(gathered, config.seed)
+    outcome = _train(config, gathered, reporter)
+    outputs = _write(config, run, gathered, outcome, header, views)
+    run.record_stage(_STAGE, key, outputs, time.monotonic() - started, **_facts(config, run, gathered, outcome))
+    reporter.say(f"classify: {len(gathered.patients)} patients, {len(gathered.skipped)} left out")
+    return True
+
+
+def _key(config: Config, cohort: Cohort, known: dict[str, int], index: Index) -> str:
+    """A hash of everything that the outputs depend on."""
+    rows = sorted([p.patient_id, p.cohort, p.site, p.split, known.get(p.patient_id, -1)] for p in cohort.patients)
+    return sha256_of_json(
+        {
+            "triher": __version__,
+            "classify": config.classify.model_dump(mode="json"),
+            "scheme": config.scheme,
+            "seed": config.seed,
+            "store": [index.identity, index.content],
+            "rows": rows,
+        }
+    )
+
+
+def _shuffle(gathered: Gathered, seed: int) -> Gathered:
+    """The negative control: labels permuted within sites."""
+    sites = np.array([patient.site for patient in gathered.patients], dtype=object)
+    y = shuffle_within(gathered.cases.y, sites, derived_seed(seed, _SHUFFLE))
+    return replace(gathered, cases=replace(gathered.cases, y=y))
+
+
+def _train(config: Config, gathered: Gathered, reporter: Reporter) -> Outcome:
+    """Train the models of all folds and the final one."""
+    plan = make_plan(gathered.cases, gathered.patients, config.classify, config.seed)
+    what = f"classify: {config.classify.head}, outer folds"
+    tracked = reporter.track(plan.folds, what, total=len(plan.folds))
+    frames = [_predict_fold(config, gathered, fold) for fold in tracked]
+    final = plan.final
+    model = fit_model(gathered.cases.take(final.train), config.classify, derived_seed(config.seed, _FINAL))
+    seen = _range(gathered, final.train)
+    if len(final.test):
+        frames.append(_predict(config, gathered, final.test, model, seen, Place("test", 0, 0, config.seed)))
+    return Outcome(pd.concat(frames, ignore_index=True), model, seen, plan)
+
+
+def _predict_fold(config: Config, gathered: Gathered, fold: Fold) -> pd.DataFrame:
+    """Train one fold's model and predict its held-out patients.
+
+    Only patients of another site or cohort are compared with the training range: those of an inner fold come from
+    the same patients as the training.
+    """
+    seed = derived_seed(config.seed, _FOLD, fold.place.repeat, fold.place.fold)
+    model = fit_model(gathered.cases.take(fold.sides.train), config.classify, seed)
+    seen = _range(gathered, fold.sides.train) if fold.place.split == "test" else None
+    return _predict(config, gathered, fold.sides.test, model, seen, fold.place)
+
+
+def _predict(
+    config: Config, gathered: Gathered, rows: np.ndarray, model: Model, seen: TrainingRange | None, place: Place
+) -> pd.DataFrame:
+    """Rows of the prediction table for the patients at the given positions."""
+    cases = gathered.cases.take(rows)
+    acquisition = {name: values[rows] for name, values in gathered.acquisition.items()}
+    return prediction_frame(
+        [gathered.patients[i] for i in rows],
+        cases.y.astype(np.float64),
+        model.predict(cases.pooled),
+        model=model,
+        scheme=config.scheme,
+        place=place,
+        reasons=() if seen is None else outside(seen, acquisition, cases.pooled.vectors),
+    )
+
+
+def _range(gathered: Gathered, rows: np.ndarray) -> TrainingRange:
+    """The training range of the patients at the given positions."""
+    acquisition = {name: values[rows] for name, values in gathered.acquisition.items()}
+    return fit_range(acquisition, gathered.cases.pooled.vectors[rows])
+
+
+def _write(
+    config: Config, run: RunFolder, gathered: Gathered, outcome: Outcome, header: Header, views: tuple[str, ...]
+) -> list[Path]:
+    """Write predictions, bundle and notes; return the files that the stage answers for."""
+    y = gathered.cases.y[outcome.plan.final.train]
+    bundle = Bundle(
+        model=outcome.model,
+        seen=outcome.seen,
+        header=header,
+        scheme=config.scheme,
+        views=views,
+        pooling=config.classify.pooling,
+        training=TrainingFacts(
+            n=len(y),
+            class_counts=_class_counts(y, gathered.cases.classes),
+            split=config.classify.split.kind,
+            seed=config.seed,
+            labels_shuffled=config.classify.shuffle_labels,
+        ),
+    )
+    write_predictions(run.predictions_file, outcome.predictions, config.scheme)
+    parts = write_bundle(run.bundle, bundle)
+    notes = [*gathered.notes, *_notes(config, gathered, outcome)]
+    run.write_notes([*(note for note in run.read_notes() if note.code not in _NOTE_CODES), *notes])
+    return [run.predictions_file, *parts]
+
+
+def _class_counts(y: Labels, classes: Sequence[str]) -> dict[str, int]:
+    """Patients of each class."""
+    return {name: int((y == i).sum()) for i, name in enumerate(classes)}
+
+
+def _notes(config: Config, gathered: Gathered, outcome: Outcome) -> list[Note]:
+    """Remarks about classes that are small for what was done with them."""
+    conformal, n_folds = outcome.model.conformal, outcome.model.search["inner_folds"]
+    notes = []
+    if n_folds < config.classify.folds:
+        text = f"{n_folds} inner folds instead of {config.classify.folds}, as many as the smallest class has patients"
+        notes.append(Note("", "folds_reduced", text))
+    for name, count in zip(gathered.cases.classes, conformal.counts, strict=True):
+        if count < _LEAST_CALIBRATION:
+            notes.append(Note("", "calibration_small", f"the temperature rests on only {count} patients of {name}"))
+        if order_statistic(count, conformal.alpha) > count:
+            text = f"{name} is in every prediction set: {count} patients are too few for alpha {conformal.alpha:g}"
+            notes.append(Note("", "conformal_small", text))
+    return notes
+
+
+def _facts(config: Config, run: RunFolder, gathered: Gathered, outcome: Outcome) -> dict[str, Any]:
+    """What the record says of the stage."""
+    model, table = outcome.model, outcome.predictions
+    before = run.read_record()["stages"].get(_STAGE, {}).get("test_opened", 0)
+    first = table[table["repeat"] == 0]
+    counts = {
+        str(split): _class_counts(rows["y"].to_numpy(int), gathered.cases.classes)
+        for split, rows in first.groupby("split")
+    }
+    return {
+        "n": len(gathered.patients),
+        "n_skipped": len(gathered.skipped),
+        "class_counts": counts,
+        "head": model.head,
+        "params": model.params,
+        "inner_log_loss": model.log_loss,
+        "search": model.search,
+        "temperature": model.temperature,
+        "thresholds": [asdict(threshold) for threshold in model.thresholds],
+        "conformal": asdict(model.conformal),
+        "seed": config.seed,
+        "labels_shuffled": config.classify.shuffle_labels,
+        "test_opened": before + int((table["split"] == "test").any()),
+    }

@@ -1,0 +1,228 @@
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from classify.apply import apply_bundle
+from classify.bundle import read_bundle, write_bundle
+from classify.pooling import pool
+from classify.stage import classify
+from triher.cohort import read_cohort
+from triher.errors import StopRun
+from triher.files import sha256_of_json
+from triher.predictions import read_predictions, write_predictions
+
+
+@pytest.fixture(params=["logistic", "xgboost"])
+def study(make_study, request):
+    """A trained run with each head."""
+    made = make_study(head=request.param, split={"kind": "column"}, pooling=["mean", "max"])
+    assert classify(*made)
+    return made
+
+
+@pytest.fixture
+def trained(make_study):
+    """A trained run with the cheaper head."""
+    made = make_study(n=24)
+    assert classify(*made)
+    return made
+
+
+def forge(folder, change):
+    """Change the manifest and give it a new hash of itself."""
+    path = folder / "manifest.json"
+    tree = json.loads(path.read_text())
+    tree.pop("sha256")
+    change(tree)
+    path.write_text(json.dumps({**tree, "sha256": sha256_of_json(tree)}))
+
+
+def code_of(folder):
+    with pytest.raises(StopRun) as caught:
+        read_bundle(folder)
+    return caught.value.code
+
+
+def test_round_trip_keeps_every_byte_and_every_prediction(study, tmp_path):
+    bundle = read_bundle(study.run.bundle)
+    copy = tmp_path / "copy"
+    write_bundle(copy, bundle)
+    for path in sorted(study.run.bundle.iterdir()):
+        assert path.read_bytes() == (copy / path.name).read_bytes(), path.name
+    assert bundle.recipe == study.header.recipe
+    assert bundle.encoder["name"] == "toy"
+
+
+def test_apply_equals_the_test_predictions_of_the_run(study):
+    table = read_predictions(study.run.predictions_file, "triple")
+    test = table[table["split"] == "test"].set_index("patient_id")
+    cohort = read_cohort(study.config.cohort)
+    applied = apply_bundle(read_bundle(study.run.bundle), study.header, study.features, cohort, labels=None)
+    assert applied["patient_id"].tolist() == list(study.ids)
+    assert set(applied["split"]) == {"new"}
+    again = applied.set_index("patient_id").loc[test.index]
+    p = ["p_zero", "p_low", "p_positive"]
+    np.testing.assert_allclose(again[p], test[p], atol=1e-7)
+    assert again["set"].tolist() == test["set"].tolist()
+    assert again["outside"].tolist() == test["outside"].tolist()
+    path = study.run.path / "new.csv"
+    write_predictions(path, applied, "triple")
+    assert read_predictions(path, "triple")["y"].isna().all()
+
+
+def test_no_id_and_no_vector_of_a_patient_is_in_the_bundle(study):
+    content = b"".join(path.read_bytes() for path in sorted(study.run.bundle.iterdir()))
+    for patient_id, digest in zip(study.ids, study.features.input_sha256, strict=True):
+        assert patient_id.encode() not in content
+        assert digest.encode() not in content
+    assert b"SUBJECT" not in content
+    assert str(study.run.path).encode() not in content
+    for vector in pool(study.features, ("rgb",), ("mean", "max")).vectors:
+        for kind in (np.float32, np.float64):
+            assert vector[:4].astype(kind).tobytes() not in content
+
+
+def test_one_flipped_byte_in_any_part_is_seen(study):
+    for path in sorted(study.run.bundle.iterdir()):
+        good = path.read_bytes()
+        codes = {"bundle_tampered", "bundle_corrupt"} if path.name == "manifest.json" else {"bundle_tampered"}
+        for place in (0, len(good) // 2, len(good) - 1):
+            bad = bytearray(good)
+            bad[place] ^= 1
+            path.write_bytes(bytes(bad))
+            assert code_of(study.run.bundle) in codes, (path.name, place)
+        path.write_bytes(good)
+    read_bundle(study.run.bundle)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "other", "version": 1}', b"\x80\x04K\x01."])
+def test_a_manifest_that_is_none_is_corrupt(trained, content):
+    (trained.run.bundle / "manifest.json").write_bytes(content)
+    assert code_of(trained.run.bundle) == "bundle_corrupt"
+
+
+def test_a_truncated_manifest_or_a_folder_without_one_is_corrupt(trained, tmp_path):
+    path = trained.run.bundle / "manifest.json"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert code_of(trained.run.bundle) == "bundle_corrupt"
+    assert code_of(tmp_path / "nothing") == "bundle_corrupt"
+
+
+def test_a_newer_version_is_refused(trained):
+    forge(trained.run.bundle, lambda tree: tree.update(version=2))
+    assert code_of(trained.run.bundle) == "bundle_version"
+
+
+def test_files_must_be_exactly_those_of_the_manifest(trained):
+    extra = trained.run.bundle / "notes.txt"
+    extra.write_text("x")
+    assert code_of(trained.run.bundle) == "bundle_tampered"
+    extra.unlink()
+    probe = trained.run.bundle / "probe.safetensors"
+    elsewhere = trained.run.path / "elsewhere"
+    probe.rename(elsewhere)
+    assert code_of(trained.run.bundle) == "bundle_tampered"
+    probe.symlink_to(elsewhere)
+    assert code_of(trained.run.bundle) == "bundle_tampered"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda tree: tree.update(temperature=tree["temperature"] * 2), "bundle_drift"),
+        (lambda tree: tree.update(head="forest"), "bundle_corrupt"),
+        (lambda tree: tree.update(classes=["low", "zero", "positive"]), "bundle_corrupt"),
+        (lambda tree: tree.update(n_features=3), "bundle_corrupt"),
+        (lambda tree: tree.update(params="deep"), "bundle_corrupt"),
+        (lambda tree: tree.update(surprise=1), "bundle_corrupt"),
+        (lambda tree: tree["parts"].update({"../x": tree["parts"]["probe.safetensors"]}), "bundle_tampered"),
+    ],
+)
+def test_a_forged_manifest_does_not_get_far(trained, change, code):
+    forge(trained.run.bundle, change)
+    assert code_of(trained.run.bundle) == code
+
+
+def test_a_forged_tree_that_would_crash_xgboost_is_refused(make_study):
+    made = make_study(head="xgboost")
+    classify(*made)
+    path = made.run.bundle / "head.json"
+    model = json.loads(path.read_text())
+    tree = next(t for t in model["learner"]["gradient_booster"]["model"]["trees"] if t["left_children"][0] > 0)
+    tree["left_children"][0] = 10**6
+    data = json.dumps(model).encode()
+    path.write_bytes(data)
+    entry = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    forge(made.run.bundle, lambda tree: tree["parts"].update({"head.json": entry}))
+    assert code_of(made.run.bundle) == "bundle_corrupt"
+
+
+def test_only_a_bundle_is_replaced(trained, tmp_path):
+    bundle = read_bundle(trained.run.bundle)
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter").write_text("1")
+    with pytest.raises(StopRun) as caught:
+        write_bundle(foreign, bundle)
+    assert caught.value.code == "output_folder"
+    assert (foreign / "chapter").read_text() == "1"
+    write_bundle(trained.run.bundle, bundle)
+    read_bundle(trained.run.bundle)
+    assert not [path for path in trained.run.path.iterdir() if path.name.startswith(".bundle")]
+
+
+def apply(study, *, header=None, features=None, labels=None) -> pd.DataFrame:
+    bundle, cohort = read_bundle(study.run.bundle), read_cohort(study.config.cohort)
+    return apply_bundle(bundle, header or study.header, features or study.features, cohort, labels=labels)
+
+
+def test_embeddings_of_another_encoder_or_recipe_are_refused(trained):
+    renamed = dataclasses.replace(trained.header, encoder={**trained.header.encoder, "name": "the same, renamed"})
+    assert len(apply(trained, header=renamed)) == 24
+    other = dataclasses.replace(
+        trained.header,
+        encoder={**trained.header.encoder, "input_px": 64},
+        recipe={**trained.header.recipe, "slices": {"policy": "largest"}},
+    )
+    with pytest.raises(
+        StopRun, match=r"encoder.input_px .*32.*64.*recipe.slices.policy .*'all'.*'largest'"
+    ) as caught:
+        apply(trained, header=other)
+    assert caught.value.code == "bundle_encoder"
+    late = dataclasses.replace(trained.features, views={"late": trained.features.views["rgb"]})
+    with pytest.raises(StopRun, match="needs rgb, the store has late") as caught:
+        apply(trained, features=late)
+    assert caught.value.code == "bundle_encoder"
+
+
+def test_a_drifted_probe_is_refused_and_rounding_is_not(trained):
+    probe = trained.header.probe
+    apply(trained, header=dataclasses.replace(trained.header, probe=probe * np.float32(1.0005)))
+    drifted = dataclasses.replace(trained.header, probe=probe * np.float32(1.01), versions={"torch": "9"})
+    with pytest.raises(StopRun, match=r"torch .bundle '0', store '9'") as caught:
+        apply(trained, header=drifted)
+    assert caught.value.code == "transform_drift"
+
+
+def test_patients_outside_the_training_range_say_why(trained):
+    trained.features.acquisition["spacing_row_mm"][2] = 2.0
+    trained.features.views["rgb"][trained.features.rows(5)] += 50
+    table = apply(trained, labels={"SUBJECT-005": 2}).set_index("patient_id")
+    assert "spacing_row_mm 2 above the training range" in table.loc["SUBJECT-002", "outside"]
+    assert "embedding distance" in table.loc["SUBJECT-005", "outside"]
+    assert table.loc["SUBJECT-005", "y"] == 2
+    assert (table["outside"] == "").mean() > 0.8
+
+
+def test_bad_embeddings_and_strangers_are_refused(trained):
+    with pytest.raises(StopRun) as caught:
+        apply(trained, features=dataclasses.replace(trained.features, patient_id=tuple("x" * 24)))
+    assert caught.value.code == "cohort_empty"
+    trained.features.views["rgb"][trained.features.rows(5)] = np.nan
+    with pytest.raises(StopRun, match="SUBJECT-005") as caught:
+        apply(trained)
+    assert caught.value.code == "embedding_nonfinite"

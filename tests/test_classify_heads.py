@@ -1,0 +1,132 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from classify import boosting, logistic
+from classify.heads import HEADS, find_head
+from triher.errors import StopRun
+
+PARAMS = {name: {key: where.start for key, where in head.space.items()} for name, head in HEADS.items()}
+
+
+def data(n=60, p=20, n_classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_classes
+    X = rng.normal(size=(n, p)).astype(np.float32)
+    X[:, 0] += 2 * y
+    return X, y
+
+
+def fit(name, X, y, n_classes=3, seed=0):
+    return find_head(name).prepare(X, y, n_classes, exact=True).fit(PARAMS[name], seed)
+
+
+@pytest.mark.parametrize("shape", [(60, 20), (30, 200)])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_logistic_equals_scikit_learn_on_the_features_themselves(shape, n_classes):
+    X, y = data(*shape, n_classes=n_classes)
+    for C in (0.01, 1.0, 100.0):
+        ours = logistic.prepare(X, y, n_classes, exact=True).fit({"C": C}, 0).probabilities(X)
+        Z = StandardScaler().fit_transform(X.astype(float)) / np.sqrt(X.shape[1])
+        theirs = LogisticRegression(C=C, max_iter=10_000, tol=1e-10).fit(Z, y).predict_proba(Z)
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+def test_logistic_drops_constants_and_bears_duplicates():
+    X, y = data(p=5)
+    more = np.column_stack([X, np.full(60, 7.3, np.float32), np.zeros(60, np.float32), X[:, 0]])
+    fitted = fit("logistic", more, y)
+    assert np.abs(fitted.coef[:, 5:7]).max() == 0
+    np.testing.assert_allclose(fitted.coef[:, 0], fitted.coef[:, 7], rtol=1e-6)
+    changed = more.copy()
+    changed[:, 5] = 1e6
+    np.testing.assert_array_equal(fitted.probabilities(more), fitted.probabilities(changed))
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_probabilities_have_all_columns_and_sum_to_one(name, n_classes):
+    X, y = data(n_classes=n_classes)
+    p = fit(name, X, y, n_classes).probabilities(X)
+    assert p.shape == (60, n_classes)
+    assert p.dtype == np.float64
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-12)
+    assert (p.argmax(axis=1) == y).mean() > 1 / n_classes
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_survives_its_file(name):
+    X, y = data()
+    fitted = fit(name, X, y)
+    again = find_head(name).load(fitted.to_bytes(), n_features=20, n_classes=3)
+    np.testing.assert_allclose(again.probabilities(X), fitted.probabilities(X), atol=1e-7)
+    assert again.to_bytes() == fitted.to_bytes()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_equal_seeds_give_equal_bytes(name):
+    X, y = data()
+    assert fit(name, X, y).to_bytes() == fit(name, X, y).to_bytes()
+
+
+def test_an_unknown_head_names_the_known_ones():
+    with pytest.raises(StopRun, match=r"did you mean 'xgboost'.*logistic") as caught:
+        find_head("xgbost")
+    assert caught.value.code == "unknown_name"
+
+
+def test_logistic_refuses_a_file_of_another_shape():
+    X, y = data()
+    content = fit("logistic", X, y).to_bytes()
+    for bad, n_features in ((content, 21), (content[:40], 20), (b"", 20)):
+        with pytest.raises(StopRun) as caught:
+            logistic.load(bad, n_features=n_features, n_classes=3)
+        assert caught.value.code == "bundle_corrupt"
+
+
+def first_tree(model):
+    trees = model["learner"]["gradient_booster"]["model"]["trees"]
+    return next(tree for tree in trees if tree["left_children"][0] != -1)
+
+
+def set_left(value):
+    return lambda model: first_tree(model)["left_children"].__setitem__(0, value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        set_left(10**6),
+        set_left(-7),
+        set_left(0),
+        set_left(1.0),
+        set_left("1"),
+        lambda model: first_tree(model)["split_indices"].__setitem__(0, 20),
+        lambda model: first_tree(model)["split_conditions"].pop(),
+        lambda model: first_tree(model)["tree_param"].update(num_nodes="1000"),
+        lambda model: first_tree(model)["split_type"].__setitem__(0, 1),
+        lambda model: model["learner"]["gradient_booster"]["model"]["tree_info"].__setitem__(0, 9),
+        lambda model: model["learner"]["gradient_booster"]["model"]["iteration_indptr"].pop(),
+        lambda model: model["learner"]["gradient_booster"].update(name="dart"),
+        lambda model: model["learner"]["objective"].update(name="reg:squarederror"),
+        lambda model: model["learner"]["learner_model_param"].update(num_feature="19"),
+        lambda model: model.pop("learner"),
+    ],
+)
+def test_a_tree_that_leads_astray_is_refused_before_xgboost_sees_it(damage):
+    X, y = data()
+    model = json.loads(fit("xgboost", X, y).to_bytes())
+    damage(model)
+    with pytest.raises(StopRun) as caught:
+        boosting.load(json.dumps(model).encode(), n_features=20, n_classes=3)
+    assert caught.value.code == "bundle_corrupt"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"learner": 3}'])
+def test_nonsense_is_no_model(content):
+    with pytest.raises(StopRun) as caught:
+        boosting.load(content, n_features=20, n_classes=3)
+    assert caught.value.code == "bundle_corrupt"
