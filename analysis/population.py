@@ -128,7 +128,7 @@ def _summary(patients: Sequence[Patient], name: str) -> str:
     if set(present.tolist()) <= {0.0, 1.0}:
         return _share(int(present.sum()), len(present)) + missing
     low, middle, high = np.quantile(present, [0.25, 0.5, 0.75])
-    return f"{middle:g} ({low:g} to {high:g}){missing}"
+    return f"{middle:.3g} ({low:.3g} to {high:.3g}){missing}"
 
 
 def _follow_up_lines(groups: Sequence[Sequence[Patient]]) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """The patients that can be used: label, vector and group of each, in one order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,20 +49,21 @@ def gather(
     unlabeled: Sequence[Skipped],
     features: Features,
     *,
+    accounted: Collection[str],
     views: Sequence[str],
     pooling: Sequence[str],
     classes: Sequence[str],
 ) -> Gathered:
     """Bring cohort, labels and embeddings together, sorted by patient id.
 
-    Sorting makes the result independent of the order of the table and of the store. Patients of the cohort who are
-    not in the store were accounted for by the extraction and are not counted again.
+    Sorting makes the result independent of the order of the table and of the store.
 
     Args:
         cohort: the patients.
         labels: patient id -> position in the scheme.
         unlabeled: who has no label, and why.
         features: the embeddings.
+        accounted: who the extraction left out and named; they are not counted again.
         views: which views to pool; all when empty.
         pooling: which statistics.
         classes: the classes of the scheme.
@@ -77,13 +78,16 @@ def gather(
     cohort_of = {patient_id: patient.cohort for patient_id, patient in patients.items()}
     chosen, nonfinite = skip_nonfinite(chosen, views, cohort_of)
     skipped = [row for row in unlabeled if row.patient_id in place] + nonfinite
+    lost = [patient for patient in cohort.patients if patient.patient_id not in {*place, *accounted}]
+    skipped += [_not_extracted(patient) for patient in lost]
     people = tuple(patients[patient_id] for patient_id in chosen.patient_id)
     if not people:
+        example = f"; for instance {skipped[0].patient_id}: {skipped[0].reason}" if skipped else ""
         message = (
             f"of {len(patients)} patients in the cohort and {len(place)} in the feature store nobody has a label "
-            f"and embeddings ({len(skipped)} left out here)"
+            f"and embeddings{example}"
         )
-        raise StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
+        raise StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
     cases = Cases(
         pool(chosen, views, pooling),
         np.array([labels[patient.patient_id] for patient in people], dtype=np.int64),
@@ -111,3 +115,9 @@ def shuffle_within(y: Labels, sites: Names, seed: int) -> Labels:
         here = np.flatnonzero(sites == site)
         shuffled[here] = y[rng.permutation(here)]
     return shuffled
+
+
+def _not_extracted(patient: Patient) -> Skipped:
+    """A patient who joined the cohort after the extraction."""
+    reason, remedy = "in the cohort table and not in the feature store", "run triher extract again"
+    return Skipped(patient.patient_id, patient.cohort, "classify", "not_extracted", reason, remedy)

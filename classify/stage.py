@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from classify.applicability import TrainingRange, fit_range, outside
 from classify.bundle import Bundle, write_bundle
@@ -80,6 +81,7 @@ def classify(config: Config, run: RunFolder, store: Path, reporter: Reporter) ->
         known,
         unlabeled,
         features,
+        accounted={row.patient_id for row in run.read_skipped() if row.stage != _STAGE},
         views=views,
         pooling=config.classify.pooling,
         classes=scheme_classes(config.scheme),
@@ -87,7 +89,8 @@ def classify(config: Config, run: RunFolder, store: Path, reporter: Reporter) ->
     run.write_skipped(_STAGE, gathered.skipped)
     if config.classify.shuffle_labels:
         gathered = _shuffle(gathered, config.seed)
-    outcome = _train(config, gathered, reporter)
+    with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
+        outcome = _train(config, gathered, reporter)
     outputs = _write(config, run, gathered, outcome, header, views)
     run.record_stage(_STAGE, key, outputs, time.monotonic() - started, **_facts(config, run, gathered, outcome))
     reporter.say(f"classify: {len(gathered.patients)} patients, {len(gathered.skipped)} left out")

@@ -6,7 +6,7 @@ import pytest
 
 from classify.stage import classify
 from triher.config import Config
-from triher.errors import Note, StopRun
+from triher.errors import Note, Skipped, StopRun
 from triher.predictions import read_predictions
 from triher.store import Features, write_store
 
@@ -89,15 +89,18 @@ def test_who_cannot_be_used_is_named(make_study):
     unlabeled = {"SUBJECT-004": {"ihc": "2+", "ish": ""}}
     study = make_study(table=unlabeled)
     study.features.views["rgb"][study.features.rows(7).start, 3] = np.nan
-    keep = [i for i in range(36) if i != 10]
+    keep = [i for i in range(36) if i not in {10, 11}]
     store_without(study, keep)
+    study.run.write_skipped("extract", [Skipped("SUBJECT-010", "A", "extract", "mask_empty", "no voxel", "segment")])
     table = run(study)
     skipped = {row.patient_id: (row.stage, row.code) for row in study.run.read_skipped()}
     assert skipped == {
         "SUBJECT-004": ("classify", "her2_unknown"),
         "SUBJECT-007": ("classify", "embedding_nonfinite"),
-    }, "patient 10 is not in the store; the extraction has accounted for her"
-    assert set(study.ids) - set(table["patient_id"]) == {"SUBJECT-004", "SUBJECT-007", "SUBJECT-010"}
+        "SUBJECT-010": ("extract", "mask_empty"),
+        "SUBJECT-011": ("classify", "not_extracted"),
+    }
+    assert set(study.ids) - set(table["patient_id"]) == skipped.keys()
 
 
 def store_without(study, keep, input_sha256=None):

@@ -104,13 +104,14 @@ def closing_table(run: RunFolder) -> Table:
     )
     table.add_row(
         "Do the probabilities mean what they say?",
-        f"calibration error {_estimate(found, 'test', 'ece_classwise')}",
+        f"calibration error {_estimate(found, 'test', 'ece_top_label')}",
         f"0 is best; a perfectly calibrated model of this size would show "
-        f"{_estimate(found, 'test', 'ece_classwise_if_calibrated')}.",
+        f"{_estimate(found, 'test', 'ece_top_label_if_calibrated')}.",
     )
     table.add_row(
         "Does the score say something about survival?",
-        f"hazard ratio {_estimate(found, 'oof', 'hazard_ratio_adjusted', 'score, per SD')} per SD",
+        f"hazard ratio {_estimate(found, 'test', 'hazard_ratio_adjusted', 'score, per SD')} per SD at site C, "
+        f"{_estimate(found, 'oof', 'hazard_ratio_adjusted', 'score, per SD')} at the training sites",
         "Above 1: a higher probability of HER2-positive goes with earlier events, at equal age. "
         "Scores are of models that did not see the patient.",
     )

