@@ -29,7 +29,7 @@ layers: $(VENV)/ready
 	$(BIN)/lint-imports
 
 bench: $(VENV)/ready
-	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python -P benchmarks/extract.py
 
 install: $(VENV)/ready
 
