@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from triher.config import CohortConfig
-from triher.errors import Note, Skipped, StopRun
+from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.labels import check_codes, class_in_scheme, her2_from_pathology, scheme_classes
 from triher.tables import matching_key, read_table, require_column
 
@@ -57,46 +57,74 @@ def read_cohort(config: CohortConfig) -> Cohort:
 
     Raises:
         StopRun: as `triher.tables.read_table`; ``column_missing``, ``patient_id``, ``patient_duplicate``,
-            ``number_format``, ``event_codes``, ``her2_codes``, ``label_leak`` or ``config_value`` (survival
-            times without a unit).
+            ``number_format``, ``event_codes``, ``her2_codes``, ``label_leak``, ``unknown_name`` (a mapped column
+            that nothing asks for) or ``config_value`` (survival times without a unit, a malformed file name).
     """
-    frame = _rename(read_table(config.table), config)
-    frame, notes = _one_row_a_patient(frame, config.table)
     templates = {**config.phases, "mask": config.mask}
-    for purpose, template in templates.items():
-        _check_template(frame, purpose, template, config.table)
-    for covariate in config.covariates:
-        require_column(frame, covariate, purpose="cohort.covariates", where=str(config.table))
-        if covariate in _LABEL_COLUMNS:
-            message = f"cohort.covariates names '{covariate}', which the HER2 class is made from"
-            raise StopRun("label_leak", message)
+    cells = {cell for purpose, template in templates.items() for cell in _template_cells(purpose, template)}
+    _check_covariates(config)
+    frame = _rename(read_table(config.table), config, cells)
+    for column in (*sorted(cells), *config.covariates):
+        purpose = "cohort.covariates" if column in config.covariates else "file names of phases and mask"
+        require_column(frame, column, purpose=purpose, where=str(config.table))
     if {"time", "event"} <= set(frame.columns) and config.time_unit is None:
         message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
         raise StopRun("config_value", message, remedy="set cohort.time_unit")
-    rows = [{str(k): str(v) for k, v in row.items()} for row in frame.to_dict("records")]
-    patients = tuple(_patient(row, config, line) for line, row in enumerate(rows, start=2))
+    rows, notes = _one_row_a_patient(frame, config.table)
+    patients = tuple(_patient(row, config, line) for line, row in rows.items())
     check_codes([(patient.ihc, patient.ish) for patient in patients])
     return Cohort(patients, tuple(notes), frozenset(OWN_COLUMNS) & set(frame.columns))
 
 
-def _rename(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
+def _template_cells(purpose: str, template: str) -> list[str]:
+    """The columns that a file name refers to."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise StopRun("config_value", f"the file name of '{purpose}', '{template}': {error}") from error
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        message = f"the file name of '{purpose}', '{template}', may hold {{column}} and nothing more in braces"
+        raise StopRun("config_value", message)
+    return [name for _, name, _, _ in parts if name is not None]
+
+
+def _fill(template: str, row: dict[str, str]) -> str:
+    """Put the row's cells into a file name; a column name is never read as an expression."""
+    parts = string.Formatter().parse(template)
+    return "".join(text + ("" if name is None else row[name]) for text, name, _, _ in parts)
+
+
+def _check_covariates(config: CohortConfig) -> None:
+    """Refuse a covariate that the label is made from, under our name or the table's."""
+    for covariate in config.covariates:
+        sources = {covariate, *(ours for ours, theirs in config.columns.items() if theirs == covariate)}
+        if sources & set(_LABEL_COLUMNS):
+            message = f"cohort.covariates names '{covariate}', which the HER2 class is made from"
+            raise StopRun("label_leak", message)
+
+
+def _rename(frame: pd.DataFrame, config: CohortConfig, cells: set[str]) -> pd.DataFrame:
     """Give the mapped columns our names, and demand the id."""
+    known = {*OWN_COLUMNS, *cells, *config.covariates}
     for ours, theirs in config.columns.items():
+        if ours not in known:
+            raise unknown_name("key of cohort.columns", ours, known)
         require_column(frame, theirs, purpose=f"cohort.columns.{ours}", where=str(config.table))
-    mapped = {theirs: ours for ours, theirs in config.columns.items()}
-    dropped = [c for c in config.columns if c in frame.columns and c not in mapped]
-    frame = frame.drop(columns=dropped).rename(columns=mapped)
+    mapped = {ours: frame[theirs] for ours, theirs in config.columns.items()}
+    replaced = {*config.columns, *config.columns.values()} & set(frame.columns)
+    frame = frame.drop(columns=sorted(replaced)).assign(**mapped)
     require_column(frame, "patient_id", purpose="one row a patient", where=str(config.table))
     return frame
 
 
-def _one_row_a_patient(frame: pd.DataFrame, table: Path) -> tuple[pd.DataFrame, list[Note]]:
-    """Merge equal rows of one id; refuse different ones, and ids that only look different."""
+def _one_row_a_patient(frame: pd.DataFrame, table: Path) -> tuple[dict[int, dict[str, str]], list[Note]]:
+    """Line -> row. Merge equal rows of one id; refuse different ones, and ids that only look different."""
     notes: list[Note] = []
     keep: dict[str, int] = {}
-    rows = frame.to_dict("records")
+    names = [str(name) for name in frame.columns]
+    rows = [dict(zip(names, cells, strict=True)) for cells in frame.to_numpy().tolist()]
     for index, row in enumerate(rows):
-        patient_id = str(row["patient_id"])
+        patient_id = row["patient_id"]
         if not patient_id:
             raise StopRun("patient_id", f"{table}, line {index + 2}: the patient id is empty")
         first = keep.setdefault(matching_key(patient_id), index)
@@ -109,14 +137,7 @@ def _one_row_a_patient(frame: pd.DataFrame, table: Path) -> tuple[pd.DataFrame, 
             )
             raise StopRun("patient_duplicate", message)
         notes.append(Note(patient_id, "patient_duplicate", f"line {index + 2} repeats line {first + 2}"))
-    return frame.iloc[sorted(keep.values())].reset_index(drop=True), notes
-
-
-def _check_template(frame: pd.DataFrame, purpose: str, template: str, table: Path) -> None:
-    """Demand that every column a file name refers to is there."""
-    for _, name, _, _ in string.Formatter().parse(template):
-        if name is not None:
-            require_column(frame, name, purpose=f"file name of '{purpose}'", where=str(table))
+    return {index + 2: rows[index] for index in keep.values()}, notes
 
 
 def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
@@ -129,8 +150,8 @@ def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
         cohort=row.get("cohort") or config.name,
         site=row.get("site") or row.get("cohort") or config.name,
         split=row.get("split", ""),
-        phases={phase: root / template.format(**row) for phase, template in config.phases.items()},
-        mask=root / config.mask.format(**row),
+        phases={phase: root / _fill(template, row) for phase, template in config.phases.items()},
+        mask=root / _fill(config.mask, row),
         ihc=row.get("ihc", ""),
         ish=row.get("ish", ""),
         covariates={name: _number(row[name], name, where) for name in config.covariates},
@@ -144,7 +165,7 @@ def _number(cell: str, column: str, where: str) -> float:
     if cell in _MISSING:
         return math.nan
     try:
-        value = float(cell)
+        value = math.nan if "_" in cell else float(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -157,9 +178,9 @@ def _survival(row: dict[str, str], config: CohortConfig, where: str) -> tuple[fl
     if config.time_unit is None or "time" not in row or "event" not in row:
         return math.nan, -1
     code = row["event"]
-    if code in _MISSING:
-        return math.nan, -1
     if code not in config.event_codes:
+        if code in _MISSING:
+            return math.nan, -1
         known = ", ".join(f"'{c}'" for c in config.event_codes)
         raise StopRun("event_codes", f"{where}: column 'event' holds '{code}'; known codes: {known}")
     return _number(row["time"], "time", where) * _MONTHS[config.time_unit], config.event_codes[code]

@@ -1,7 +1,8 @@
 """The configuration: one YAML file, every key known and typed."""
 
 import io
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -9,14 +10,18 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event
 
 from triher.errors import StopRun
 
 _MAX_BYTES = 1_000_000  # no configuration is longer; a larger file is a mistake or an attack
+_MAX_ALIASES = 20  # aliases of aliases multiply: 20 make at most 1,600 copies, a hundred make 1e16
+_MAX_DEPTH = 20  # the deepest of our sections is 4 deep
 
 Positive = Annotated[StrictInt, Field(ge=1)]
 Whole = Annotated[StrictInt, Field(ge=0)]
 Number = StrictFloat | StrictInt
+PhaseName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]  # part of the names of views in the store
 
 
 class Section(BaseModel):
@@ -36,7 +41,11 @@ class CohortConfig(Section):
     """Cohort of every patient whose row names none."""
     columns: dict[str, str] = {}
     """Our column name -> the table's, for those that differ: ``patient_id: PID``."""
-    phases: dict[str, str] = {"pre": "{pre}", "early": "{early}", "late": "{late}"}
+    phases: Annotated[dict[PhaseName, str], Field(min_length=1)] = {
+        "pre": "{pre}",
+        "early": "{early}",
+        "late": "{late}",
+    }
     """Phase -> file name with the row's cells in braces, in the order of time: ``{patient_id}_0000.nii.gz``."""
     mask: str = "{mask}"
     """The lesion mask's file name, written like the phases'."""
@@ -169,11 +178,24 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def _load_yaml(data: bytes, where: str) -> Any:  # noqa: ANN401 - any YAML value
     """Read YAML 1.2 (``no`` is text, duplicate keys are errors)."""
+    yaml = YAML(typ="safe", pure=True)
     try:
-        return YAML(typ="safe", pure=True).load(io.BytesIO(data))
+        _refuse_bomb(yaml.parse(io.BytesIO(data)), where)
+        return yaml.load(io.BytesIO(data))
     except YAMLError as error:
         text = " ".join(str(error).split("To suppress")[0].split())
         raise StopRun("config_yaml", f"{where}: {text}") from error
+
+
+def _refuse_bomb(events: Iterable[Event], where: str) -> None:
+    """Refuse text that would grow without end, or nest beyond all sense, when it is built."""
+    n_aliases = depth = 0
+    for event in events:
+        n_aliases += isinstance(event, AliasEvent)
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if n_aliases > _MAX_ALIASES or depth > _MAX_DEPTH:
+            message = f"{where} has more than {_MAX_ALIASES} aliases or {_MAX_DEPTH} levels"
+            raise StopRun("config_yaml", message)
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:
@@ -199,7 +221,7 @@ def _validate(tree: dict[str, Any], where: str) -> Config:
             if fault["type"] == "extra_forbidden":
                 raise _unknown_key(fault["loc"], where) from error
         listed = "; ".join(
-            f"{'.'.join(map(str, f['loc']))}: {f['msg'].lower()}, found {f['input']!r:.60}" for f in faults
+            f"{'.'.join(map(str, f['loc']))}: {f['msg'].lower()}, found {reprlib.repr(f['input'])}" for f in faults
         )
         raise StopRun("config_value", f"{where}: {listed}") from error
 
@@ -239,5 +261,10 @@ def dump_config(config: Config) -> dict[str, Any]:
 def write_config(config: Config, path: Path) -> None:
     """Write the configuration as YAML that `read_config` reads back."""
     stream = io.StringIO()
-    YAML(typ="safe", pure=True).dump(dump_config(config), stream)
+    yaml = YAML(typ="safe", pure=True)
+    # The order of the phases is the order of time. (The library declares this switch as always None.)
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    # The library folds long lines and rare line separators in ways that do not always read back.
+    yaml.allow_unicode, yaml.width = False, _MAX_BYTES
+    yaml.dump(dump_config(config), stream)
     path.write_text(stream.getvalue(), encoding="utf-8")

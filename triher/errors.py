@@ -33,6 +33,7 @@ CODES: dict[str, tuple[str, str]] = {
     "covariate_type": ("a covariate holds text where a number is expected", "clean or recode the column"),
     "csv_row": ("a row has more or fewer cells than the header", "quote cells that hold the separator"),
     "device_missing": ("the requested device is not there", "use extract.device=auto"),
+    "disk_full": ("the disk or the quota is used up", "free some space and give the same command again"),
     "embedding_nonfinite": ("the encoder returned NaN or infinity", "look at the patient's images"),
     "encoding": ("the table is not UTF-8", "save it as UTF-8"),
     "event_codes": (
@@ -63,6 +64,7 @@ CODES: dict[str, tuple[str, str]] = {
     "mask_geometry": ("mask and image lie on different grids", "resample the mask to the image"),
     "mask_labels": ("the mask holds several labels", "set cohort.mask_label"),
     "mask_missing": ("the mask file is not there", "check cohort.mask"),
+    "not_extracted": ("the patient has no embeddings in the feature store", "run triher extract again"),
     "number_format": ("a cell is not a number", "use a decimal point and no unit"),
     "orientation_unknown": (
         "the header does not say how the image lies in the patient",

@@ -1,6 +1,7 @@
 """Files that appear under their name only when complete, and hashes of what they hold."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,12 +12,17 @@ from typing import Any
 
 from triher.errors import StopRun
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name when the block ends well.
 
     The temporary file is synced to disk before it is renamed; an error removes it.
+
+    Raises:
+        StopRun: ``disk_full`` when the disk or the quota is used up; what was there before stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -25,6 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with part.open("rb+") as handle:
             os.fsync(handle.fileno())
         part.replace(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StopRun("disk_full", f"no space left to write {path}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -69,11 +79,11 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        handle = _create(path)
     except FileExistsError:
         _refuse_living(path)
         path.unlink(missing_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        handle = _create_again(path)
     try:
         os.write(handle, owner.encode())
         os.close(handle)
@@ -82,12 +92,25 @@ def locked(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def _create(path: Path) -> int:
+    """Make the lock file, which must not be there yet."""
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+
+
+def _create_again(path: Path) -> int:
+    """Make the lock file after a dead owner's was removed, unless another process was faster."""
+    try:
+        return _create(path)
+    except FileExistsError as error:
+        raise StopRun("store_locked", f"another process has just taken {path}") from error
+
+
 def _refuse_living(path: Path) -> None:
     """Raise unless the lock's owner is a dead process of this host."""
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
         host, pid = str(owner["host"]), int(owner["pid"])
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
         host, pid = "unknown", -1
     if host == socket.gethostname() and pid > 0:
         try:

@@ -8,6 +8,7 @@ a label, with the reason; nothing is guessed.
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
 from triher.errors import StopRun, unknown_name
@@ -157,12 +158,13 @@ def check_codes(entries: list[tuple[str, str]]) -> None:
     Raises:
         StopRun: ``her2_codes`` when more than a fifth of the filled rows cannot be read.
     """
-    unknown = [(ihc, ish) for ihc, ish in entries if her2_from_pathology(ihc, ish).reason in _UNREADABLE]
-    filled = [entry for entry in entries if any(entry)]
-    if filled and len(unknown) > len(filled) / 5:
-        seen = sorted({f"IHC '{ihc}', ISH '{ish}'" for ihc, ish in unknown})
+    counts = Counter(entry for entry in entries if any(entry))
+    unknown = {entry: n for entry, n in counts.items() if her2_from_pathology(*entry).reason in _UNREADABLE}
+    if unknown and sum(unknown.values()) > counts.total() / 5:
+        seen = [f"IHC '{ihc}', ISH '{ish}' ({n} times)" for (ihc, ish), n in sorted(unknown.items())]
         listed = "; ".join(seen[:8]) + ("; ..." if len(seen) > 8 else "")
-        raise StopRun("her2_codes", f"{len(unknown)} of {len(filled)} HER2 entries cannot be read: {listed}")
+        message = f"{sum(unknown.values())} of {counts.total()} HER2 entries cannot be read: {listed}"
+        raise StopRun("her2_codes", message)
 
 
 _UNREADABLE = {"IHC code not known", "ISH code not known"}
@@ -188,6 +190,8 @@ def _read_ihc(text: str) -> str:
     stripped = bare.lstrip("-:=") if len(bare) > 1 and bare != folded else bare
     if folded in _MISSING or stripped in _MISSING:
         return "missing"
+    if stripped == "+" and re.match("her2", folded) and "ihc" not in folded:
+        return "3"  # "HER2+" says positive, as "HER2-" says negative; a bare "+" is the score 1+
     word = _IHC_WORDS.get(stripped) or _read_score(stripped)
     if word:
         return word

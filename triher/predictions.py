@@ -12,7 +12,7 @@ import pandas as pd
 
 from triher.errors import StopRun
 from triher.labels import scheme_classes
-from triher.tables import read_table, require_column, write_table
+from triher.tables import read_own_table, require_column, write_table
 
 KEYS = ("patient_id", "cohort", "site", "split", "repeat", "fold", "seed", "y")
 _WHOLE = ("repeat", "fold", "seed")
@@ -48,9 +48,10 @@ def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
     """Read a prediction table; ``y`` is float with NaN for unknown, the ids stay text.
 
     Raises:
-        StopRun: when a column is missing or a row does not sum to 1.
+        StopRun: ``column_missing``, or ``number_format`` where a cell is no number, a probability is negative, a
+            row does not sum to 1 or ``y`` is no position in the scheme.
     """
-    frame = read_table(path)
+    frame = read_own_table(path)
     wanted = [*KEYS, *probability_columns(scheme)]
     for column in wanted:
         require_column(frame, column, purpose="prediction table", where=str(path))
@@ -62,11 +63,22 @@ def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
             frame[column] = frame[column].astype(int)
     except ValueError as error:
         raise StopRun("number_format", f"{path}: {error}") from error
-    sums = frame[probability_columns(scheme)].sum(axis=1)
-    if not np.allclose(sums, 1.0, atol=_SUM_TOLERANCE):
-        line = int(np.argmax(np.abs(sums.to_numpy() - 1))) + 2
-        raise StopRun("number_format", f"{path}, line {line}: the probabilities do not sum to 1")
+    _check_values(frame, scheme, path)
     return frame
+
+
+def _check_values(frame: pd.DataFrame, scheme: str, path: Path) -> None:
+    """Demand probabilities, and a class of the scheme or none."""
+    probabilities = frame[probability_columns(scheme)].to_numpy(float)
+    y = frame["y"].to_numpy(float)
+    faults = {
+        "the probabilities do not sum to 1": ~(np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE),
+        "a probability is negative": (probabilities < 0).any(axis=1),
+        f"y is no position in the scheme '{scheme}'": ~(np.isnan(y) | np.isin(y, range(probabilities.shape[1]))),
+    }
+    for text, rows in faults.items():
+        if rows.any():
+            raise StopRun("number_format", f"{path}, line {int(np.argmax(rows)) + 2}: {text}")
 
 
 def one_row_a_patient(frame: pd.DataFrame, scheme: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 from triher import __version__
 from triher.errors import Note, Skipped, StopRun
 from triher.files import make_writable, sha256_of_file, write_json
-from triher.tables import read_table, write_table
+from triher.tables import read_own_table, write_table
 
 LIBRARIES = (
     "numpy", "scipy", "pandas", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "nibabel", "SimpleITK",
@@ -79,8 +79,9 @@ class RunFolder:
         """
         make_writable(self.path)
         if self.record_file.exists():
+            self.read_record()
             return
-        strangers = sorted(path.name for path in self.path.iterdir())
+        strangers = sorted(path.name for path in self.path.iterdir() if path.suffix != ".part")
         if strangers:
             message = (
                 f"{self.path} is not empty ({', '.join(strangers[:3])}, ...) and no run folder: it has no run.json"
@@ -89,7 +90,11 @@ class RunFolder:
         write_json(self.record_file, {"stages": {}})
 
     def read_record(self) -> dict[str, Any]:
-        """The record of earlier runs, or an empty one."""
+        """The record of earlier runs, or an empty one.
+
+        Raises:
+            StopRun: ``output_folder`` when ``run.json`` is not of our making.
+        """
         if not self.record_file.exists():
             return {"stages": {}}
         try:
@@ -97,7 +102,10 @@ class RunFolder:
         except ValueError as error:
             message = f"{self.record_file} is not JSON: {error}"
             raise StopRun("output_folder", message, remedy="move the file away") from error
-        return dict(record)
+        if not isinstance(record, dict) or not isinstance(record.get("stages"), dict):
+            message = f"{self.record_file} is no record of a run: it has no 'stages'"
+            raise StopRun("output_folder", message, remedy="choose another folder with --out")
+        return record
 
     def is_fresh(self, stage: str, key: str) -> bool:
         """Whether the stage ran with this very key and its outputs are as it left them."""
@@ -155,7 +163,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table of ours; a header alone is no fault here."""
     if not path.exists() or path.read_text(encoding="utf-8").count("\n") < 2:
         return []
-    return [{str(k): str(v) for k, v in row.items()} for row in read_table(path).to_dict("records")]
+    return [{str(k): str(v) for k, v in row.items()} for row in read_own_table(path).to_dict("records")]
 
 
 def library_versions() -> dict[str, str]:

@@ -6,7 +6,9 @@ Root attributes
     ``format`` MUST be ``triher-features`` and ``version`` MUST be 1. ``encoder``, ``recipe`` and ``versions``
     MUST be JSON objects. ``identity`` MUST be the SHA-256 of encoder and recipe in canonical JSON, without the
     keys of the encoder that change no embedding (`COSMETIC`); it decides whether embeddings can be reused.
-    ``content`` MUST be the SHA-256 over the patients' checksums in order.
+    ``content`` MUST be the SHA-256 over the patients' checksums in order. ``origin`` MUST be the SHA-256 over
+    ``encoder``, ``recipe``, ``versions`` and ``identity`` as written, a zero byte after each, and the probe's
+    bytes. Text MUST be of fixed length and UTF-8 (the heap of variable-length strings has no checksum).
 Datasets (all MUST be contiguous, without filters, little-endian)
     - ``patient_id [patient]`` fixed-length UTF-8 bytes; ids are data, never names of groups or files.
     - ``input_sha256 [patient]`` 64 hex digits: the slab that the embeddings were computed from.
@@ -19,18 +21,20 @@ Datasets (all MUST be contiguous, without filters, little-endian)
 
 Readers MUST refuse soft and external links, external or virtual data, and datasets larger than the file; they
 MAY ignore datasets and attributes that they do not know. A store MUST appear under its name only when complete.
+Writers SHOULD use the file layout of HDF5 1.8, in which the library checks its own metadata as it reads them.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Float64, Int32, Int64
+from jaxtyping import Float, Float64, Int32, Int64, Shaped
 
 from triher.errors import StopRun
 from triher.files import replacing, sha256_of_json
@@ -41,6 +45,8 @@ VERSION = 1
 COSMETIC = ("name", "license", "citation", "weights", "revision")
 """Keys of the encoder that say where it is from; its weights' hash and its architecture say what it is."""
 _JSON_ATTRIBUTES = ("encoder", "recipe", "versions")
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What h5py and the decoding of its values raise on damaged files, as found by flipping bits."""
 
 
 def identity(encoder: dict[str, Any], recipe: dict[str, Any]) -> str:
@@ -157,16 +163,21 @@ def write_store(path: Path, header: Header, parts: Iterable[Features], *, n_slic
         header: what made the embeddings.
         parts: the patients in their final order; at least one part.
         n_slices: how many slices the parts hold in all.
+
+    Raises:
+        ValueError: when the parts do not fit together or a name cannot be stored, a fault of the program.
     """
     checksums: list[str] = []
     patients: list[tuple[str, str]] = []
     lengths: list[int] = []
     facts: list[dict[str, np.ndarray]] = []
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v108")) as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("v108", "v108")) as file:
         start = 0
         for part in parts:
-            if start == 0 and not patients:
+            if not facts:
                 _create_slice_datasets(file, part, n_slices)
+            elif part.views.keys() != file["views"].keys() or part.acquisition.keys() != facts[0].keys():
+                raise ValueError("parts with different views cannot be joined")
             stop = start + len(part.slice_index)
             file["slice_index"][start:stop] = part.slice_index
             file["area_mm2"][start:stop] = part.area_mm2
@@ -179,38 +190,60 @@ def write_store(path: Path, header: Header, parts: Iterable[Features], *, n_slic
             facts.append(part.acquisition)
         if start != n_slices:
             raise ValueError(f"{n_slices} slices were announced and {start} came")
-        ids = [patient_id.encode() for patient_id, _ in patients]
-        file["patient_id"] = np.array(ids, dtype=f"S{max(map(len, ids))}")
+        file["patient_id"] = _fixed_length([patient_id for patient_id, _ in patients])
         file["input_sha256"] = np.array([digest.encode() for _, digest in patients], dtype="S64")
         file["checksum"] = np.array([digest.encode() for digest in checksums], dtype="S64")
         file["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype("<i8")
         for name in facts[0]:
-            file[f"acquisition/{name}"] = np.concatenate([part[name] for part in facts]).astype("<f8")
+            file["acquisition"][name] = np.concatenate([part[name] for part in facts]).astype("<f8")
         file["probe"] = np.asarray(header.probe, "<f4")
         _write_attributes(file, header, checksums)
 
 
 def _create_slice_datasets(file: h5py.File, part: Features, n_slices: int) -> None:
     """Reserve the arrays that are filled part by part."""
+    # Groups that HDF5 makes on its own while it follows a path carry the time of day.
+    views, _ = file.create_group("views"), file.create_group("acquisition")
     file.create_dataset("slice_index", (n_slices,), "<i4")
     file.create_dataset("area_mm2", (n_slices,), "<f4")
+    for name in (*part.views, *part.acquisition):
+        if "/" in name or name in ("", ".", ".."):
+            raise ValueError(f"'{name}' cannot be the name of a view or fact")
     for name, rows in part.views.items():
-        file.create_dataset(f"views/{name}/embeddings", (n_slices, rows.shape[1]), "<f4")
+        views.create_group(name).create_dataset("embeddings", (n_slices, rows.shape[1]), "<f4")
+
+
+def _fixed_length(ids: Sequence[str]) -> Shaped[np.ndarray, " patient"]:
+    """The ids as bytes of one length, which must tell every patient apart."""
+    raw = [patient_id.encode() for patient_id in ids]
+    stored = np.array(raw, dtype=f"S{max(1, *map(len, raw))}")
+    if len(set(raw)) != len(raw) or stored.tolist() != raw or b"" in raw:
+        raise ValueError("patient ids must be unique, not empty, and must not end in a zero byte")
+    return stored
 
 
 def _write_attributes(file: h5py.File, header: Header, checksums: list[str]) -> None:
     """Write format, version and origin."""
-    file.attrs["format"] = FORMAT
+    facts = {name: json.dumps(getattr(header, name), sort_keys=True, allow_nan=False) for name in _JSON_ATTRIBUTES}
+    facts["identity"] = header.identity
+    facts |= {"format": FORMAT, "content": _content(checksums), "origin": _origin(facts, header.probe)}
+    for name, text in facts.items():
+        file.attrs[name] = np.bytes_(text.encode())
     file.attrs["version"] = VERSION
-    for name in _JSON_ATTRIBUTES:
-        file.attrs[name] = json.dumps(getattr(header, name), sort_keys=True, allow_nan=False)
-    file.attrs["identity"] = header.identity
-    file.attrs["content"] = _content(checksums)
 
 
 def _content(checksums: Sequence[str]) -> str:
     """One hash for all patients in their order."""
     return hashlib.sha256("".join(checksums).encode()).hexdigest()
+
+
+def _origin(facts: dict[str, str], probe: Float[np.ndarray, "picture feature"]) -> str:
+    """One hash for what made the embeddings."""
+    digest = hashlib.sha256()
+    for name in (*_JSON_ATTRIBUTES, "identity"):
+        digest.update(facts[name].encode() + b"\0")
+    digest.update(probe.astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def read_index(path: Path) -> Index:
@@ -232,7 +265,11 @@ def read_store(path: Path) -> tuple[Header, Features]:
     """
     with _opened(path) as file:
         index = _index(file)
-        header = Header(index.encoder, index.recipe, index.versions, file["probe"][:])
+        _check_lengths(file, index)
+        header = Header(index.encoder, index.recipe, index.versions, file["probe"][:].astype(np.float32))
+        facts = {name: _text(file, name) for name in (*_JSON_ATTRIBUTES, "identity", "origin")}
+        if _origin(facts, header.probe) != facts["origin"]:
+            raise StopRun("store_corrupt", f"{path}: encoder, recipe, versions or probe differ from their checksum")
         features = Features(
             tuple(index.inputs),
             tuple(index.inputs.values()),
@@ -252,42 +289,44 @@ def read_store(path: Path) -> tuple[Header, Features]:
     return header, features
 
 
-def _opened(path: Path) -> h5py.File:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
     """Open for reading after proving that the file refers to nothing outside itself."""
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
-        code = "store_corrupt" if path.is_file() else "file_unreadable"
+    except (OSError, RuntimeError, ValueError) as error:
+        code = "file_unreadable"
+        if path.is_file():
+            code = "store_corrupt" if h5py.is_hdf5(path) else "store_unknown"
         raise StopRun(code, f"cannot open the feature store {path}: {str(error).splitlines()[0]}") from error
-    try:
-        _refuse_foreign(file, path)
-    except BaseException:
-        file.close()
-        raise
-    return file
+    with file:
+        try:
+            _refuse_foreign(file, path)
+            yield file
+        except _DAMAGED as error:
+            raise StopRun("store_corrupt", f"{path}: {error}") from error
 
 
 def _refuse_foreign(file: h5py.File, path: Path) -> None:
     """Check format, version, links, storage and sizes before any data are read."""
-    if file.attrs.get("format") != FORMAT:
+    if "format" not in file.attrs or _text(file, "format") != FORMAT:
         raise StopRun("store_unknown", f"{path} is HDF5 but no {FORMAT} store")
     if file.attrs["version"] > VERSION:
         message = f"{path} has version {file.attrs['version']}; this TriHER reads up to {VERSION}"
         raise StopRun("store_version", message)
     size = path.stat().st_size
     stack: list[h5py.Group] = [file]
-    try:
-        while stack:
-            group = stack.pop()
-            for name in group:
-                _refuse_link(group, name, path)
-                item = group[name]
-                if isinstance(item, h5py.Group):
-                    stack.append(item)
-                else:
-                    _refuse_storage(item, size, path)
-    except (RuntimeError, KeyError, OSError) as error:
-        raise StopRun("store_corrupt", f"{path}: {error}") from error
+    seen = {file["/"]}  # a group may hold itself
+    while stack:
+        group = stack.pop()
+        for name in group:
+            _refuse_link(group, name, path)
+            item = group[name]
+            if not isinstance(item, h5py.Group):
+                _refuse_storage(item, size, path)
+            elif item not in seen:
+                seen.add(item)
+                stack.append(item)
 
 
 def _refuse_link(group: h5py.Group, name: str, path: Path) -> None:
@@ -305,17 +344,49 @@ def _refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
         raise StopRun("store_corrupt", message, remedy="this file was not written by TriHER; do not use it")
 
 
+def _text(file: h5py.File, name: str) -> str:
+    """A text attribute of the root; other kinds are refused before they are read."""
+    kind = file.attrs.get_id(name).dtype.kind
+    if kind != "S":
+        raise TypeError(f"the attribute '{name}' is not fixed-length text")
+    return bytes(file.attrs[name]).decode()
+
+
 def _index(file: h5py.File) -> Index:
     """Read the attributes and the patients' ids."""
-    try:
-        facts = {name: json.loads(file.attrs[name]) for name in _JSON_ATTRIBUTES}
-        ids = [value.decode() for value in file["patient_id"][:]]
-        inputs = [value.decode() for value in file["input_sha256"][:]]
-        views = tuple(sorted(file["views"]))
-        n_features = file[f"views/{views[0]}/embeddings"].shape[1]
-        n_slices = int(file["indptr"][-1])
-        identity, content = str(file.attrs["identity"]), str(file.attrs["content"])
-    except (KeyError, ValueError, IndexError, OSError, AttributeError) as error:
-        raise StopRun("store_corrupt", f"{file.filename}: {error}") from error
+    facts = {name: json.loads(_text(file, name)) for name in _JSON_ATTRIBUTES}
+    if not all(isinstance(fact, dict) for fact in facts.values()):
+        raise TypeError(f"{', '.join(_JSON_ATTRIBUTES)} must be JSON objects")
+    ids = [value.decode() for value in file["patient_id"][:]]
+    inputs = [value.decode() for value in file["input_sha256"][:]]
     pairs = dict(zip(ids, inputs, strict=True))
-    return Index(identity, content, **facts, inputs=pairs, n_slices=n_slices, n_features=n_features, views=views)
+    if len(pairs) < len(ids):
+        raise ValueError("one patient id is there twice")
+    views = tuple(sorted(file["views"]))
+    return Index(
+        _text(file, "identity"),
+        _text(file, "content"),
+        **facts,
+        inputs=pairs,
+        n_slices=int(file["indptr"][-1]),
+        n_features=int(file[f"views/{views[0]}/embeddings"].shape[1]),
+        views=views,
+    )
+
+
+def _check_lengths(file: h5py.File, index: Index) -> None:
+    """Demand that the arrays fit together before slices are cut from them."""
+    indptr = file["indptr"][:]
+    n_patients, n_slices = len(index.inputs), index.n_slices
+    lengths = {
+        "indptr": (n_patients + 1,),
+        "checksum": (n_patients,),
+        "slice_index": (n_slices,),
+        "area_mm2": (n_slices,),
+        **{f"acquisition/{name}": (n_patients,) for name in file["acquisition"]},
+    }
+    odd = [name for name, shape in lengths.items() if file[name].shape != shape]
+    odd += [name for name in index.views if file[f"views/{name}/embeddings"].shape[:-1] != (n_slices,)]
+    odd += ["probe"] * (file["probe"].ndim != 2)
+    if odd or indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise ValueError(f"the arrays do not fit together: {', '.join(odd) or 'indptr'}")

@@ -1,18 +1,21 @@
 """Text tables, read strictly (every cell is text, no row is shifted) and written safely."""
 
 import csv
+import io
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from triher.errors import StopRun
 from triher.files import replacing
 
 _SEPARATORS = ",;\t"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -32,16 +35,34 @@ def read_table(path: Path) -> pd.DataFrame:
             ``csv_row`` (a row longer or shorter than the header).
     """
     text = _read_text(path)
-    header_line = text.split("\n", 1)[0]
-    separator = max(_SEPARATORS, key=header_line.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise StopRun("encoding", f"{path} is not UTF-8 text: zero byte in line {line} (UTF-16?)")
+    return _parse(path, text, str.strip)  # the no-break space, too
+
+
+def read_own_table(path: Path) -> pd.DataFrame:
+    """Read a table that `write_table` wrote, every cell as it was before it was made safe.
+
+    Raises:
+        StopRun: as `read_table`.
+    """
+    return _parse(path, _read_text(path), _restore)
+
+
+def _parse(path: Path, text: str, cell_of: Callable[[str], str]) -> pd.DataFrame:
+    """Split the text into cells, one row of equal length a line."""
+    first_line = text.split("\n", 1)[0]
+    separator = max(_SEPARATORS, key=re.sub(r'"[^"]*"', "", first_line).count)
+    # newline="" keeps line breaks within quotes, and breaks lines nowhere else than at \r and \n.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[list[str]] = []
     try:
-        header = [_clean(cell) for cell in next(reader, [])]
+        header = [cell_of(cell) for cell in next(reader, [])]
         for row in reader:
             if len(row) > 1 or any(row):
                 _check_width(path, reader.line_num, row, header)
-                rows.append([_clean(cell) for cell in row])
+                rows.append([cell_of(cell) for cell in row])
     except csv.Error as error:
         raise StopRun("csv_row", f"{path}, line {reader.line_num}: {error}") from error
     repeated = sorted({name for name in header if header.count(name) > 1})
@@ -73,9 +94,9 @@ def _check_width(path: Path, line: int, row: list[str], header: list[str]) -> No
         raise StopRun("csv_row", message)
 
 
-def _clean(cell: str) -> str:
-    """Trim white space, including the no-break kind."""
-    return cell.strip()
+def _restore(cell: str) -> str:
+    """Take off the quote that `_cell` put on."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def matching_key(text: str) -> str:
@@ -95,28 +116,29 @@ def require_column(frame: pd.DataFrame, column: str, *, purpose: str, where: str
     """
     if column in frame.columns:
         return
-    known = [str(name) for name in frame.columns]
-    near = get_close_matches(column, known, n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    message = f"{where} has no column '{column}' ({purpose}){hint} It has: {', '.join(known)}"
+    known = {matching_key(str(name)): str(name) for name in frame.columns}
+    near = get_close_matches(matching_key(column), known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{known[near[0]]}'?" if near else "."
+    message = f"{where} has no column '{column}' ({purpose}){hint} It has: {', '.join(map(str, frame.columns))}"
     raise StopRun("column_missing", message)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write a CSV file atomically; text that a spreadsheet would run as a formula gets a leading quote.
 
-    Floats are written so that they read back equal; None and NaN become an empty cell.
+    Floats are written so that they read back equal; None and NaN become an empty cell. `read_own_table` takes
+    the quotes off again, so that ids that start with ``=`` or ``-`` still join.
     """
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
-        writer.writerow(header)
+        writer.writerow([_cell(name) for name in header])
         writer.writerows([[_cell(value) for value in row] for row in rows])
 
 
 def _cell(value: object) -> object:
     """One cell, safe in a spreadsheet."""
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return ""
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+    if isinstance(value, str) and _FORMULA.match(value):
         return "'" + value
     return value
