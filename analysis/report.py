@@ -98,7 +98,7 @@ def _headline(evaluation: Evaluation, split: SplitEvaluation, frame: pd.DataFram
     sites = sorted(frame.loc[frame["split"] == sample.split, "site"].unique())
     kind = _KINDS.get(sample.split, sample.split)
     who = f"On {count(len(sample.y), f'{kind} patient')} of {places(sites)}"
-    unseen = ", each predicted by a model that had not seen her," if sample.split == "oof" else ""
+    unseen = ", each predicted by a model that had not seen that patient," if sample.split == "oof" else ""
     macro = find(evaluation.metrics, sample.split, "auc_macro")
     if macro is None or not math.isfinite(macro.value):
         reason = macro.reason if macro else "no estimate"

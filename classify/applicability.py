@@ -91,7 +91,7 @@ def _fit_subspace(vectors: Vectors) -> Subspace:
 
 
 def _held_out_distances(vectors: Vectors) -> Float64[np.ndarray, " patient"]:
-    """Distance of each patient from axes that were fitted without her tenth of the patients."""
+    """Distance of each patient from axes that were fitted without that tenth of the patients."""
     n_patients = len(vectors)
     distances = np.zeros(n_patients)
     for fold in range(min(_FOLDS, n_patients)):

@@ -2,7 +2,7 @@
 
 Split-conformal prediction with class-conditional (Mondrian) quantiles of the score 1 - p_y (Vovk, Gammerman & Shafer,
 Algorithmic Learning in a Random World, 2005, section 4.5; Sadinle, Lei & Wasserman, JASA 2019;114:223). The sets hold
-the true class of a new patient with probability 1 - alpha in every class, as long as she is exchangeable with the
+the true class of a new patient with probability 1 - alpha in every class, if exchangeable with the
 calibration patients; a shift between cohorts voids the promise.
 """
 

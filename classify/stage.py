@@ -34,7 +34,6 @@ from triher.store import Header, Index, read_index, read_store
 from triher.types import Labels
 
 _STAGE = "classify"
-_NOTE_CODES = ("calibration_small", "conformal_small", "folds_reduced", "image_duplicate")
 _LEAST_CALIBRATION = 10
 _FINAL, _FOLD, _SHUFFLE = 1, 2, 3  # first numbers of the derived seeds; 0 divides the folds
 
@@ -50,7 +49,7 @@ class Outcome:
 
 
 def classify(config: Config, run: RunFolder, store: Path, reporter: Reporter) -> bool:
-    """Predict every patient by a model that did not see her, and lock a final model into a bundle.
+    """Predict every patient by a model that did not see them, and lock a final model into a bundle.
 
     Args:
         config: the run's configuration; uses ``cohort``, ``scheme``, ``seed`` and ``classify``.
@@ -190,8 +189,7 @@ def _write(
     )
     write_predictions(run.predictions_file, outcome.predictions, config.scheme)
     parts = write_bundle(run.bundle, bundle)
-    notes = [*gathered.notes, *_notes(config, gathered, outcome)]
-    run.write_notes([*(note for note in run.read_notes() if note.code not in _NOTE_CODES), *notes])
+    run.write_notes(_STAGE, [*gathered.notes, *_notes(config, gathered, outcome)])
     return [run.predictions_file, *parts]
 
 

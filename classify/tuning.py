@@ -33,7 +33,7 @@ class Tuned:
     log_loss: float
     """Mean over the inner folds, before calibration."""
     held_out: Probabilities
-    """One row a patient, from the inner fold that did not train on her."""
+    """One row a patient, from the inner fold that did not train on this patient."""
     search: dict[str, Any]
     """Settings of the search, for the record."""
 

@@ -43,7 +43,7 @@ _PATHOLOGY = {
 
 @dataclass(frozen=True)
 class Draw:
-    """What is true of one patient before she is scanned."""
+    """What is true of one patient before the scan."""
 
     patient_id: str
     site: str
@@ -104,7 +104,7 @@ def write_phantom(
 
 
 def draw_patients(n_patients: int, seed: int) -> list[Draw]:
-    """Draw the patients' truth, site after site; each patient has a seed of her own."""
+    """Draw the patients' truth, site after site; each patient has an own seed."""
     draws = []
     for place, site in enumerate(SPLIT_OF_SITE):
         n_here = (n_patients + len(SPLIT_OF_SITE) - 1 - place) // len(SPLIT_OF_SITE)

@@ -183,7 +183,7 @@ def _record(
 ) -> None:
     """Write down who was left out, and what the store is."""
     run.write_skipped("extract", skipped)
-    run.write_notes(notes)
+    run.write_notes("extract", notes)
     index = read_index(store)
     earlier = run.read_record()["stages"].get("extract", {}).get("seconds", 0.0)
     run.record_stage(

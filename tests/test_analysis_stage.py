@@ -113,7 +113,7 @@ class Outline(HTMLParser):
 def test_everything_is_written_and_recorded(make):
     config, run = make()
     run.write_skipped("extract", [Skipped(HOSTILE, "phantom", "extract", "mask_empty", "no <b>voxel</b>", "segment")])
-    run.write_notes([Note("P001", "phase_order_suspect", "darker")])
+    run.write_notes("extract", [Note("P001", "phase_order_suspect", "darker")])
     run, page = analyzed((config, run))
     rows = rows_of(run)
     assert tuple(rows[0]) == COLUMNS
@@ -207,7 +207,7 @@ def test_without_test_split_survival_reference_or_record(make):
     assert not [r for r in rows_of(run) if r["part"] in {"prognosis", "reference"}]
     assert "No patients were held out" in page
     assert "prognosis was not looked at" in page
-    assert "each predicted by a model that had not seen her" in page
+    assert "each predicted by a model that had not seen that patient" in page
     assert "no; figures show groups" in page
 
 

@@ -116,7 +116,7 @@ def test_equal_images_are_noted_in_one_part_and_stop_the_run_across_parts(make_s
     digests = list(study.features.input_sha256)
     digests[5] = digests[0]
     store_without(study, list(range(36)), digests)
-    study.run.write_notes([Note("SUBJECT-001", "phase_order_suspect", "from the extraction")])
+    study.run.write_notes("extract", [Note("SUBJECT-001", "phase_order_suspect", "from the extraction")])
     table = run(study).set_index("patient_id")
     assert table.loc["SUBJECT-000", "fold"] == table.loc["SUBJECT-005", "fold"]
     notes = {(note.patient_id, note.code) for note in study.run.read_notes()}

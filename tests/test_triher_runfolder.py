@@ -137,7 +137,17 @@ def test_notes_round_trip(run):
     assert run.read_notes() == []
     notes = [Note(patient_id, "phase_order_suspect", f"-{patient_id}") for patient_id in ODD_IDS]
     notes.append(Note("", "general", ""))
-    run.write_notes(notes)
+    run.write_notes("extract", notes)
     assert run.read_notes() == notes
-    run.write_notes([])
+    run.write_notes("extract", [])
     assert run.read_notes() == []
+
+
+def test_notes_of_one_stage_replace_only_its_own(run):
+    run.write_notes("extract", [Note("P1", "phase_order_suspect", "darker")])
+    run.write_notes("classify", [Note("", "folds_reduced", "3 folds")])
+    run.write_notes("extract", [Note("P2", "image_scaled", "slope 2")])
+    assert {(note.patient_id, note.code) for note in run.read_notes()} == {
+        ("", "folds_reduced"),
+        ("P2", "image_scaled"),
+    }

@@ -12,7 +12,7 @@ from triher.files import sha256_of_json
 from triher.pipeline import Outcome, run_stages
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
-from triher.tables import read_table
+from triher.tables import read_own_table
 
 COHORT_FOLDER = "cohort"
 
@@ -81,7 +81,7 @@ def _write_inputs(run: RunFolder, n_patients: int, seed: int, reporter: Reporter
 def closing_table(run: RunFolder) -> Table:
     """What came out, in words for a newcomer."""
     stages = run.read_record()["stages"]
-    rows = [{str(k): str(v) for k, v in row.items()} for row in read_table(run.metrics_file).to_dict("records")]
+    rows = [{str(k): str(v) for k, v in row.items()} for row in read_own_table(run.metrics_file).to_dict("records")]
     found = {(r["split"], r["quantity"], r["class"]): r for r in rows if not r["site"] and not r["cohort"]}
     extraction, training = stages["extract"], stages["classify"]
     table = Table(title="What the demo found", title_justify="left", show_lines=True)

@@ -1,7 +1,7 @@
 """The prediction table: one row a patient, fold and repeat, with the probability of every class.
 
 Columns: ``patient_id, cohort, site, split, repeat, fold, seed, y, p_<class>...``. ``split`` is ``oof`` for a
-patient predicted by a model that did not see her within the development cohort, ``test`` for the held-out
+patient predicted by a model that did not see them within the development cohort, ``test`` for the held-out
 cohort and ``new`` for the application of a bundle. ``y`` is the position in the scheme, empty when unknown.
 """
 

@@ -150,13 +150,15 @@ class RunFolder:
         """The rows of ``skipped.csv``, none when there is no such file."""
         return [Skipped(**row) for row in _rows(self.skipped_file)]
 
-    def write_notes(self, notes: Iterable[Note]) -> None:
-        """Write the remarks."""
-        write_table(self.notes_file, [f.name for f in fields(Note)], [astuple(note) for note in notes])
+    def write_notes(self, stage: str, notes: Iterable[Note]) -> None:
+        """Replace the stage's rows of ``notes.csv`` and keep the other stages'."""
+        kept = [row for row in _rows(self.notes_file) if row["stage"] != stage]
+        rows = [*(list(row.values()) for row in kept), *([stage, *astuple(note)] for note in notes)]
+        write_table(self.notes_file, ["stage", *(f.name for f in fields(Note))], rows)
 
     def read_notes(self) -> list[Note]:
-        """The remarks, none when there is no such file."""
-        return [Note(**row) for row in _rows(self.notes_file)]
+        """The remarks of all stages, none when there is no such file."""
+        return [Note(row["patient_id"], row["code"], row["text"]) for row in _rows(self.notes_file)]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

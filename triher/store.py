@@ -24,10 +24,9 @@ MAY ignore datasets and attributes that they do not know. A store MUST appear un
 Writers SHOULD use the file layout of HDF5 1.8, in which the library checks its own metadata as it reads them.
 """
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from jaxtyping import Float, Float64, Int32, Int64, Shaped
 
 from triher.errors import StopRun
 from triher.files import replacing, sha256_of_json
+from triher.store_guard import open_guarded, read_text
 from triher.types import Embeddings
 
 FORMAT = "triher-features"
@@ -45,8 +45,6 @@ VERSION = 1
 COSMETIC = ("name", "license", "citation", "weights", "revision")
 """Keys of the encoder that say where it is from; its weights' hash and its architecture say what it is."""
 _JSON_ATTRIBUTES = ("encoder", "recipe", "versions")
-_DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-"""What h5py and the decoding of its values raise on damaged files, as found by flipping bits."""
 
 
 def identity(encoder: dict[str, Any], recipe: dict[str, Any]) -> str:
@@ -253,7 +251,7 @@ def read_index(path: Path) -> Index:
         StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown``, ``store_version`` or
             ``store_external``.
     """
-    with _opened(path) as file:
+    with open_guarded(path, FORMAT, VERSION) as file:
         return _index(file)
 
 
@@ -263,11 +261,11 @@ def read_store(path: Path) -> tuple[Header, Features]:
     Raises:
         StopRun: as `read_index`, and ``store_corrupt`` naming the damaged patients.
     """
-    with _opened(path) as file:
+    with open_guarded(path, FORMAT, VERSION) as file:
         index = _index(file)
         _check_lengths(file, index)
         header = Header(index.encoder, index.recipe, index.versions, file["probe"][:].astype(np.float32))
-        facts = {name: _text(file, name) for name in (*_JSON_ATTRIBUTES, "identity", "origin")}
+        facts = {name: read_text(file, name) for name in (*_JSON_ATTRIBUTES, "identity", "origin")}
         if _origin(facts, header.probe) != facts["origin"]:
             raise StopRun("store_corrupt", f"{path}: encoder, recipe, versions or probe differ from their checksum")
         features = Features(
@@ -289,72 +287,9 @@ def read_store(path: Path) -> tuple[Header, Features]:
     return header, features
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """Open for reading after proving that the file refers to nothing outside itself."""
-    try:
-        file = h5py.File(path, "r")
-    except (OSError, RuntimeError, ValueError) as error:
-        code = "file_unreadable"
-        if path.is_file():
-            code = "store_corrupt" if h5py.is_hdf5(path) else "store_unknown"
-        raise StopRun(code, f"cannot open the feature store {path}: {str(error).splitlines()[0]}") from error
-    with file:
-        try:
-            _refuse_foreign(file, path)
-            yield file
-        except _DAMAGED as error:
-            raise StopRun("store_corrupt", f"{path}: {error}") from error
-
-
-def _refuse_foreign(file: h5py.File, path: Path) -> None:
-    """Check format, version, links, storage and sizes before any data are read."""
-    if "format" not in file.attrs or _text(file, "format") != FORMAT:
-        raise StopRun("store_unknown", f"{path} is HDF5 but no {FORMAT} store")
-    if file.attrs["version"] > VERSION:
-        message = f"{path} has version {file.attrs['version']}; this TriHER reads up to {VERSION}"
-        raise StopRun("store_version", message)
-    size = path.stat().st_size
-    stack: list[h5py.Group] = [file]
-    seen = {file["/"]}  # a group may hold itself
-    while stack:
-        group = stack.pop()
-        for name in group:
-            _refuse_link(group, name, path)
-            item = group[name]
-            if not isinstance(item, h5py.Group):
-                _refuse_storage(item, size, path)
-            elif item not in seen:
-                seen.add(item)
-                stack.append(item)
-
-
-def _refuse_link(group: h5py.Group, name: str, path: Path) -> None:
-    """Refuse anything but a hard link."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise StopRun("store_external", f"{path}: '{group.name}/{name}' is a link to somewhere else")
-
-
-def _refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
-    """Refuse data that lie elsewhere, claim more than the file holds, or need a filter or pickle."""
-    if data.external is not None or data.is_virtual:
-        raise StopRun("store_external", f"{path}: '{data.name}' keeps its data in another file")
-    if data.nbytes > size or data.dtype.kind not in "fiuS" or data.chunks is not None:
-        message = f"{path}: '{data.name}' is {data.dtype} of {data.nbytes} bytes in a file of {size}"
-        raise StopRun("store_corrupt", message, remedy="this file was not written by TriHER; do not use it")
-
-
-def _text(file: h5py.File, name: str) -> str:
-    """A text attribute of the root; other kinds are refused before they are read."""
-    kind = file.attrs.get_id(name).dtype.kind
-    if kind != "S":
-        raise TypeError(f"the attribute '{name}' is not fixed-length text")
-    return bytes(file.attrs[name]).decode()
-
-
 def _index(file: h5py.File) -> Index:
     """Read the attributes and the patients' ids."""
-    facts = {name: json.loads(_text(file, name)) for name in _JSON_ATTRIBUTES}
+    facts = {name: json.loads(read_text(file, name)) for name in _JSON_ATTRIBUTES}
     if not all(isinstance(fact, dict) for fact in facts.values()):
         raise TypeError(f"{', '.join(_JSON_ATTRIBUTES)} must be JSON objects")
     ids = [value.decode() for value in file["patient_id"][:]]
@@ -364,8 +299,8 @@ def _index(file: h5py.File) -> Index:
         raise ValueError("one patient id is there twice")
     views = tuple(sorted(file["views"]))
     return Index(
-        _text(file, "identity"),
-        _text(file, "content"),
+        read_text(file, "identity"),
+        read_text(file, "content"),
         **facts,
         inputs=pairs,
         n_slices=int(file["indptr"][-1]),

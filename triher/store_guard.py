@@ -1,0 +1,81 @@
+"""Open a feature store that may be damaged or foreign, without following it out of the file."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+
+from triher.errors import StopRun
+
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What h5py and the decoding of its values raise on damaged files, as found by flipping bits."""
+
+
+@contextlib.contextmanager
+def open_guarded(path: Path, format_name: str, version: int) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading after proving that it refers to nothing outside itself.
+
+    Errors that damaged content raises inside the block become ``store_corrupt``.
+
+    Raises:
+        StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown``, ``store_version`` or ``store_external``.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        code = "file_unreadable"
+        if path.is_file():
+            code = "store_corrupt" if h5py.is_hdf5(path) else "store_unknown"
+        raise StopRun(code, f"cannot open the feature store {path}: {str(error).splitlines()[0]}") from error
+    with file:
+        try:
+            _refuse_foreign(file, path, format_name, version)
+            yield file
+        except _DAMAGED as error:
+            raise StopRun("store_corrupt", f"{path}: {error}") from error
+
+
+def _refuse_foreign(file: h5py.File, path: Path, format_name: str, version: int) -> None:
+    """Check format, version, links, storage and sizes before any data are read."""
+    if "format" not in file.attrs or read_text(file, "format") != format_name:
+        raise StopRun("store_unknown", f"{path} is HDF5 but no {format_name} store")
+    if file.attrs["version"] > version:
+        message = f"{path} has version {file.attrs['version']}; this TriHER reads up to {version}"
+        raise StopRun("store_version", message)
+    size = path.stat().st_size
+    stack: list[h5py.Group] = [file]
+    seen = {file["/"]}  # a group may hold itself
+    while stack:
+        group = stack.pop()
+        for name in group:
+            _refuse_link(group, name, path)
+            item = group[name]
+            if not isinstance(item, h5py.Group):
+                _refuse_storage(item, size, path)
+            elif item not in seen:
+                seen.add(item)
+                stack.append(item)
+
+
+def _refuse_link(group: h5py.Group, name: str, path: Path) -> None:
+    """Refuse anything but a hard link."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise StopRun("store_external", f"{path}: '{group.name}/{name}' is a link to somewhere else")
+
+
+def _refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
+    """Refuse data that lie elsewhere, claim more than the file holds, or need a filter or pickle."""
+    if data.external is not None or data.is_virtual:
+        raise StopRun("store_external", f"{path}: '{data.name}' keeps its data in another file")
+    if data.nbytes > size or data.dtype.kind not in "fiuS" or data.chunks is not None:
+        message = f"{path}: '{data.name}' is {data.dtype} of {data.nbytes} bytes in a file of {size}"
+        raise StopRun("store_corrupt", message, remedy="this file was not written by TriHER; do not use it")
+
+
+def read_text(file: h5py.File, name: str) -> str:
+    """A text attribute of the root; other kinds are refused before they are read."""
+    kind = file.attrs.get_id(name).dtype.kind
+    if kind != "S":
+        raise TypeError(f"the attribute '{name}' is not fixed-length text")
+    return bytes(file.attrs[name]).decode()
