@@ -84,7 +84,8 @@ class ExtractConfig(Section):
     """Folder with weights placed by hand, for machines without a hub."""
     region: RegionConfig = RegionConfig()
     slices: SlicesConfig = SlicesConfig()
-    normalization: str = "clip98-volume"
+    normalization: str = "clip99-joint"
+    """From scanner units to 8 bits; the joint scope keeps enhancement comparable between the phases."""
     fusions: tuple[str, ...] = ("rgb",)
     """Views to embed: names of the fusion table, or three channels such as ``pre,early,early-pre``."""
     n4: StrictBool = False
