@@ -67,7 +67,7 @@ def build_page(
     return Page(
         title=f"{class_list(evaluation.classes)} from breast DCE-MRI",
         lead=f"Cohort {cohorts}: {count(len(flow.done), 'patient')} predicted, {flow.n_cohort} in the cohort table.",
-        summary=_summary(evaluation, frame, config.analysis.score),
+        summary=[*_control_sentence(record), *_summary(evaluation, frame, config.analysis.score)],
         cards=_cards(evaluation),
         sections=sections,
         patient_level=ids if n_named else "no; figures show groups and unnamed curves",
@@ -90,6 +90,16 @@ def _summary(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[st
     sentences = [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)]
     sentences += _calibration_sentence(evaluation, split) + _prognosis_sentence(split, score)
     return [" ".join(sentences)]
+
+
+def _control_sentence(record: Mapping[str, Any]) -> list[str]:
+    """A warning that the labels are not the patients' own."""
+    if not record.get("stages", {}).get("classify", {}).get("labels_shuffled", False):
+        return []
+    return [
+        "Negative control: the labels were shuffled within sites before training, so nothing but guessing is to be "
+        "found, and every AUC should lie about 0.5."
+    ]
 
 
 def _headline(evaluation: Evaluation, split: SplitEvaluation, frame: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ from classify.heads import find_head
 from classify.manifest import TrainingFacts
 from classify.plan import Fold, Plan, make_plan
 from classify.pooling import check_pooling, choose_views
+from classify.prior import align_prior
 from classify.splits import derived_seed
 from classify.table import Place, prediction_frame
 from classify.training import Model, fit_model
@@ -31,7 +32,7 @@ from triher.predictions import write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.store import Header, Index, read_index, read_store
-from triher.types import Labels
+from triher.types import Labels, Probabilities
 
 _STAGE = "classify"
 _LEAST_CALIBRATION = 10
@@ -123,42 +124,54 @@ def _train(config: Config, gathered: Gathered, reporter: Reporter) -> Outcome:
     plan = make_plan(gathered.cases, gathered.patients, config.classify, config.seed)
     what = f"classify: {config.classify.head}, outer folds"
     tracked = reporter.track(plan.folds, what, total=len(plan.folds))
-    frames = [_predict_fold(config, gathered, fold) for fold in tracked]
     final = plan.final
+    development = gathered.cases.y[final.train]
+    frames = [_predict_fold(config, gathered, fold, development) for fold in tracked]
     model = fit_model(gathered.cases.take(final.train), config.classify, derived_seed(config.seed, _FINAL))
     seen = _range(gathered, final.train)
     if len(final.test):
-        frames.append(_predict(config, gathered, final.test, model, seen, Place("test", 0, 0, config.seed)))
+        place = Place("test", 0, 0, config.seed)
+        frames.append(_predict(gathered, final.test, model, seen, place, config.scheme))
     return Outcome(pd.concat(frames, ignore_index=True), model, seen, plan)
 
 
-def _predict_fold(config: Config, gathered: Gathered, fold: Fold) -> pd.DataFrame:
+def _predict_fold(config: Config, gathered: Gathered, fold: Fold, development: Labels) -> pd.DataFrame:
     """Train one fold's model and predict its held-out patients.
 
-    Only patients of another site or cohort are compared with the training range: those of an inner fold come from
-    the same patients as the training.
+    Patients of an inner fold come from the same patients as the training: they are not compared with the training
+    range, and the class shares of their fold's model are aligned with those of the development part.
     """
     seed = derived_seed(config.seed, _FOLD, fold.place.repeat, fold.place.fold)
-    model = fit_model(gathered.cases.take(fold.sides.train), config.classify, seed)
-    seen = _range(gathered, fold.sides.train) if fold.place.split == "test" else None
-    return _predict(config, gathered, fold.sides.test, model, seen, fold.place)
+    train, test = fold.sides.train, fold.sides.test
+    model = fit_model(gathered.cases.take(train), config.classify, seed)
+    if fold.place.split == "test":
+        return _predict(gathered, test, model, _range(gathered, train), fold.place, config.scheme)
+    p = align_prior(model.predict(gathered.cases.take(test).pooled), gathered.cases.y[train], development)
+    return _frame(gathered, test, p, model, (), fold.place, config.scheme)
 
 
 def _predict(
-    config: Config, gathered: Gathered, rows: np.ndarray, model: Model, seen: TrainingRange | None, place: Place
+    gathered: Gathered, rows: np.ndarray, model: Model, seen: TrainingRange, place: Place, scheme: str
+) -> pd.DataFrame:
+    """Predict held-out patients, and say what lies outside the training range."""
+    pooled = gathered.cases.take(rows).pooled
+    acquisition = {name: values[rows] for name, values in gathered.acquisition.items()}
+    reasons = outside(seen, acquisition, pooled.vectors)
+    return _frame(gathered, rows, model.predict(pooled), model, reasons, place, scheme)
+
+
+def _frame(
+    gathered: Gathered,
+    rows: np.ndarray,
+    p: Probabilities,
+    model: Model,
+    reasons: Sequence[Sequence[str]],
+    place: Place,
+    scheme: str,
 ) -> pd.DataFrame:
     """Rows of the prediction table for the patients at the given positions."""
-    cases = gathered.cases.take(rows)
-    acquisition = {name: values[rows] for name, values in gathered.acquisition.items()}
-    return prediction_frame(
-        [gathered.patients[i] for i in rows],
-        cases.y.astype(np.float64),
-        model.predict(cases.pooled),
-        model=model,
-        scheme=config.scheme,
-        place=place,
-        reasons=() if seen is None else outside(seen, acquisition, cases.pooled.vectors),
-    )
+    people, y = [gathered.patients[i] for i in rows], gathered.cases.y[rows].astype(np.float64)
+    return prediction_frame(people, y, p, model=model, scheme=scheme, place=place, reasons=reasons)
 
 
 def _range(gathered: Gathered, rows: np.ndarray) -> TrainingRange:

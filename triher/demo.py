@@ -84,7 +84,8 @@ def closing_table(run: RunFolder) -> Table:
     rows = [{str(k): str(v) for k, v in row.items()} for row in read_own_table(run.metrics_file).to_dict("records")]
     found = {(r["split"], r["quantity"], r["class"]): r for r in rows if not r["site"] and not r["cohort"]}
     extraction, training = stages["extract"], stages["classify"]
-    table = Table(title="What the demo found", title_justify="left", show_lines=True)
+    control = " (negative control: labels shuffled within sites)" if training["labels_shuffled"] else ""
+    table = Table(title=f"What the demo found{control}", title_justify="left", show_lines=True)
     for name in ("question", "answer", "how to read it"):
         table.add_column(name, overflow="fold")
     table.add_row(
