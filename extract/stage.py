@@ -78,7 +78,7 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     if did_work:
         skipped += _embed(task, entries, store, reporter)
     notes = [*cohort.notes, *(note for _, entry in entries for note in entry.notes)]
-    _record(run, store, cohort, notes, skipped, start if did_work else None)
+    _record(run, store, config, len(cohort.patients), notes, skipped, start if did_work else None)
     if not did_work:
         reporter.say(f"extract: up to date ({len(inputs)} patients in {store.name}), nothing computed")
     return Extracted(store, did_work, len(skipped))
@@ -179,7 +179,13 @@ def _embed(task: _Task, entries: list[tuple[Patient, Entry]], store: Path, repor
 
 
 def _record(
-    run: RunFolder, store: Path, cohort: Cohort, notes: list[Note], skipped: list[Skipped], start: float | None
+    run: RunFolder,
+    store: Path,
+    config: Config,
+    n_patients: int,
+    notes: list[Note],
+    skipped: list[Skipped],
+    start: float | None,
 ) -> None:
     """Write down who was left out, and what the store is."""
     run.write_skipped("extract", skipped)
@@ -194,7 +200,8 @@ def _record(
         store=store.name,
         encoder=index.encoder,
         recipe=index.recipe,
-        n_patients=len(cohort.patients),
+        choices=config.extract.choices(),
+        n_patients=n_patients,
         n_done=len(index.inputs),
         n_skipped=len(skipped),
         n_slices=index.n_slices,

@@ -92,6 +92,15 @@ def test_labels_without_ish_stop_the_training_and_are_named(cohort, capsys):
     assert "2+ without ISH" in capsys.readouterr().err + (out / "skipped.csv").read_text()
 
 
+@needs_weights
+def test_a_store_of_other_choices_is_not_taken_for_the_configured_one(cohort, capsys):
+    out = cohort.parent / "run"
+    triher("extract", cohort, "--out", out, "--set", "extract.normalization=minmax-volume")
+    capsys.readouterr()
+    assert triher("classify", cohort, "--out", out) == 2
+    assert "extract.normalization: minmax-volume -> clip99-joint" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -75,7 +75,7 @@ def test_another_encoder_normalization_or_fusion_reads_no_source_volume(cohort, 
     stores = {first.store}
     for change in (
         f"extract.encoder=file:resnet18@{tmp_path / 'own.safetensors'}",
-        "extract.normalization=clip99-joint",
+        "extract.normalization=zscore-slice",
         "extract.fusions=[wash-in, rgb]",
         "extract.slices={policy: largest, n: 1}",
     ):

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triher import __version__
-from triher.config import read_config
+from triher.config import STAGES, read_config
 from triher.errors import Skipped, TriherError
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
@@ -81,56 +81,39 @@ def phantom(
     return 0
 
 
-@app.command()
-def run(
-    config: ConfigFile,
-    out: Out = _RUN,
-    *,
-    overrides: Overrides = [],  # noqa: B006
-    quiet: Quiet = False,
-    strict: Strict = False,
-) -> int:
-    """Run whatever is stale of extract, classify and analysis."""
-    return _run_stages(config, out, overrides, ("extract", "classify", "analysis"), quiet=quiet, strict=strict)
+def _stage_command(stages: tuple[str, ...]) -> Callable[..., int]:
+    """A command that brings some of the stages up to date."""
+
+    def command(
+        config: ConfigFile,
+        out: Out = _RUN,
+        *,
+        overrides: Overrides = [],  # noqa: B006
+        quiet: Quiet = False,
+        strict: Strict = False,
+    ) -> int:
+        from triher.pipeline import run_stages
+
+        reporter, folder = Reporter(quiet=quiet), RunFolder(out)
+        outcome = run_stages(read_config(config, overrides), folder, reporter, stages)
+        return _finish(folder, outcome.n_skipped, reporter, strict=strict)
+
+    return command
 
 
-@app.command()
-def extract(
-    config: ConfigFile,
-    out: Out = _RUN,
-    *,
-    overrides: Overrides = [],  # noqa: B006
-    quiet: Quiet = False,
-    strict: Strict = False,
-) -> int:
-    """Volumes to slabs to a feature store."""
-    return _run_stages(config, out, overrides, ("extract",), quiet=quiet, strict=strict)
-
-
-@app.command()
-def classify(
-    config: ConfigFile,
-    out: Out = _RUN,
-    *,
-    overrides: Overrides = [],  # noqa: B006
-    quiet: Quiet = False,
-    strict: Strict = False,
-) -> int:
-    """Feature store to predictions and a locked bundle; loads no torch."""
-    return _run_stages(config, out, overrides, ("classify",), quiet=quiet, strict=strict)
-
-
-@app.command()
-def analysis(
-    config: ConfigFile,
-    out: Out = _RUN,
-    *,
-    overrides: Overrides = [],  # noqa: B006
-    quiet: Quiet = False,
-    strict: Strict = False,
-) -> int:
-    """Predictions to metrics, figures and report.html; loads no torch."""
-    return _run_stages(config, out, overrides, ("analysis",), quiet=quiet, strict=strict)
+for _name, _stages, _help, _change in (
+    ("run", STAGES, "Run whatever is stale of extract, classify and analysis.", "extract.encoder=dinov2-small"),
+    ("extract", ("extract",), "Volumes to slabs to a feature store.", "extract.normalization=clip98-volume"),
+    (
+        "classify",
+        ("classify",),
+        "Feature store to predictions and bundle; loads no torch.",
+        "classify.head=xgboost",
+    ),
+    ("analysis", ("analysis",), "Predictions to metrics and report; loads no torch.", "analysis.resamples=5000"),
+):
+    _example = f"Example: triher {_name} my.yaml --out runs/mine --set {_change}"
+    app.command(_name, help=_help, epilog=_example)(_stage_command(_stages))
 
 
 @app.command()
@@ -235,18 +218,6 @@ def doctor() -> int:
     return 0 if all(finding.is_fine for finding in findings) else EXIT_STOPPED
 
 
-def _run_stages(
-    config: Path, out: Path, overrides: list[str], stages: tuple[str, ...], *, quiet: bool, strict: bool
-) -> int:
-    """Read the configuration, run the stages, say who was left out."""
-    from triher.pipeline import run_stages
-
-    reporter = Reporter(quiet=quiet)
-    folder = RunFolder(out)
-    outcome = run_stages(read_config(config, overrides), folder, reporter, stages)
-    return _finish(folder, outcome.n_skipped, reporter, strict=strict)
-
-
 def _finish(folder: RunFolder, n_skipped: int, reporter: Reporter, *, strict: bool = False) -> int:
     """Show who was left out and where the results lie."""
     if n_skipped:
@@ -315,9 +286,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = EXIT_STOPPED
     except typer.Exit as leave:
         code = leave.exit_code
-    except typer.Abort:
-        code = EXIT_INTERRUPTED
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         Console(stderr=True).print("interrupted; continue with the same command")
         code = EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -14,13 +14,14 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from triher.errors import StopRun
 
+STAGES = ("extract", "classify", "analysis")
 _MAX_BYTES = 1_000_000  # no configuration is longer; a larger file is a mistake or an attack
 _MAX_ALIASES = 20  # aliases of aliases multiply: 20 make at most 1,600 copies, a hundred make 1e16
 _MAX_DEPTH = 20  # the deepest of our sections is 4 deep
 
 Positive = Annotated[StrictInt, Field(ge=1)]
 Whole = Annotated[StrictInt, Field(ge=0)]
-Number = StrictFloat | StrictInt
+
 PhaseName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]  # part of the names of views in the store
 
 
@@ -64,7 +65,7 @@ class RegionConfig(Section):
 
     kind: Literal["box"] = "box"
     """``box``: the square around the lesion's bounding box."""
-    margin_mm: Annotated[Number, Field(ge=0, le=100)] = 5.0
+    margin_mm: Annotated[StrictFloat, Field(ge=0, le=100)] = 5.0
 
 
 class SlicesConfig(Section):
@@ -98,6 +99,12 @@ class ExtractConfig(Section):
     """Patients committed together; a killed run loses at most this many."""
     readers: Positive = 2
     """Threads that read and prepare volumes."""
+
+    def choices(self) -> dict[str, Any]:
+        """What decides the embeddings, as JSON values; device, batches and threads do not."""
+        return self.model_dump(
+            mode="json", exclude={"weights_dir", "device", "batch_size", "shard_patients", "readers"}
+        )
 
 
 class SplitConfig(Section):

@@ -94,6 +94,7 @@ CODES: dict[str, tuple[str, str]] = {
     "store_corrupt": ("the feature store is damaged", "delete it and run extract again"),
     "store_external": ("the feature store points outside itself", "do not use this file"),
     "store_locked": ("another process is writing there", "wait for it, or remove the lock that is named"),
+    "store_stale": ("the feature store was made with other choices", "run triher extract with this configuration"),
     "store_unknown": ("the file is not a triher-features store", "give a file written by triher extract"),
     "store_version": ("the feature store was written by a newer TriHER", "update TriHER"),
     "survival_missing": ("survival time or event is missing or impossible", "complete the follow-up"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from triher.cohort import labels, read_cohort
-from triher.config import CohortConfig, Config, ExtractConfig, dump_config, read_config
+from triher.config import STAGES, CohortConfig, Config, ExtractConfig, dump_config, read_config
 from triher.errors import StopRun
 from triher.predictions import write_predictions
 from triher.progress import Reporter
@@ -17,8 +17,6 @@ from triher.store import read_index, read_store
 
 if TYPE_CHECKING:
     from classify.bundle import Bundle
-
-STAGES = ("extract", "classify", "analysis")
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     if "classify" in stages:
         from classify.stage import classify
 
-        did_work |= classify(config, run, find_store(run), reporter)
+        did_work |= classify(config, run, find_store(run, config), reporter)
     if "analysis" in stages:
         from analysis.stage import analyze
 
@@ -55,17 +53,24 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     return Outcome(did_work, len(run.read_skipped()))
 
 
-def find_store(run: RunFolder) -> Path:
+def find_store(run: RunFolder, config: Config) -> Path:
     """The feature store that the last extraction in this folder left.
 
     Raises:
-        StopRun: ``file_unreadable`` when there is none.
+        StopRun: ``file_unreadable`` when there is none, ``store_stale`` when it was made with other choices than
+            the configuration's.
     """
-    name = run.read_record()["stages"].get("extract", {}).get("store")
-    if name is None or not (run.features / name).is_file():
+    facts = run.read_record()["stages"].get("extract", {})
+    if "store" not in facts or not (run.features / facts["store"]).is_file():
         message = f"{run.path} holds no feature store"
         raise StopRun("file_unreadable", message, remedy="run 'triher extract CONFIG' with the same --out first")
-    return run.features / str(name)
+    wanted, found = config.extract.choices(), facts["choices"]
+    differing = [
+        f"extract.{key}: {found.get(key)} -> {value}" for key, value in wanted.items() if found.get(key) != value
+    ]
+    if differing:
+        raise StopRun("store_stale", f"{facts['store']} was made with other choices: {'; '.join(differing)}")
+    return run.features / str(facts["store"])
 
 
 def apply_to_cohort(bundle_path: Path, cohort_file: Path, run: RunFolder, reporter: Reporter) -> pd.DataFrame:
