@@ -11,24 +11,24 @@ from analysis.wording import count
 from triher.config import Config, dump_config
 
 _HIDDEN = {"key", "outputs", "seconds", "weights_dir", "reference", "table", "root"}
+_COUNTS = ("n_patients", "n_done", "n_skipped", "n_slices", "n_features")
 _LONG = 60
 _FEW = 6
 _SMALL_CLASS = 20
 
 
 def model_section(record: Mapping[str, Any], config: Config) -> Section:
-    """Encoder, recipe, head and settings, from the record of the stages."""
+    """Encoder, recipe, head and settings as the predictions were made, from the record of the stages."""
     stages = record.get("stages", {})
     extracted, classified = stages.get("extract", {}), stages.get("classify", {})
-    settings = dump_config(config)
     blocks: list[Block] = []
     titles = {
-        "Encoder": extracted.get("encoder", {}),
-        "Pictures and recipe": extracted.get("recipe", {}),
-        "Extraction": {k: v for k, v in extracted.items() if k not in {"encoder", "recipe"}},
-        "Head, as trained": classified,
-        "Settings of the classification": settings["classify"],
-        "Settings of the analysis": {"scheme": config.scheme, "seed": config.seed, **settings["analysis"]},
+        "Encoder": classified.get("encoder", {}),
+        "Pictures and recipe": classified.get("recipe", {}),
+        "Extraction": {name: extracted[name] for name in _COUNTS if name in extracted},
+        "Head, as trained": {k: v for k, v in classified.items() if k not in {"encoder", "recipe", "settings"}},
+        "Settings of the classification": classified.get("settings", {}),
+        "Settings of the analysis": {"seed": config.seed, **dump_config(config)["analysis"]},
     }
     for title, facts in titles.items():
         pairs = _pairs(facts)

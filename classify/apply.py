@@ -11,9 +11,7 @@ from classify.pooling import choose_views, finite_patients, pool
 from classify.table import Place, prediction_frame
 from triher.cohort import Cohort
 from triher.errors import StopRun
-from triher.store import COSMETIC, Features, Header
-
-_PROBE_TOLERANCE = 1e-3  # of the probe's largest value; other thread counts and devices stay far below
+from triher.store import COSMETIC, PROBE_TOLERANCE, Features, Header
 
 
 def apply_bundle(
@@ -75,14 +73,11 @@ def _check_origin(bundle: Bundle, header: Header, features: Features) -> None:
         differing.append(f"views: the bundle needs {', '.join(missing)}, the store has {has}")
     if differing:
         raise StopRun("bundle_encoder", f"bundle and feature store differ: {'; '.join(differing)}")
-    then, now = bundle.header.probe, header.probe
-    if then.shape != now.shape:
-        raise StopRun("transform_drift", f"the probe has shape {now.shape}; the bundle's has {then.shape}")
-    drift = float(np.abs(then - now).max() / max(np.abs(then).max(), np.finfo(np.float32).tiny))
-    if not drift <= _PROBE_TOLERANCE:
+    if not bundle.header.resembles(header):
+        drift = bundle.header.drift(header)
         versions = _differences(bundle.header.versions, header.versions)
         message = (
-            f"the probe differs by {drift:.2g} of its largest value (allowed {_PROBE_TOLERANCE:g}); "
+            f"the probe differs by {drift:.2g} of its largest value (allowed {PROBE_TOLERANCE:g}); "
             f"versions that differ: {'; '.join(versions) or 'none'}"
         )
         raise StopRun("transform_drift", message)

@@ -92,7 +92,9 @@ def classify(config: Config, run: RunFolder, store: Path, reporter: Reporter) ->
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         outcome = _train(config, gathered, reporter)
     outputs = _write(config, run, gathered, outcome, header, views)
-    run.record_stage(_STAGE, key, outputs, time.monotonic() - started, **_facts(config, run, gathered, outcome))
+    run.record_stage(
+        _STAGE, key, outputs, time.monotonic() - started, **_facts(config, run, gathered, outcome, header)
+    )
     reporter.say(f"classify: {len(gathered.patients)} patients, {len(gathered.skipped)} left out")
     return True
 
@@ -227,7 +229,7 @@ def _notes(config: Config, gathered: Gathered, outcome: Outcome) -> list[Note]:
     return notes
 
 
-def _facts(config: Config, run: RunFolder, gathered: Gathered, outcome: Outcome) -> dict[str, Any]:
+def _facts(config: Config, run: RunFolder, gathered: Gathered, outcome: Outcome, header: Header) -> dict[str, Any]:
     """What the record says of the stage."""
     model, table = outcome.model, outcome.predictions
     before = run.read_record()["stages"].get(_STAGE, {}).get("test_opened", 0)
@@ -240,6 +242,9 @@ def _facts(config: Config, run: RunFolder, gathered: Gathered, outcome: Outcome)
         "n": len(gathered.patients),
         "n_skipped": len(gathered.skipped),
         "class_counts": counts,
+        "settings": {"scheme": config.scheme, "seed": config.seed, **config.classify.model_dump(mode="json")},
+        "encoder": header.encoder,
+        "recipe": header.recipe,
         "head": model.head,
         "params": model.params,
         "inner_log_loss": model.log_loss,

@@ -1,12 +1,13 @@
 """The slab cache: per patient one file with all that any later choice needs, so each source is read once.
 
 A slab file (safetensors, uncompressed) holds the raw lesion slab of every phase, its mask, and exact histograms
-of each whole phase and of each whole slab slice. It is named by a hash of the source voxels and the region
-recipe, and carries no patient id. Beside the slabs lies an index: for each patient's list of source files,
-their sizes and modification times and the slab made from them. A file whose size or time differs is read
-again; equal voxels then find the same slab.
+of each whole phase and of each whole slab slice, with a checksum. It is named by a hash of the source voxels, their
+spacing and the region recipe, and carries no patient id. Beside the slabs lies an index: for each patient's list of
+source files, their sizes and times and the slab made from them. A file whose size or time differs is read again;
+equal voxels then find the same slab.
 """
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -100,7 +101,7 @@ def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
     """
     require_files(patient)
     sources = _sources(patient)
-    paths = {name: str(path) for name, path in sources.items()}
+    paths = [[name, str(path)] for name, path in sources.items()]
     key = sha256_of_json({"paths": paths, "recipe": asdict(recipe), "version": VERSION})
     index = folder / "index" / f"{key}.json"
     stamps = _stamps(sources)
@@ -108,7 +109,7 @@ def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
     if known is not None:
         return known
     exam = read_exam(patient, recipe.mask_label)
-    digest = sha256_of_json({"voxels": exam.sha256, "recipe": asdict(recipe), "version": VERSION, "axes": exam.plane})
+    digest = _digest(exam, recipe)
     path = _slab_path(folder, digest)
     if not path.exists():
         write_slab(path, cut_slab(exam, recipe))
@@ -117,36 +118,45 @@ def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
     return Entry(path, digest, exam.notes, was_cached=False)
 
 
+def _digest(exam: Exam, recipe: SlabRecipe) -> str:
+    """64 hex digits: the first half is of the phases' voxels alone, so that one exam with two masks is recognized."""
+    images = {name: digest for name, digest in exam.sha256.items() if name != "mask"}
+    spacing_mm = [round(s, 4) for s in exam.spacing_mm]
+    rest = {"voxels": exam.sha256, "axes": exam.plane, "spacing_mm": spacing_mm, "recipe": asdict(recipe)}
+    order = list(exam.phases)
+    whole = sha256_of_json({**rest, "phases": order, "version": VERSION})
+    return sha256_of_json(sorted(images.values()))[:32] + whole[:32]
+
+
 def _sources(patient: Patient) -> dict[str, Path]:
     """The patient's files by purpose."""
     return {**patient.phases, "mask": patient.mask}
 
 
 def _stamps(sources: dict[str, Path]) -> dict[str, list[int]]:
-    """Size and modification time of each file, without opening it."""
+    """Size, and times of modification and of change, of each file, without opening it."""
     try:
         found = {name: path.stat() for name, path in sources.items()}
     except OSError as error:
         raise SkipPatient("file_unreadable", f"{error.filename}: {error.strerror}") from error
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+    return {name: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in found.items()}
 
 
 def _look_up(index: Path, stamps: dict[str, list[int]], folder: Path, patient: Patient) -> Entry | None:
     """The slab on record, if its sources are as they were."""
     try:
         record = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        path = _slab_path(folder, record["slab"])
+        notes = tuple(Note(patient.patient_id, code, text) for code, text in record["notes"])
+        is_fresh = record["stamps"] == stamps and path.exists()
+    except (OSError, ValueError, TypeError, LookupError):
         return None
-    path = _slab_path(folder, record["slab"])
-    if record["stamps"] != stamps or not path.exists():
-        return None
-    notes = tuple(Note(patient.patient_id, code, text) for code, text in record["notes"])
-    return Entry(path, record["slab"], notes, was_cached=True)
+    return Entry(path, record["slab"], notes, was_cached=True) if is_fresh else None
 
 
 def _slab_path(folder: Path, digest: str) -> Path:
     """The name of a slab file."""
-    return folder / f"{digest[:32]}.safetensors"
+    return folder / f"{digest}.safetensors"
 
 
 def cut_slab(exam: Exam, recipe: SlabRecipe) -> Slab:
@@ -189,9 +199,18 @@ def write_slab(path: Path, slab: Slab) -> None:
         "spacing_mm": slab.spacing_mm,
         "plane": slab.plane,
         "volume_shape": slab.volume_shape,
+        "sha256": _tensors_sha256(tensors),
     }
     with replacing(path) as part:
         part.write_bytes(save(tensors, metadata={"triher": json.dumps(facts)}))
+
+
+def _tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
+    """One hash for all arrays of a slab."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].tobytes())
+    return digest.hexdigest()
 
 
 def read_slab(path: Path) -> Slab:
@@ -204,6 +223,8 @@ def read_slab(path: Path) -> Slab:
         with safe_open(path, framework="numpy") as file:
             facts = json.loads(file.metadata()["triher"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if _tensors_sha256(tensors) != facts["sha256"]:
+            raise ValueError("its content differs from its checksum")  # noqa: TRY301
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         message = f"the cached slab {path} is damaged: {error}"
         raise SkipPatient("image_corrupt", message, remedy=f"delete {path} and run again") from error

@@ -55,8 +55,10 @@ class Shard:
     jobs: tuple[Job, ...]
 
     def is_done(self, header: Header) -> bool:
-        """Whether an earlier run finished it with the same encoder and recipe."""
-        return self.path.exists() and read_index(self.path).identity == header.identity
+        """Whether an earlier run embedded all its patients with the same encoder and recipe."""
+        features = _read_like(self.path, header)
+        wanted = [(job.patient_id, job.input_sha256) for job in self.jobs]
+        return features is not None and list(zip(features.patient_id, features.input_sha256, strict=True)) == wanted
 
 
 def embed_cohort(
@@ -116,6 +118,14 @@ def cut_shards(jobs: Sequence[Job], target: Path, size: int) -> list[Shard]:
     return shards
 
 
+def _read_like(store: Path, header: Header) -> Features | None:
+    """The embeddings of a store made with the same encoder and recipe, by libraries that give the same probe."""
+    if not store.exists() or read_index(store).identity != header.identity:
+        return None
+    found, features = read_store(store)
+    return features if found.resembles(header) else None
+
+
 def _shard_folder(target: Path) -> Path:
     """Where the shards of a store lie until they are joined."""
     return target.with_suffix(".shards")
@@ -123,9 +133,9 @@ def _shard_folder(target: Path) -> Path:
 
 def _known_patients(target: Path, jobs: Sequence[Job], header: Header) -> dict[Job, Features]:
     """The patients of an earlier store that can be taken over."""
-    if not target.exists() or read_index(target).identity != header.identity:
+    features = _read_like(target, header)
+    if features is None:
         return {}
-    features = read_store(target)[1]
     held = {pair: i for i, pair in enumerate(zip(features.patient_id, features.input_sha256, strict=True))}
     keys = {job: (job.patient_id, job.input_sha256) for job in jobs}
     return {job: features.select([held[key]]) for job, key in keys.items() if key in held}
@@ -220,6 +230,7 @@ def _skip(job: Job, reason: SkipPatient) -> Skipped:
 
 def _write_shard(path: Path, header: Header, parts: list[Features]) -> None:
     """Commit the patients of a shard; a shard without any leaves no file."""
+    path.unlink(missing_ok=True)
     if parts:
         features = concatenate(parts)
         write_store(path, header, [features], n_slices=len(features.slice_index))

@@ -73,11 +73,14 @@ def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
 
 def require_files(patient: Patient) -> None:
     """Look whether every file of the patient is there, without opening any."""
-    for name, path in patient.phases.items():
-        if not path.is_file():
-            raise SkipPatient("phase_missing", f"phase '{name}' is not there: looked for {path}")
-    if not patient.mask.is_file():
-        raise SkipPatient("mask_missing", f"looked for {patient.mask}")
+    try:
+        for name, path in patient.phases.items():
+            if not path.is_file():
+                raise SkipPatient("phase_missing", f"phase '{name}' is not there: looked for {path}")
+        if not patient.mask.is_file():
+            raise SkipPatient("mask_missing", f"looked for {patient.mask}")
+    except OSError as error:
+        raise SkipPatient("file_unreadable", f"{error.filename}: {error.strerror}") from error
 
 
 def _check_grid(image: Image, first: Image, what: str, shape_code: str, geometry_code: str) -> None:

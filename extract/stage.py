@@ -12,13 +12,14 @@ from extract.encoders import EncoderSpec, find_encoder
 from extract.fusion import Fusion, find_fusion
 from extract.normalization import find_normalization
 from extract.weights import locate_weights, slug
-from triher.cohort import Cohort, Patient, read_cohort
+from triher.cohort import Cohort, Patient, read_cohort, sources_sha256
 from triher.config import Config
 from triher.errors import Note, SkipPatient, Skipped, StopRun
 from triher.progress import Reporter
 from triher.runfolder import RunFolder, library_versions
 from triher.store import Header, identity, read_index
 
+PICTURE_VERSION = 1  # raised when normalization, fusion, slice choice or resizing changes what the encoder sees
 _RECIPE_KEYS = ("region", "slices", "normalization", "n4")
 
 
@@ -47,7 +48,7 @@ class _Task:
         recipe = {key: chosen[key] for key in _RECIPE_KEYS}
         recipe["fusions"] = {fusion.name: [list(channel) for channel in fusion.channels] for fusion in self.fusions}
         recipe["phases"] = list(self.config.cohort.phases)
-        return recipe | {"slab_version": SLAB_VERSION}
+        return recipe | {"slab_version": SLAB_VERSION, "picture_version": PICTURE_VERSION}
 
     def header_facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Encoder and recipe for the header of the store."""
@@ -66,7 +67,7 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
             when nobody is left, ``phases_config`` when a phase is there for nobody.
     """
     start = time.monotonic()
-    cohort = read_cohort(config.cohort)
+    cohort = read_cohort(config.cohort, survival=False)
     task = _decide(config)
     run.prepare()
     entries, skipped = _ensure_slabs(cohort, config, run, reporter)
@@ -78,7 +79,8 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     if did_work:
         skipped += _embed(task, entries, store, reporter)
     notes = [*cohort.notes, *(note for _, entry in entries for note in entry.notes)]
-    _record(run, store, config, len(cohort.patients), notes, skipped, start if did_work else None)
+    sources = sources_sha256(cohort, config.cohort.mask_label)
+    _record(run, store, config, sources, len(cohort.patients), notes, skipped, start if did_work else None)
     if not did_work:
         reporter.say(f"extract: up to date ({len(inputs)} patients in {store.name}), nothing computed")
     return Extracted(store, did_work, len(skipped))
@@ -182,6 +184,7 @@ def _record(
     run: RunFolder,
     store: Path,
     config: Config,
+    sources: str,
     n_patients: int,
     notes: list[Note],
     skipped: list[Skipped],
@@ -201,6 +204,7 @@ def _record(
         encoder=index.encoder,
         recipe=index.recipe,
         choices=config.extract.choices(),
+        sources=sources,
         n_patients=n_patients,
         n_done=len(index.inputs),
         n_skipped=len(skipped),

@@ -165,3 +165,64 @@ def test_a_closed_pipe_is_a_quiet_end(cohort):
     command = f"{Path(sys.executable).with_name('triher')} cohort check {cohort} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["frobnicate"], ["run", "x.yaml", "--outt", "y"], ["demo", "--patients", "5"], ["cohort"]]
+)
+def test_a_wrong_command_line_is_exit_2_without_a_traceback(capsys, arguments):
+    assert triher(*arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("classify.head=xgbost", "did you mean 'xgboost'"),
+        ("classify.pooling=[meen]", "did you mean 'mean'"),
+        ("classify.split={kind: sites, test: [Z]}", "Z"),
+        ("analysis.covariates=[agee]", "agee"),
+        ("analysis.score=high", "unknown class"),
+        ("analysis.reference=none.csv", "none.csv"),
+    ],
+)
+def test_mistakes_of_later_stages_stop_the_run_before_the_first(cohort, capsys, override, expected):
+    out = cohort.parent / "run"
+    assert triher("run", cohort, "--out", out, "--set", override) == 2
+    assert expected in capsys.readouterr().err
+    assert not out.exists()
+
+
+@needs_weights
+def test_a_run_folder_belongs_to_one_cohort(cohort, capsys):
+    out = cohort.parent / "run"
+    triher("extract", cohort, "--out", out)
+    (cohort.parent / "other.csv").write_bytes((cohort.parent / "cohort.csv").read_bytes())
+    assert triher("extract", cohort, "--out", out, "--set", "cohort.table=other.csv") == 2
+    assert "belongs to the cohort" in capsys.readouterr().err
+
+
+@needs_weights
+def test_files_that_moved_to_another_patient_are_noticed(cohort, capsys):
+    out, table = cohort.parent / "run", cohort.parent / "cohort.csv"
+    triher("extract", cohort, "--out", out)
+    text = table.read_text().replace("P0_pre", "PX_pre").replace("P1_pre", "P0_pre").replace("PX_pre", "P1_pre")
+    table.write_text(text)
+    capsys.readouterr()
+    assert triher("classify", cohort, "--out", out) == 2
+    assert "store_stale" in capsys.readouterr().err
+
+
+def test_a_table_with_follow_up_can_be_checked_without_a_unit(cohort, capsys):
+    table = cohort.parent / "cohort.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0] + ",time,event", *(line + ',"95,6",maybe' for line in lines[1:])]) + "\n")
+    assert triher("cohort", "check", table) == 3
+    assert "mask_missing" in capsys.readouterr().out
+
+
+def test_a_phantom_is_not_written_over_other_files(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert triher("phantom", "--out", tmp_path, "--patients", "6") == 2
+    assert "thesis.txt" in capsys.readouterr().err

@@ -107,14 +107,6 @@ def test_another_encoder_reads_no_source_volume(demo, tmp_path, opened_sources):
     assert len(list((demo / "features").glob("*.h5"))) == 2
 
 
-def test_shuffled_labels_fall_to_guessing(demo):
-    assert triher("demo", "--out", demo, "--shuffle-labels", "--quiet") == 0
-    _, low, high = metric(demo, "test", "auc_macro")
-    assert low < 0.5 < high
-    html = (demo / "report.html").read_text()
-    assert "negative control" in html.split("</header>")[0].lower()
-
-
 def test_a_real_breast_is_predicted_and_flagged(demo, shared, tmp_path):
     out = tmp_path / "real"
     assert triher("apply", demo / "bundle", CONFIGS / "real_exam.yaml", "--out", out) == 0
@@ -128,6 +120,19 @@ def test_a_real_breast_is_predicted_and_flagged(demo, shared, tmp_path):
 def test_apply_never_writes_into_a_training_run(demo, shared, capsys):
     assert triher("apply", demo / "bundle", CONFIGS / "real_exam.yaml", "--out", demo) == 2
     assert "training run" in capsys.readouterr().err
+
+
+def test_shuffled_labels_fall_to_guessing(demo):
+    assert triher("demo", "--out", demo, "--shuffle-labels", "--quiet") == 0
+    _, low, high = metric(demo, "test", "auc_macro")
+    assert low < 0.5 < high
+    html = (demo / "report.html").read_text()
+    assert "negative control" in html.split("</header>")[0].lower()
+
+
+def test_a_bundle_of_shuffled_labels_is_never_applied(demo, shared, tmp_path, capsys):
+    assert triher("apply", demo / "bundle", CONFIGS / "real_exam.yaml", "--out", tmp_path / "run") == 2
+    assert "negative control" in capsys.readouterr().err
 
 
 def test_the_configuration_in_configs_is_the_demos(tmp_path):

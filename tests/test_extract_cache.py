@@ -1,8 +1,11 @@
 """The slab cache: one read of the source, and everything computed from it equals the volume, to the bit."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -148,3 +151,54 @@ def test_histograms_of_floats_and_merged_groups():
 def test_an_unknown_normalization_lists_the_nearest():
     with pytest.raises(StopRun, match="did you mean 'clip98-volume'"):
         find_normalization("clip98_volume")
+
+
+def test_a_corrected_spacing_is_another_slab(tmp_path, write_exam):
+    patient = write_exam().patient
+    before = ensure_slab(tmp_path / "slabs", patient, RECIPE)
+    for path in (*patient.phases.values(), patient.mask):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([0.6, 0.6, 2.5, 1]), image.header), path)
+    after = ensure_slab(tmp_path / "slabs", patient, RECIPE)
+    assert after.sha256 != before.sha256
+    assert read_slab(after.path).spacing_mm[1] == pytest.approx(0.6)
+
+
+def test_one_exam_with_two_masks_is_recognized(tmp_path, write_exam):
+    patient = write_exam().patient
+    first = ensure_slab(tmp_path / "slabs", patient, RECIPE)
+    image = nib.load(patient.mask)
+    moved = np.roll(np.asarray(image.dataobj), 1, axis=0)
+    nib.save(nib.Nifti1Image(moved, image.affine, image.header), patient.mask)
+    second = ensure_slab(tmp_path / "slabs", patient, RECIPE)
+    assert first.sha256[:32] == second.sha256[:32]
+    assert first.sha256 != second.sha256
+
+
+def test_every_flipped_bit_of_a_slab_is_noticed(tmp_path, write_exam):
+    path = ensure_slab(tmp_path / "slabs", write_exam().patient, RECIPE).path
+    data = path.read_bytes()
+    for position in np.random.default_rng(0).integers(len(data) // 2, len(data), 20):
+        broken = bytearray(data)
+        broken[position] ^= 4
+        path.write_bytes(broken)
+        with pytest.raises(SkipPatient, match="damaged"):
+            read_slab(path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"slab": 3}'])
+def test_a_damaged_index_is_made_again(tmp_path, write_exam, content):
+    patient = write_exam().patient
+    first = ensure_slab(tmp_path / "slabs", patient, RECIPE)
+    (index,) = (tmp_path / "slabs" / "index").glob("*.json")
+    index.write_text(content)
+    assert ensure_slab(tmp_path / "slabs", patient, RECIPE).sha256 == first.sha256
+
+
+def test_equal_exams_side_by_side_in_two_threads(tmp_path, write_exam):
+    patients = [write_exam(f"P{i}", seed=1, folder=f"copy{i}").patient for i in range(4)]
+    for trial in range(5):
+        ensure = partial(ensure_slab, tmp_path / f"slabs{trial}", recipe=RECIPE)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(ensure, patients))
+        assert len({entry.sha256 for entry in found}) == 1

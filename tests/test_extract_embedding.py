@@ -194,3 +194,21 @@ def test_a_second_writer_is_refused(tmp_path, toy, jobs):
 def test_slabs_carry_no_patient(write_exam):
     slab: Slab = cut_slab(read_exam(write_exam("SECRET").patient), SlabRecipe("box", 5.0, n4=False))
     assert "SECRET" not in repr(slab.acquisition())
+
+
+def test_a_patient_skipped_before_a_kill_is_named_or_done_after_it(tmp_path, toy, jobs):
+    target = tmp_path / "a.h5"
+    (first, *_) = cut_shards(jobs, target, PLAN.shard_patients)
+    part = embed([job for job in first.jobs if job.patient_id != "P1"], toy, tmp_path / "part.h5")
+    first.path.parent.mkdir()
+    part.rename(first.path)
+    embed(jobs, toy, target)
+    assert read_store(target)[1].patient_id == tuple(job.patient_id for job in jobs)
+
+
+def test_embeddings_of_drifted_libraries_are_not_kept(tmp_path, toy, jobs, monkeypatch):
+    target = embed(jobs[:-1], toy, tmp_path / "a.h5")
+    drifted = replace(header(toy), probe=header(toy).probe * 1.5)
+    pictures = counted(toy, monkeypatch)
+    embed_cohort(jobs, toy, RECIPE, drifted, target, PLAN, QUIET)
+    assert sum(pictures) == 2 * len(read_store(target)[1].slice_index)

@@ -89,3 +89,11 @@ def test_preflight_lists_all_patients_from_headers_alone(write_exam, opened_sour
     problems = check_cohort(cohort, "triple")
     assert [(p.patient_id, p.code) for p in problems] == [("P2", "phase_missing")]
     assert opened_sources == []
+
+
+def test_a_path_that_the_system_refuses_costs_one_patient(write_exam):
+    patient = write_exam().patient
+    patient.phases["early"] = patient.mask.with_name("x" * 300)
+    with pytest.raises(SkipPatient) as caught:
+        read_exam(patient)
+    assert caught.value.code == "file_unreadable"

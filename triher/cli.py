@@ -14,12 +14,14 @@ from rich.table import Table
 
 from triher import __version__
 from triher.config import STAGES, read_config
-from triher.errors import Skipped, TriherError
+from triher.errors import Skipped, StopRun, TriherError
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 
 EXIT_STOPPED, EXIT_SKIPPED = 2, 3
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+# typer keeps its own copy of click under a private name.
+_UsageError: type[typer.BadParameter] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     help="Predict HER2-zero, -low and -positive from breast DCE-MRI.",
@@ -27,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    epilog="Exit codes: 0 done, 2 stopped before work (the message says why), 3 done with patients left out.",
+    epilog="Exit codes: 0 done, 2 stopped (the message says why), 3 done with patients left out, 130 interrupted.",
 )
 store_app = typer.Typer(help="Look into a feature store.", no_args_is_help=True)
 cohort_app = typer.Typer(help="Look at a cohort before work begins.", no_args_is_help=True)
@@ -76,6 +78,7 @@ def phantom(
     """Write a synthetic DCE-MRI cohort as NIfTI: three sites, three phases, lesion masks, known truth."""
     from extract.phantom import write_phantom
 
+    _refuse_other_files(out)
     table = write_phantom(out, n_patients=patients, seed=seed, reporter=Reporter(quiet=quiet))
     typer.echo(table)
     return 0
@@ -192,13 +195,14 @@ def cohort_check(
     if file.suffix in (".yaml", ".yml"):
         config = read_config(file)
         cohort_config, scheme = config.cohort, config.scheme
-    cohort = read_cohort(cohort_config)
+    cohort = read_cohort(cohort_config, survival=False)
     problems = check_cohort(cohort, scheme)
     affected = {problem.patient_id for problem in problems}
     if problems:
         Console().print(_skip_table(problems, f"{len(affected)} of {len(cohort.patients)} patients have a problem"))
     else:
         typer.echo(f"all {len(cohort.patients)} patients can be used")
+    typer.echo("looked at: table, file names, headers; the voxels (an empty mask, damaged data) are read by extract")
     return EXIT_SKIPPED if problems else 0
 
 
@@ -228,6 +232,13 @@ def _finish(folder: RunFolder, n_skipped: int, reporter: Reporter, *, strict: bo
     if n_skipped:
         return EXIT_STOPPED if strict else EXIT_SKIPPED
     return 0
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Write a phantom only into an empty folder, or over an earlier phantom."""
+    strangers = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if strangers and not (folder / "truth.csv").is_file():
+        raise StopRun("output_folder", f"{folder} holds other files ({', '.join(strangers[:3])})")
 
 
 def _skip_table(rows: list[Skipped], title: str) -> Table:
@@ -283,6 +294,9 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("TRIHER_DEBUG"):
             raise
         Console(stderr=True, highlight=False).print(f"triher: {error}", style="red", markup=False, soft_wrap=True)
+        code = EXIT_STOPPED
+    except _UsageError as error:
+        error.show()
         code = EXIT_STOPPED
     except typer.Exit as leave:
         code = leave.exit_code

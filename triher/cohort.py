@@ -9,6 +9,7 @@ import pandas as pd
 
 from triher.config import CohortConfig
 from triher.errors import Note, Skipped, StopRun, unknown_name
+from triher.files import sha256_of_json
 from triher.labels import check_codes, class_in_scheme, her2_from_pathology, scheme_classes
 from triher.tables import matching_key, read_table, require_column
 
@@ -50,16 +51,22 @@ class Cohort:
         return [patient.patient_id for patient in self.patients]
 
 
-def read_cohort(config: CohortConfig) -> Cohort:
+def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     """Read and check a cohort table.
 
     Rows that say the same twice are merged with a note; files are not opened here.
+
+    Args:
+        config: where the table is and how its columns are called.
+        survival: whether follow-up is wanted; without it, columns `time` and `event` are not looked at.
 
     Raises:
         StopRun: as `triher.tables.read_table`; ``column_missing``, ``patient_id``, ``patient_duplicate``,
             ``number_format``, ``event_codes``, ``her2_codes``, ``label_leak``, ``unknown_name`` (a mapped column
             that nothing asks for) or ``config_value`` (survival times without a unit, a malformed file name).
     """
+    if "mask" in config.phases:
+        raise StopRun("config_value", "cohort.phases: 'mask' cannot be the name of a phase")
     templates = {**config.phases, "mask": config.mask}
     cells = {cell for purpose, template in templates.items() for cell in _template_cells(purpose, template)}
     _check_covariates(config)
@@ -67,6 +74,8 @@ def read_cohort(config: CohortConfig) -> Cohort:
     for column in (*sorted(cells), *config.covariates):
         purpose = "cohort.covariates" if column in config.covariates else "file names of phases and mask"
         require_column(frame, column, purpose=purpose, where=str(config.table))
+    if not survival:
+        frame = frame.drop(columns=[name for name in ("time", "event") if name in frame.columns])
     if {"time", "event"} <= set(frame.columns) and config.time_unit is None:
         message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
         raise StopRun("config_value", message, remedy="set cohort.time_unit")
@@ -186,6 +195,15 @@ def _survival(row: dict[str, str], config: CohortConfig, where: str) -> tuple[fl
     return _number(row["time"], "time", where) * _MONTHS[config.time_unit], config.event_codes[code]
 
 
+def sources_sha256(cohort: Cohort, mask_label: int | None) -> str:
+    """One hash of which files belong to which patient; changes when embeddings would belong to somebody else."""
+    files = {
+        patient.patient_id: [[name, str(path)] for name, path in (*patient.phases.items(), ("mask", patient.mask))]
+        for patient in cohort.patients
+    }
+    return sha256_of_json({"files": files, "mask_label": mask_label})
+
+
 def labels(cohort: Cohort, scheme: str) -> tuple[dict[str, int], list[Skipped]]:
     """The class of every patient, as a position in the scheme, and who has none and why.
 
@@ -205,6 +223,6 @@ def labels(cohort: Cohort, scheme: str) -> tuple[dict[str, int], list[Skipped]]:
             known[patient.patient_id] = classes.index(name)
         else:
             reason = f"{her2.reason} (IHC '{patient.ihc}', ISH '{patient.ish}')"
-            remedy = "complete IHC and ISH in the table"
+            remedy = "complete or correct IHC and ISH in the table"
             skipped.append(Skipped(patient.patient_id, patient.cohort, "classify", "her2_unknown", reason, remedy))
     return known, skipped

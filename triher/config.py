@@ -131,7 +131,7 @@ class ClassifyConfig(Section):
     alpha: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.1
     """Error rate of the conformal prediction sets."""
     shuffle_labels: StrictBool = False
-    """Negative control: permute the labels within sites; the AUC must fall to 0.5."""
+    """Negative control: permute the labels within sites; the AUC must fall to what the site alone tells."""
 
 
 class AnalysisConfig(Section):

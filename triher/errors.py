@@ -22,9 +22,13 @@ CODES: dict[str, tuple[str, str]] = {
         "install the versions in its manifest",
     ),
     "bundle_encoder": ("bundle and feature store do not belong together", "extract with the bundle's recipe"),
+    "bundle_shuffled": ("the bundle is a negative control", "train without classify.shuffle_labels"),
     "bundle_tampered": ("a part of the bundle differs from its recorded SHA-256", "copy the bundle again"),
     "bundle_version": ("the bundle was written by a newer TriHER", "update TriHER"),
-    "class_too_small": ("too few patients of one class to train on", "add patients or use the binary scheme"),
+    "class_too_small": (
+        "too few patients of one class to train on",
+        "add patients, or choose another split or scheme",
+    ),
     "cohort_empty": ("no patient is left to work on", "see skipped.csv for the reasons"),
     "column_missing": ("a column that the run needs is not in the table", "map it under cohort.columns"),
     "config_key": ("the configuration holds an unknown key", "use the key that is suggested"),
@@ -115,6 +119,9 @@ CODES: dict[str, tuple[str, str]] = {
 }
 
 
+_LISTED = 25  # names in one message
+
+
 class TriherError(Exception):
     """An error that a user can mend: it has a stable code and says what to do."""
 
@@ -174,4 +181,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> StopRun:
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
     ordered = near + sorted(n for n in names if n not in near)
-    return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {', '.join(ordered)}")
+    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {', '.join(ordered[:_LISTED])}{more}")

@@ -186,7 +186,7 @@ def _read_score(text: str) -> str:
 def _read_ihc(text: str) -> str:
     """A key of `_RULES`, or the reason why there is none."""
     folded = _fold(text)
-    bare = re.sub(r"^(her2/neu|her2|ihc)+", "", folded)
+    bare = re.sub(r"^(her2/neu|her2|ihc|score)+", "", folded)
     stripped = bare.lstrip("-:=") if len(bare) > 1 and bare != folded else bare
     if folded in _MISSING or stripped in _MISSING:
         return "missing"

@@ -1,15 +1,17 @@
 """Run the stages one after the other, each only where it is stale."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from triher.cohort import labels, read_cohort
+from triher.cohort import labels, read_cohort, sources_sha256
 from triher.config import STAGES, CohortConfig, Config, ExtractConfig, dump_config, read_config
-from triher.errors import StopRun
+from triher.errors import StopRun, unknown_name
+from triher.labels import scheme_classes
 from triher.predictions import write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
@@ -33,7 +35,9 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     Raises:
         StopRun: whatever a stage stops with.
     """
+    _check_choices(config, stages)
     run.prepare()
+    _refuse_other_cohort(run, config)
     run.record_command(" ".join(("triher", *stages)), dump_config(config))
     did_work = False
     if "extract" in stages:
@@ -53,6 +57,42 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     return Outcome(did_work, len(run.read_skipped()))
 
 
+def _check_choices(config: Config, stages: Sequence[str]) -> None:
+    """Refuse mistakes of later stages before the first one begins."""
+    if "classify" in stages:
+        from classify.heads import find_head
+        from classify.pooling import check_pooling
+        from classify.splits import partitions
+
+        find_head(config.classify.head)
+        check_pooling(config.classify.pooling)
+        cohort = read_cohort(config.cohort, survival="analysis" in stages)
+        labels(cohort, config.scheme)
+        partitions(config.classify.split, cohort.patients)
+    if "analysis" in stages:
+        _check_analysis(config)
+
+
+def _check_analysis(config: Config) -> None:
+    """Refuse covariates, scores and references that are not there."""
+    unknown = sorted({*config.analysis.covariates} - {*config.cohort.covariates})
+    if unknown:
+        message = f"analysis.covariates names {', '.join(unknown)}, which cohort.covariates does not"
+        raise StopRun("config_value", message, remedy="name it under cohort.covariates, too")
+    classes, reference = scheme_classes(config.scheme), config.analysis.reference
+    if config.analysis.score not in classes:
+        raise unknown_name("class for analysis.score", config.analysis.score, classes)
+    if reference is not None and not reference.is_file():
+        raise StopRun("file_unreadable", f"analysis.reference: there is no file {reference}")
+
+
+def _refuse_other_cohort(run: RunFolder, config: Config) -> None:
+    """A run folder belongs to one cohort table: results of two would be mixed."""
+    before = run.read_record().get("config", {}).get("cohort", {}).get("table")
+    if before not in (None, str(config.cohort.table)):
+        raise StopRun("output_folder", f"{run.path} belongs to the cohort {before}, not {config.cohort.table}")
+
+
 def find_store(run: RunFolder, config: Config) -> Path:
     """The feature store that the last extraction in this folder left.
 
@@ -64,12 +104,15 @@ def find_store(run: RunFolder, config: Config) -> Path:
     if "store" not in facts or not (run.features / facts["store"]).is_file():
         message = f"{run.path} holds no feature store"
         raise StopRun("file_unreadable", message, remedy="run 'triher extract CONFIG' with the same --out first")
-    wanted, found = config.extract.choices(), facts["choices"]
+    wanted, found = config.extract.choices(), facts.get("choices", {})
     differing = [
         f"extract.{key}: {found.get(key)} -> {value}" for key, value in wanted.items() if found.get(key) != value
     ]
     if differing:
         raise StopRun("store_stale", f"{facts['store']} was made with other choices: {'; '.join(differing)}")
+    if facts.get("sources") != sources_sha256(read_cohort(config.cohort, survival=False), config.cohort.mask_label):
+        message = f"{facts['store']} was made from other files than {config.cohort.table} names now"
+        raise StopRun("store_stale", message)
     return run.features / str(facts["store"])
 
 
@@ -94,14 +137,17 @@ def apply_to_cohort(bundle_path: Path, cohort_file: Path, run: RunFolder, report
 
     start = time.monotonic()
     bundle = read_bundle(bundle_path)
+    if bundle.training.labels_shuffled:
+        raise StopRun("bundle_shuffled", f"{bundle_path} is a negative control, trained on shuffled labels")
     if run.bundle.exists():
         raise StopRun("output_folder", f"{run.path} holds a training run, whose predictions would be overwritten")
     config = config_for_bundle(bundle, cohort_file)
     run.prepare()
+    _refuse_other_cohort(run, config)
     run.record_command("triher apply", dump_config(config))
     extracted = extract(config, run, reporter)
     header, features = read_store(extracted.store)
-    cohort = read_cohort(config.cohort)
+    cohort = read_cohort(config.cohort, survival=False)
     known = labels(cohort, config.scheme)[0] if "ihc" in cohort.columns else None
     predictions = apply_bundle(bundle, header, features, cohort, labels=known)
     write_predictions(run.predictions_file, predictions, config.scheme)
@@ -117,6 +163,9 @@ def config_for_bundle(bundle: "Bundle", cohort_file: Path) -> Config:
         cohort, options = given.cohort, given.extract
     else:
         cohort, options = CohortConfig(table=cohort_file.resolve()), ExtractConfig()
+    if list(cohort.phases) != bundle.recipe["phases"]:
+        message = f"the cohort has the phases {list(cohort.phases)}, the bundle needs {bundle.recipe['phases']}"
+        raise StopRun("bundle_encoder", message, remedy="name the phases alike under cohort.phases, in that order")
     recipe: dict[str, Any] = {key: bundle.recipe[key] for key in ("region", "slices", "normalization", "n4")}
     recipe |= {"fusions": list(bundle.recipe["fusions"])}
     recipe |= {"encoder": bundle.encoder["name"], "tokens": bundle.encoder["tokens"]}

@@ -40,7 +40,8 @@ def write_predictions(path: Path, frame: pd.DataFrame, scheme: str) -> None:
         raise ValueError("probabilities must be non-negative and sum to 1 in every row")
     columns += [name for name in frame.columns if name not in columns]
     ready = frame[columns].astype(object)
-    ready["y"] = [None if pd.isna(value) else int(value) for value in frame["y"]]
+    y = [None if pd.isna(value) else int(value) for value in frame["y"]]
+    ready["y"] = pd.Series(y, index=ready.index, dtype=object)
     write_table(path, columns, ready.to_numpy().tolist())
 
 

@@ -11,7 +11,8 @@ Root attributes
     bytes. Text MUST be of fixed length and UTF-8 (the heap of variable-length strings has no checksum).
 Datasets (all MUST be contiguous, without filters, little-endian)
     - ``patient_id [patient]`` fixed-length UTF-8 bytes; ids are data, never names of groups or files.
-    - ``input_sha256 [patient]`` 64 hex digits: the slab that the embeddings were computed from.
+    - ``input_sha256 [patient]`` 64 hex digits: the slab that the embeddings were computed from; the first 32 are of
+      the images alone, without mask and recipe, so that one exam under two ids is recognized.
     - ``checksum [patient]`` 64 hex digits over all that the store holds of the patient; readers MUST check it.
     - ``indptr [patient + 1]`` int64: the slices of patient *i* are rows ``indptr[i]:indptr[i + 1]``.
     - ``slice_index [slice]`` int32, position in the source volume; ``area_mm2 [slice]`` float32, lesion area.
@@ -42,6 +43,7 @@ from triher.types import Embeddings
 
 FORMAT = "triher-features"
 VERSION = 1
+PROBE_TOLERANCE = 1e-3  # of the probe's largest value; other thread counts and devices stay far below
 COSMETIC = ("name", "license", "citation", "weights", "revision")
 """Keys of the encoder that say where it is from; its weights' hash and its architecture say what it is."""
 _JSON_ATTRIBUTES = ("encoder", "recipe", "versions")
@@ -66,6 +68,17 @@ class Header:
     def identity(self) -> str:
         """Embeddings of equal identity and equal input are the same."""
         return identity(self.encoder, self.recipe)
+
+    def drift(self, other: "Header") -> float:
+        """Largest difference of the two probes, as a share of the largest value; infinite for other shapes."""
+        if self.probe.shape != other.probe.shape:
+            return float("inf")
+        largest = max(float(np.abs(self.probe).max()), float(np.finfo(np.float32).tiny))
+        return float(np.abs(self.probe - other.probe).max()) / largest
+
+    def resembles(self, other: "Header") -> bool:
+        """Whether both give the same embeddings, up to what threads and devices change."""
+        return self.drift(other) <= PROBE_TOLERANCE
 
 
 @dataclass(frozen=True)

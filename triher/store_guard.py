@@ -21,12 +21,12 @@ def open_guarded(path: Path, format_name: str, version: int) -> Iterator[h5py.Fi
     Raises:
         StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown``, ``store_version`` or ``store_external``.
     """
+    if not path.is_file():
+        raise StopRun("file_unreadable", f"there is no file {path}")
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        code = "file_unreadable"
-        if path.is_file():
-            code = "store_corrupt" if h5py.is_hdf5(path) else "store_unknown"
+        code = "store_corrupt" if h5py.is_hdf5(path) else "store_unknown"
         raise StopRun(code, f"cannot open the feature store {path}: {str(error).splitlines()[0]}") from error
     with file:
         try:
