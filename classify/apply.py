@@ -8,10 +8,13 @@ import pandas as pd
 from classify.applicability import outside
 from classify.bundle import Bundle
 from classify.pooling import choose_views, finite_patients, pool
+from classify.splits import image_fingerprint
 from classify.table import Place, prediction_frame
 from triher.cohort import Cohort
 from triher.errors import StopRun
 from triher.store import COSMETIC, PROBE_TOLERANCE, Features, Header
+
+_TRAINED = "the bundle was trained on these very images, so this is no prediction"
 
 
 def apply_bundle(
@@ -52,7 +55,13 @@ def apply_bundle(
     p = bundle.model.predict(pooled)
     known = labels or {}
     y = np.array([known.get(patient.patient_id, np.nan) for patient in patients], dtype=np.float64)
-    reasons = outside(bundle.seen, chosen.acquisition, pooled.vectors)
+    trained_on = set(bundle.training.images)
+    reasons = [
+        [*([_TRAINED] if image_fingerprint(digest) in trained_on else []), *found]
+        for digest, found in zip(
+            chosen.input_sha256, outside(bundle.seen, chosen.acquisition, pooled.vectors), strict=True
+        )
+    ]
     return prediction_frame(
         patients,
         y,

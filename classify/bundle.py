@@ -2,7 +2,8 @@
 
 ``manifest.json`` names every other file with its size and SHA-256, and carries a hash of itself. Nothing in a bundle
 is code: no pickle is ever read. The hashes guard against damage, not against a forger, who can make new ones. No
-patient's id or vector is in it; the golden input is noise around the training mean.
+patient's id or vector is in it, only fingerprints of the exams trained on; the golden input is noise around the
+training mean.
 """
 
 import hashlib

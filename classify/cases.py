@@ -39,6 +39,7 @@ class Gathered:
     cases: Cases
     patients: tuple[Patient, ...]
     acquisition: dict[str, Float64[np.ndarray, " patient"]]
+    input_sha256: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[Note, ...]
 
@@ -95,7 +96,8 @@ def gather(
         image_groups(chosen.input_sha256),
         tuple(classes),
     )
-    return Gathered(cases, people, chosen.acquisition, tuple(skipped), _same_images(cases.group, people))
+    notes = _same_images(cases.group, people)
+    return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, tuple(skipped), notes)
 
 
 def _same_images(group: Int[np.ndarray, " patient"], patients: Sequence[Patient]) -> tuple[Note, ...]:

@@ -32,6 +32,8 @@ class TrainingFacts(Section):
     seed: int
     labels_shuffled: bool
     """True for a negative control, which predicts nothing."""
+    images: tuple[str, ...] = ()
+    """Fingerprints of the exams trained on, by which `classify.apply` recognizes them."""
 
 
 class Manifest(Section):

@@ -1,5 +1,6 @@
 """Which patients train and which are held out."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -118,6 +119,15 @@ def image_groups(input_sha256: Sequence[str]) -> Int[np.ndarray, " patient"]:
     """
     first: dict[str, int] = {}
     return np.array([first.setdefault(digest[:32], i) for i, digest in enumerate(input_sha256)], dtype=np.int64)
+
+
+def image_fingerprint(input_sha256: str) -> str:
+    """A short hash of an exam's images, which says nothing to those who do not hold the images themselves.
+
+    >>> len(image_fingerprint("a" * 64))
+    20
+    """
+    return hashlib.sha256(b"triher-bundle" + input_sha256[:32].encode()).hexdigest()[:20]
 
 
 def refuse_leaks(splits: Sequence[Split], group: Int[np.ndarray, " patient"], patient_id: Sequence[str]) -> None:

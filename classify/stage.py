@@ -19,7 +19,7 @@ from classify.manifest import TrainingFacts
 from classify.plan import Fold, Plan, make_plan
 from classify.pooling import check_pooling, choose_views
 from classify.prior import align_prior
-from classify.splits import derived_seed
+from classify.splits import derived_seed, image_fingerprint
 from classify.table import Place, prediction_frame
 from classify.training import Model, fit_model
 from triher import __version__
@@ -200,6 +200,7 @@ def _write(
             split=config.classify.split.kind,
             seed=config.seed,
             labels_shuffled=config.classify.shuffle_labels,
+            images=tuple(sorted(image_fingerprint(gathered.input_sha256[i]) for i in outcome.plan.final.train)),
         ),
     )
     write_predictions(run.predictions_file, outcome.predictions, config.scheme)

@@ -78,6 +78,21 @@ def test_the_report_stands_alone(demo):
     assert "not estimable" not in html.split("</header>")[0]
 
 
+def test_a_real_breast_is_predicted_and_flagged(demo, shared, tmp_path):
+    out = tmp_path / "real"
+    assert triher("apply", demo / "bundle", CONFIGS / "real_exam.yaml", "--out", out) == 0
+    (row,) = read_table(out / "predictions.csv").to_dict("records")
+    assert (row["patient_id"], row["split"], row["y"]) == ("TCGA-AO-A03M", "new", "")
+    assert sum(float(row[f"p_{name}"]) for name in ("zero", "low", "positive")) == pytest.approx(1)
+    assert "embedding distance" in row["outside"]
+    assert list((out / "features").glob("*.h5"))
+
+
+def test_apply_never_writes_into_a_training_run(demo, shared, capsys):
+    assert triher("apply", demo / "bundle", CONFIGS / "real_exam.yaml", "--out", demo) == 2
+    assert "training run" in capsys.readouterr().err
+
+
 def test_a_second_run_computes_nothing(demo, capsys, opened_sources):
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.suffix in {".h5", ".csv", ".html"}}
     assert triher("demo", "--out", demo) == 0
@@ -105,21 +120,6 @@ def test_another_encoder_reads_no_source_volume(demo, tmp_path, opened_sources):
     assert triher("extract", demo / "config.yaml", "--out", demo, "--set", change) == 0
     assert opened_sources == []
     assert len(list((demo / "features").glob("*.h5"))) == 2
-
-
-def test_a_real_breast_is_predicted_and_flagged(demo, shared, tmp_path):
-    out = tmp_path / "real"
-    assert triher("apply", demo / "bundle", CONFIGS / "real_exam.yaml", "--out", out) == 0
-    (row,) = read_table(out / "predictions.csv").to_dict("records")
-    assert (row["patient_id"], row["split"], row["y"]) == ("TCGA-AO-A03M", "new", "")
-    assert sum(float(row[f"p_{name}"]) for name in ("zero", "low", "positive")) == pytest.approx(1)
-    assert "embedding distance" in row["outside"]
-    assert list((out / "features").glob("*.h5"))
-
-
-def test_apply_never_writes_into_a_training_run(demo, shared, capsys):
-    assert triher("apply", demo / "bundle", CONFIGS / "real_exam.yaml", "--out", demo) == 2
-    assert "training run" in capsys.readouterr().err
 
 
 def test_shuffled_labels_fall_to_guessing(demo):
