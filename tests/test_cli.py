@@ -204,6 +204,13 @@ def test_a_run_folder_belongs_to_one_cohort(cohort, capsys):
 
 
 @needs_weights
+def test_a_mistaken_table_does_not_keep_the_folder(cohort):
+    out = cohort.parent / "run"
+    assert triher("extract", cohort, "--out", out, "--set", "cohort.table=none.csv") == 2
+    assert triher("extract", cohort, "--out", out) == 3
+
+
+@needs_weights
 def test_files_that_moved_to_another_patient_are_noticed(cohort, capsys):
     out, table = cohort.parent / "run", cohort.parent / "cohort.csv"
     triher("extract", cohort, "--out", out)

@@ -88,9 +88,12 @@ def _check_analysis(config: Config) -> None:
 
 def _refuse_other_cohort(run: RunFolder, config: Config) -> None:
     """A run folder belongs to one cohort table: results of two would be mixed."""
-    before = run.read_record().get("config", {}).get("cohort", {}).get("table")
-    if before not in (None, str(config.cohort.table)):
-        raise StopRun("output_folder", f"{run.path} belongs to the cohort {before}, not {config.cohort.table}")
+    record = run.read_record()
+    before = record.get("config", {}).get("cohort", {}).get("table")
+    has_results = bool({*STAGES, "apply"} & record["stages"].keys())
+    if has_results and before != str(config.cohort.table):
+        message = f"{run.path} belongs to the cohort {before}, not {config.cohort.table}"
+        raise StopRun("output_folder", message, remedy="choose another folder with --out")
 
 
 def find_store(run: RunFolder, config: Config) -> Path:
