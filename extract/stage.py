@@ -79,7 +79,7 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     if did_work:
         skipped += _embed(task, entries, store, reporter)
     notes = [*cohort.notes, *(note for _, entry in entries for note in entry.notes)]
-    sources = sources_sha256(cohort, config.cohort.mask_label)
+    sources = sources_sha256(cohort, config.cohort)
     _record(run, store, config, sources, len(cohort.patients), notes, skipped, start if did_work else None)
     if not did_work:
         reporter.say(f"extract: up to date ({len(inputs)} patients in {store.name}), nothing computed")

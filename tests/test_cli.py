@@ -1,6 +1,7 @@
 """The command line, in process: exit codes, messages that say what to do, and where results go."""
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -198,9 +199,25 @@ def test_mistakes_of_later_stages_stop_the_run_before_the_first(cohort, capsys, 
 def test_a_run_folder_belongs_to_one_cohort(cohort, capsys):
     out = cohort.parent / "run"
     triher("extract", cohort, "--out", out)
-    (cohort.parent / "other.csv").write_bytes((cohort.parent / "cohort.csv").read_bytes())
+    table = (cohort.parent / "cohort.csv").read_text()
+    (cohort.parent / "other.csv").write_text(table.replace("\nP", "\nQ"))
     assert triher("extract", cohort, "--out", out, "--set", "cohort.table=other.csv") == 2
-    assert "belongs to the cohort" in capsys.readouterr().err
+    assert "holds 2 patients, none of whom is in" in capsys.readouterr().err
+
+
+@needs_weights
+def test_a_run_goes_on_where_its_folder_was_copied_to(cohort, tmp_path, capsys):
+    table = tmp_path / "cohort.csv"
+    table.write_text(table.read_text().replace(f"{tmp_path}/", "").replace("2+", "3+"))
+    triher("extract", cohort, "--out", tmp_path / "run")
+    elsewhere = tmp_path / "laptop"
+    elsewhere.mkdir()
+    for name in ("cohort.csv", "config.yaml"):
+        (elsewhere / name).write_text((tmp_path / name).read_text())
+    shutil.copytree(tmp_path / "run", elsewhere / "run", ignore=shutil.ignore_patterns("slabs"))
+    capsys.readouterr()
+    assert triher("classify", elsewhere / "config.yaml", "--out", elsewhere / "run") == 2
+    assert "class_too_small" in capsys.readouterr().err
 
 
 @needs_weights

@@ -1,6 +1,7 @@
 """The cohort table: one row a patient, checked as it is read, with the reason for every gap."""
 
 import math
+import os
 import string
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,13 +196,22 @@ def _survival(row: dict[str, str], config: CohortConfig, where: str) -> tuple[fl
     return _number(row["time"], "time", where) * _MONTHS[config.time_unit], config.event_codes[code]
 
 
-def sources_sha256(cohort: Cohort, mask_label: int | None) -> str:
-    """One hash of which files belong to which patient; changes when embeddings would belong to somebody else."""
+def sources_sha256(cohort: Cohort, config: CohortConfig) -> str:
+    """One hash of which files belong to which patient; changes when embeddings would belong to somebody else.
+
+    The files count by their place below the images' folder, so a run can be continued on another machine.
+    """
+    root = config.root or config.table.parent
     files = {
-        patient.patient_id: [[name, str(path)] for name, path in (*patient.phases.items(), ("mask", patient.mask))]
+        patient.patient_id: [[name, os.path.relpath(path, root)] for name, path in _files(patient)]
         for patient in cohort.patients
     }
-    return sha256_of_json({"files": files, "mask_label": mask_label})
+    return sha256_of_json({"files": files, "mask_label": config.mask_label})
+
+
+def _files(patient: Patient) -> list[tuple[str, Path]]:
+    """The patient's files by purpose."""
+    return [*patient.phases.items(), ("mask", patient.mask)]
 
 
 def labels(cohort: Cohort, scheme: str) -> tuple[dict[str, int], list[Skipped]]:

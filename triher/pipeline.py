@@ -87,12 +87,13 @@ def _check_analysis(config: Config) -> None:
 
 
 def _refuse_other_cohort(run: RunFolder, config: Config) -> None:
-    """A run folder belongs to one cohort table: results of two would be mixed."""
-    record = run.read_record()
-    before = record.get("config", {}).get("cohort", {}).get("table")
-    has_results = bool({*STAGES, "apply"} & record["stages"].keys())
-    if has_results and before != str(config.cohort.table):
-        message = f"{run.path} belongs to the cohort {before}, not {config.cohort.table}"
+    """A run folder belongs to one cohort: without a patient in common, results of two would be mixed."""
+    name = run.read_record()["stages"].get("extract", {}).get("store", "")
+    if not name or not (run.features / name).is_file():
+        return
+    held = read_index(run.features / name).inputs.keys()
+    if held.isdisjoint(read_cohort(config.cohort, survival=False).ids()):
+        message = f"{run.path} holds {len(held)} patients, none of whom is in {config.cohort.table}"
         raise StopRun("output_folder", message, remedy="choose another folder with --out")
 
 
@@ -113,7 +114,7 @@ def find_store(run: RunFolder, config: Config) -> Path:
     ]
     if differing:
         raise StopRun("store_stale", f"{facts['store']} was made with other choices: {'; '.join(differing)}")
-    if facts.get("sources") != sources_sha256(read_cohort(config.cohort, survival=False), config.cohort.mask_label):
+    if facts.get("sources") != sources_sha256(read_cohort(config.cohort, survival=False), config.cohort):
         message = f"{facts['store']} was made from other files than {config.cohort.table} names now"
         raise StopRun("store_stale", message)
     return run.features / str(facts["store"])
