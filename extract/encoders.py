@@ -84,8 +84,7 @@ def find_encoder(name: str, tokens: str = "default") -> EncoderSpec:
     """Look an encoder up, or describe one named by its library.
 
     Raises:
-        StopRun: ``unknown_name`` with the nearest known names, ``config_value`` for a malformed one,
-            ``extra_missing`` where timm or open_clip is needed and not installed.
+        StopRun: ``unknown_name`` with the nearest known names, ``config_value`` for a malformed one.
     """
     known = ENCODERS | _plugged_in()
     library, colon, rest = name.partition(":")
@@ -106,11 +105,8 @@ def _plugged_in() -> dict[str, EncoderSpec]:
 
 def _describe(name: str, library: str, rest: str) -> EncoderSpec:
     """Ask the library for the model's input size and channel statistics."""
-    try:
-        from extract import models
-    except ImportError as error:
-        message = f"encoder '{name}' needs {error.name}"
-        raise StopRun("extra_missing", message, remedy="pip install 'triher[extract]'") from error
+    from extract import models
+
     if library == "open_clip":
         return models.describe_open_clip(name, rest)
     model, at, checkpoint = rest.partition("@")

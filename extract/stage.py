@@ -156,13 +156,10 @@ def _is_complete(store: Path, wanted: str, inputs: dict[str, str]) -> bool:
 
 def _embed(task: _Task, entries: list[tuple[Patient, Entry]], store: Path, reporter: Reporter) -> list[Skipped]:
     """Load the network and embed; torch is imported only here."""
-    try:
-        from extract.embedding import Job, Plan, embed_cohort
-        from extract.models import Encoder, choose_device
-        from extract.pictures import PictureRecipe
-    except ImportError as error:
-        message = f"extraction needs {error.name}, which is not installed"
-        raise StopRun("extra_missing", message, remedy="pip install 'triher[extract]'") from error
+    from extract.embedding import Job, Plan, embed_cohort
+    from extract.models import Encoder, choose_device
+    from extract.pictures import PictureRecipe
+
     options = task.config.extract
     device = choose_device(options.device)
     reporter.say(f"loading {task.spec.name} on {device}")

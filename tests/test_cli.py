@@ -250,3 +250,12 @@ def test_a_phantom_is_not_written_over_other_files(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("precious")
     assert triher("phantom", "--out", tmp_path, "--patients", "6") == 2
     assert "thesis.txt" in capsys.readouterr().err
+
+
+def test_a_missing_library_names_the_extra(cohort, capsys, monkeypatch):
+    def absent(*_, **__):
+        raise ModuleNotFoundError("No module named 'nibabel'", name="nibabel")
+
+    monkeypatch.setattr("triher.pipeline.run_stages", absent)
+    assert triher("extract", cohort, "--out", cohort.parent / "run") == 2
+    assert "needs nibabel" in capsys.readouterr().err

@@ -284,6 +284,21 @@ def _options(
         os.environ["TRIHER_DEBUG"] = "1"
 
 
+def _explain(error: TriherError) -> int:
+    """Print an error that a user can mend, in one line."""
+    if os.environ.get("TRIHER_DEBUG"):
+        raise error
+    Console(stderr=True, highlight=False).print(f"triher: {error}", style="red", markup=False, soft_wrap=True)
+    return EXIT_STOPPED
+
+
+def _explain_missing(error: ModuleNotFoundError) -> int:
+    """Say which extra holds a library that is not installed."""
+    if error.name is None or error.name.partition(".")[0] in {"triher", "extract", "classify", "analysis"}:
+        raise error
+    return _explain(StopRun("extra_missing", f"this command needs {error.name}, which is not installed"))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
     code: int | None
@@ -291,10 +306,9 @@ def main(arguments: list[str] | None = None) -> None:
         with _terminating():
             code = app(arguments, standalone_mode=False)
     except TriherError as error:
-        if os.environ.get("TRIHER_DEBUG"):
-            raise
-        Console(stderr=True, highlight=False).print(f"triher: {error}", style="red", markup=False, soft_wrap=True)
-        code = EXIT_STOPPED
+        code = _explain(error)
+    except ModuleNotFoundError as error:
+        code = _explain_missing(error)
     except _UsageError as error:
         error.show()
         code = EXIT_STOPPED

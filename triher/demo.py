@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.table import Table
 
 from triher.config import Config, read_config, write_config
-from triher.errors import StopRun
 from triher.files import sha256_of_json
 from triher.pipeline import Outcome, run_stages
 from triher.progress import Reporter
@@ -54,11 +53,7 @@ def demo_config(seed: int) -> Config:
 
 def _write_inputs(run: RunFolder, n_patients: int, seed: int, reporter: Reporter) -> Path:
     """The cohort and the configuration; the path of the latter."""
-    try:
-        from extract import phantom
-    except ImportError as error:
-        message = f"the demo writes and reads images and needs {error.name}"
-        raise StopRun("extra_missing", message, remedy="pip install 'triher[extract,weights]'") from error
+    from extract import phantom
     from extract.encoders import find_encoder
     from extract.weights import locate_weights
 

