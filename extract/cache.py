@@ -100,7 +100,7 @@ def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
         SkipPatient: as `extract.exam.read_exam`.
     """
     require_files(patient)
-    sources = _sources(patient)
+    sources = patient.files()
     paths = [[name, str(path)] for name, path in sources.items()]
     key = sha256_of_json({"paths": paths, "recipe": asdict(recipe), "version": VERSION})
     index = folder / "index" / f"{key}.json"
@@ -126,11 +126,6 @@ def _digest(exam: Exam, recipe: SlabRecipe) -> str:
     order = list(exam.phases)
     whole = sha256_of_json({**rest, "phases": order, "version": VERSION})
     return sha256_of_json(sorted(images.values()))[:32] + whole[:32]
-
-
-def _sources(patient: Patient) -> dict[str, Path]:
-    """The patient's files by purpose."""
-    return {**patient.phases, "mask": patient.mask}
 
 
 def _stamps(sources: dict[str, Path]) -> dict[str, list[int]]:

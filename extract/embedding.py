@@ -176,7 +176,7 @@ def _embed_patients(
     def pictures() -> Iterator[torch.Tensor]:
         for job, prepared in items:
             if isinstance(prepared, SkipPatient):
-                skipped.append(_skip(job, prepared))
+                skipped.append(prepared.row(job.patient_id, job.cohort, "extract"))
             else:
                 kept.append((job, prepared.slices, list(prepared.views)))
                 yield from prepared.views.values()
@@ -192,7 +192,7 @@ def _embed_patients(
             found[job] = _features(job, slices, views)
         else:
             reason = SkipPatient("embedding_nonfinite", f"{encoder.spec.name} returned NaN or infinity")
-            skipped.append(_skip(job, reason))
+            skipped.append(reason.row(job.patient_id, job.cohort, "extract"))
     return found
 
 
@@ -221,11 +221,6 @@ def _features(job: Job, slices: ChosenSlices, views: dict[str, Embeddings]) -> F
         views,
         {name: np.array([value], np.float64) for name, value in slices.acquisition.items()},
     )
-
-
-def _skip(job: Job, reason: SkipPatient) -> Skipped:
-    """A row of ``skipped.csv``."""
-    return Skipped(job.patient_id, job.cohort, "extract", reason.code, reason.message, reason.remedy)
 
 
 def _write_shard(path: Path, header: Header, parts: list[Features]) -> None:

@@ -23,13 +23,12 @@ def _check_images(patient: Patient) -> list[Skipped]:
     """Problems of one patient's files."""
     try:
         require_files(patient)
-        grids = {name: check_header(path) for name, path in {**patient.phases, "mask": patient.mask}.items()}
+        grids = {name: check_header(path) for name, path in patient.files().items()}
         first_name, first = next(iter(grids.items()))
         for name, shape in grids.items():
             if shape != first:
                 code = "mask_geometry" if name == "mask" else "phase_shape"
                 raise SkipPatient(code, f"'{name}' has the shape {shape}, '{first_name}' {first}")  # noqa: TRY301
     except SkipPatient as reason:
-        row = (patient.patient_id, patient.cohort, "extract", reason.code, reason.message, reason.remedy)
-        return [Skipped(*row)]
+        return [reason.row(patient.patient_id, patient.cohort, "extract")]
     return []

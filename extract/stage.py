@@ -117,8 +117,7 @@ def _ensure_slabs(
         tracked = reporter.track(results, "lesion slabs", len(cohort.patients))
         for patient, result in zip(cohort.patients, tracked, strict=True):
             if isinstance(result, SkipPatient):
-                row = (patient.patient_id, patient.cohort, "extract", result.code, result.message, result.remedy)
-                skipped.append(Skipped(*row))
+                skipped.append(result.row(patient.patient_id, patient.cohort, "extract"))
             else:
                 entries.append((patient, result))
     _stop_if_nobody(entries, skipped, cohort, run)

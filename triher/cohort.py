@@ -37,6 +37,10 @@ class Patient:
     event: int = -1
     """1 event, 0 censored, -1 not known."""
 
+    def files(self) -> dict[str, Path]:
+        """Every source file by purpose: the phases in their order, then the mask."""
+        return {**self.phases, "mask": self.mask}
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -203,15 +207,10 @@ def sources_sha256(cohort: Cohort, config: CohortConfig) -> str:
     """
     root = config.root or config.table.parent
     files = {
-        patient.patient_id: [[name, os.path.relpath(path, root)] for name, path in _files(patient)]
+        patient.patient_id: [[name, os.path.relpath(path, root)] for name, path in patient.files().items()]
         for patient in cohort.patients
     }
     return sha256_of_json({"files": files, "mask_label": config.mask_label})
-
-
-def _files(patient: Patient) -> list[tuple[str, Path]]:
-    """The patient's files by purpose."""
-    return [*patient.phases.items(), ("mask", patient.mask)]
 
 
 def labels(cohort: Cohort, scheme: str) -> tuple[dict[str, int], list[Skipped]]:

@@ -149,6 +149,10 @@ class StopRun(TriherError):
 class SkipPatient(TriherError):
     """This patient is left out; the others go on."""
 
+    def row(self, patient_id: str, cohort: str, stage: str) -> "Skipped":
+        """The row of ``skipped.csv`` for a patient."""
+        return Skipped(patient_id, cohort, stage, self.code, self.message, self.remedy)
+
 
 @dataclass(frozen=True)
 class Skipped:
