@@ -15,7 +15,6 @@ CODES: dict[str, tuple[str, str]] = {
     # code: (meaning, remedy)
     "affine_invalid": ("the image header holds no usable geometry", "export the image again"),
     "affine_sheared": ("the voxel axes are not at right angles", "resample the image to a regular grid"),
-    "ambiguous_file": ("two files answer to one name", "keep one of them"),
     "bundle_corrupt": ("a part of the bundle cannot be read", "copy the bundle again from its origin"),
     "bundle_drift": (
         "the bundle no longer reproduces its own golden output",
@@ -34,7 +33,6 @@ CODES: dict[str, tuple[str, str]] = {
     "config_key": ("the configuration holds an unknown key", "use the key that is suggested"),
     "config_value": ("a value in the configuration has the wrong type or range", "correct the value"),
     "config_yaml": ("the configuration is not valid YAML 1.2", "correct the line"),
-    "covariate_type": ("a covariate holds text where a number is expected", "clean or recode the column"),
     "csv_row": ("a row has more or fewer cells than the header", "quote cells that hold the separator"),
     "device_missing": ("the requested device is not there", "use extract.device=auto"),
     "disk_full": ("the disk or the quota is used up", "free some space and give the same command again"),
@@ -115,7 +113,6 @@ CODES: dict[str, tuple[str, str]] = {
         "the pretrained weights are not on this machine",
         "install or place them as described",
     ),
-    "worker_died": ("reading this patient failed unexpectedly", "run again with --debug"),
 }
 
 

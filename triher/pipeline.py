@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from triher.cohort import labels, read_cohort, sources_sha256
+from triher.cohort import Cohort, labels, read_cohort, sources_sha256
 from triher.config import STAGES, CohortConfig, Config, ExtractConfig, dump_config, read_config
 from triher.errors import StopRun, unknown_name
 from triher.labels import scheme_classes
@@ -35,9 +35,10 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     Raises:
         StopRun: whatever a stage stops with.
     """
-    _check_choices(config, stages)
+    cohort = read_cohort(config.cohort, survival="analysis" in stages)
+    _check_choices(config, cohort, stages)
     run.prepare()
-    _refuse_other_cohort(run, config)
+    _refuse_other_cohort(run, cohort, config.cohort.table)
     run.record_command(" ".join(("triher", *stages)), dump_config(config))
     did_work = False
     if "extract" in stages:
@@ -47,7 +48,7 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     if "classify" in stages:
         from classify.stage import classify
 
-        did_work |= classify(config, run, find_store(run, config), reporter)
+        did_work |= classify(config, run, find_store(run, config, cohort), reporter)
     if "analysis" in stages:
         from analysis.stage import analyze
 
@@ -57,7 +58,7 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     return Outcome(did_work, len(run.read_skipped()))
 
 
-def _check_choices(config: Config, stages: Sequence[str]) -> None:
+def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> None:
     """Refuse mistakes of later stages before the first one begins."""
     if "classify" in stages:
         from classify.heads import find_head
@@ -66,7 +67,6 @@ def _check_choices(config: Config, stages: Sequence[str]) -> None:
 
         find_head(config.classify.head)
         check_pooling(config.classify.pooling)
-        cohort = read_cohort(config.cohort, survival="analysis" in stages)
         labels(cohort, config.scheme)
         partitions(config.classify.split, cohort.patients)
     if "analysis" in stages:
@@ -86,18 +86,18 @@ def _check_analysis(config: Config) -> None:
         raise StopRun("file_unreadable", f"analysis.reference: there is no file {reference}")
 
 
-def _refuse_other_cohort(run: RunFolder, config: Config) -> None:
+def _refuse_other_cohort(run: RunFolder, cohort: Cohort, table: Path) -> None:
     """A run folder belongs to one cohort: without a patient in common, results of two would be mixed."""
     name = run.read_record()["stages"].get("extract", {}).get("store", "")
     if not name or not (run.features / name).is_file():
         return
     held = read_index(run.features / name).inputs.keys()
-    if held.isdisjoint(read_cohort(config.cohort, survival=False).ids()):
-        message = f"{run.path} holds {len(held)} patients, none of whom is in {config.cohort.table}"
+    if held.isdisjoint(cohort.ids()):
+        message = f"{run.path} holds {len(held)} patients, none of whom is in {table}"
         raise StopRun("output_folder", message, remedy="choose another folder with --out")
 
 
-def find_store(run: RunFolder, config: Config) -> Path:
+def find_store(run: RunFolder, config: Config, cohort: Cohort) -> Path:
     """The feature store that the last extraction in this folder left.
 
     Raises:
@@ -114,7 +114,7 @@ def find_store(run: RunFolder, config: Config) -> Path:
     ]
     if differing:
         raise StopRun("store_stale", f"{facts['store']} was made with other choices: {'; '.join(differing)}")
-    if facts.get("sources") != sources_sha256(read_cohort(config.cohort, survival=False), config.cohort):
+    if facts.get("sources") != sources_sha256(cohort, config.cohort):
         message = f"{facts['store']} was made from other files than {config.cohort.table} names now"
         raise StopRun("store_stale", message)
     return run.features / str(facts["store"])
@@ -146,12 +146,12 @@ def apply_to_cohort(bundle_path: Path, cohort_file: Path, run: RunFolder, report
     if run.bundle.exists():
         raise StopRun("output_folder", f"{run.path} holds a training run, whose predictions would be overwritten")
     config = config_for_bundle(bundle, cohort_file)
+    cohort = read_cohort(config.cohort, survival=False)
     run.prepare()
-    _refuse_other_cohort(run, config)
+    _refuse_other_cohort(run, cohort, config.cohort.table)
     run.record_command("triher apply", dump_config(config))
     extracted = extract(config, run, reporter)
     header, features = read_store(extracted.store)
-    cohort = read_cohort(config.cohort, survival=False)
     known = labels(cohort, config.scheme)[0] if "ihc" in cohort.columns else None
     predictions = apply_bundle(bundle, header, features, cohort, labels=known)
     write_predictions(run.predictions_file, predictions, config.scheme)
