@@ -24,7 +24,7 @@ from extract.histograms import count
 from extract.models import Encoder, choose_device
 from extract.normalization import find_normalization
 from extract.pictures import PictureRecipe, prepare
-from extract.volumes import read_volume
+from extract.nifti import read_volume
 from extract.weights import locate_weights
 from triher.cohort import Patient
 from triher.progress import Reporter

@@ -23,10 +23,11 @@ from classify.splits import derived_seed, image_fingerprint
 from classify.table import Place, prediction_frame
 from classify.training import Model, fit_model
 from triher import __version__
-from triher.cohort import Cohort, labels, read_cohort
+from triher.cohort import Cohort, contradictions, labels, read_cohort
 from triher.config import Config
 from triher.errors import Note
 from triher.files import sha256_of_json
+from triher.label_audit import audit, write_audit
 from triher.labels import scheme_classes
 from triher.predictions import write_predictions
 from triher.progress import Reporter
@@ -87,11 +88,15 @@ def classify(config: Config, run: RunFolder, store: Path, reporter: Reporter) ->
         classes=scheme_classes(config.scheme),
     )
     run.write_skipped(_STAGE, gathered.skipped)
+    write_audit(
+        run.label_audit_file, audit([p.her2_entry() for p in cohort.patients], config.scheme, cohort.her2_rules)
+    )
     if config.classify.shuffle_labels:
         gathered = _shuffle(gathered, config.seed)
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         outcome = _train(config, gathered, reporter)
-    outputs = _write(config, run, gathered, outcome, header, views)
+    outputs = [*_write(config, run, gathered, outcome, header, views), run.label_audit_file]
+    run.write_notes(_STAGE, [*contradictions(cohort), *gathered.notes, *_notes(config, gathered, outcome)])
     run.record_stage(
         _STAGE, key, outputs, time.monotonic() - started, **_facts(config, run, gathered, outcome, header)
     )
@@ -205,7 +210,6 @@ def _write(
     )
     write_predictions(run.predictions_file, outcome.predictions, config.scheme)
     parts = write_bundle(run.bundle, bundle)
-    run.write_notes(_STAGE, [*gathered.notes, *_notes(config, gathered, outcome)])
     return [run.predictions_file, *parts]
 
 

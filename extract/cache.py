@@ -23,6 +23,7 @@ from extract.exam import Exam, read_exam, require_files
 from extract.histograms import Histogram, count
 from extract.n4 import correct_bias
 from extract.regions import Box, lesion_box
+from extract.sources import source_files
 from triher.cohort import Patient
 from triher.errors import Note, SkipPatient
 from triher.files import replacing, sha256_of_json, write_json
@@ -102,7 +103,8 @@ def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
     require_files(patient)
     sources = patient.files()
     paths = [[name, str(path)] for name, path in sources.items()]
-    key = sha256_of_json({"paths": paths, "recipe": asdict(recipe), "version": VERSION})
+    how = {"reading": asdict(patient.reading), "recipe": asdict(recipe), "version": VERSION}
+    key = sha256_of_json({"paths": paths, **how})
     index = folder / "index" / f"{key}.json"
     stamps = _stamps(sources)
     known = _look_up(index, stamps, folder, patient)
@@ -128,16 +130,18 @@ def _digest(exam: Exam, recipe: SlabRecipe) -> str:
     return sha256_of_json(sorted(images.values()))[:32] + whole[:32]
 
 
-def _stamps(sources: dict[str, Path]) -> dict[str, list[int]]:
-    """Size, and times of modification and of change, of each file, without opening it."""
+def _stamps(sources: dict[str, Path]) -> dict[str, list[list[int]]]:
+    """Size, and times of modification and of change, of every file of each source, without opening it."""
     try:
-        found = {name: path.stat() for name, path in sources.items()}
+        found = {name: [file.stat() for file in source_files(path)] for name, path in sources.items()}
     except OSError as error:
         raise SkipPatient("file_unreadable", f"{error.filename}: {error.strerror}") from error
-    return {name: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in found.items()}
+    return {
+        name: [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for stat in stats] for name, stats in found.items()
+    }
 
 
-def _look_up(index: Path, stamps: dict[str, list[int]], folder: Path, patient: Patient) -> Entry | None:
+def _look_up(index: Path, stamps: dict[str, list[list[int]]], folder: Path, patient: Patient) -> Entry | None:
     """The slab on record, if its sources are as they were."""
     try:
         record = json.loads(index.read_text(encoding="utf-8"))

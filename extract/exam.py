@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.ndimage import label as connected
 
-from extract.volumes import Image, read_volume
+from extract.image import Assumed, Grid, Image, canonical_image
+from extract.resampling import SAME_MM, apart_mm, overlap, resample
+from extract.sources import Source, open_source, source_files
 from triher.cohort import Patient
-from triher.errors import Note, SkipPatient
+from triher.errors import Note, SkipPatient, StopRun
+from triher.phases import choose_phases, parse_rule, times_after_injection
 from triher.types import Mask, Phases
 
-_SAME_MM = 1e-2  # headers written by different tools differ by rounding
 _MIN_LESION_VOXELS = 3
 _LARGE_MASK = 0.6
+_MIN_OVERLAP = 0.95  # of the first phase's field of view, below which phases are not resampled
 
 
 @dataclass(frozen=True)
@@ -34,31 +38,93 @@ class Exam:
     notes: tuple[Note, ...]
 
 
+@dataclass(frozen=True)
+class Opened:
+    """An exam known from headers: where each phase comes from."""
+
+    phases: dict[str, tuple[Source, int]]
+    """Phase -> source and place in it."""
+    notes: tuple[tuple[str, str], ...]
+    """Code and text."""
+
+    def grids(self) -> dict[str, Grid]:
+        """Where each phase lies, as stored."""
+        return {name: source.grid for name, (source, _) in self.phases.items()}
+
+    def read(self) -> dict[str, Image]:
+        """The voxels of all phases, each source opened once."""
+        images: dict[str, Image] = {}
+        for source in {id(s): s for s, _ in self.phases.values()}.values():
+            wanted = {name: k for name, (other, k) in self.phases.items() if other is source}
+            images |= zip(wanted, source.read(list(wanted.values())), strict=True)
+        return {name: images[name] for name in self.phases}
+
+
+def open_phases(patient: Patient) -> Opened:
+    """Read the headers of a patient's phases and find out which volume is which.
+
+    Raises:
+        SkipPatient: ``phase_missing`` and whatever the headers show; ``image_4d`` when a file of one phase holds
+            several volumes; as `triher.phases.choose_phases`.
+    """
+    reading = patient.reading
+    if not reading.rules:
+        sources = {name: open_source(path, assumed=assumed(patient)) for name, path in patient.phases.items()}
+        for name, source in sources.items():
+            if source.n_volumes > 1:
+                message = (
+                    f"{patient.phases[name]} (phase '{name}') holds {source.n_volumes} volumes; one was expected"
+                )
+                raise SkipPatient("image_4d", message)
+        opened = {name: (source, 0) for name, source in sources.items()}
+        return Opened(opened, tuple(note for source in sources.values() for note in source.notes))
+    source = open_source(patient.files()["exam"], series=reading.series, assumed=assumed(patient))
+    times_s = times_after_injection(reading.starts_s, reading.injection_s) if reading.starts_s else source.times_s
+    rules = {name: parse_rule(text) for name, text in reading.rules.items()}
+    choice = choose_phases(rules, source.n_volumes, times_s, missing=reading.missing_phase)
+    notes = [*source.notes, ("phases_chosen", f"of {source.n_volumes} volumes: {choice.log}")]
+    notes += [
+        ("phase_substituted", f"phase '{name}' is not there; the last volume stands") for name in choice.substituted
+    ]
+    return Opened({name: (source, k) for name, k in choice.volumes.items()}, tuple(notes))
+
+
+def assumed(patient: Patient) -> Assumed | None:
+    """The geometry that the configuration states for this patient's files."""
+    reading = patient.reading
+    return Assumed(reading.orientation, reading.spacing_mm) if reading.orientation else None
+
+
 def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
     """Read every phase and the mask, each file once.
 
+    Phases and masks on another grid are resampled to the first phase's where they cover it.
+
     Raises:
-        SkipPatient: as `extract.volumes.read_volume`; ``phase_missing``, ``mask_missing``, ``phase_shape``,
-            ``phase_geometry``, ``phase_duplicate``, ``image_constant``, ``mask_geometry``, ``mask_labels`` or
+        SkipPatient: as `open_phases` and `extract.sources.Source.read`; ``mask_missing``, ``phase_shape``,
+            ``phase_geometry``, ``phase_duplicate``, ``image_constant``, ``mask_geometry``, ``mask_outside`` or
             ``mask_empty``.
+        StopRun: ``mask_labels`` when a mask holds several labels and none was chosen.
     """
     require_files(patient)
-    images = {name: read_volume(path) for name, path in patient.phases.items()}
+    opened = open_phases(patient)
+    images = opened.read()
     first = next(iter(images.values()))
+    notes = list(opened.notes)
     for name, image in images.items():
-        _check_grid(image, first, f"phase '{name}' ({patient.phases[name]})", "phase_shape", "phase_geometry")
         if image.voxels.min() == image.voxels.max():
-            raise SkipPatient("image_constant", f"{patient.phases[name]}: all voxels are {image.voxels.flat[0]}")
-    mask_image = read_volume(patient.mask)
-    _check_grid(mask_image, first, f"mask ({patient.mask})", "mask_geometry", "mask_geometry")
-    mask = _lesion(mask_image, mask_label, patient.mask)
+            message = f"phase '{name}' ({patient.phases[name]}): all voxels are {image.voxels.flat[0]}"
+            raise SkipPatient("image_constant", message)
+        notes += [("image_scaled", f"{name}: {text}") for text in image.remarks]
+        images[name], remarks = _onto_first(f"phase '{name}' ({patient.phases[name]})", image, first)
+        notes += remarks
+    mask_image, mask, remarks = _lesion(patient, opened, first, mask_label)
+    notes += remarks
     digests = {name: image.sha256() for name, image in images.items()}
     _refuse_copies(digests, patient)
     common = np.result_type(*[image.voxels.dtype for image in images.values()])
     voxels = np.stack([image.voxels.astype(common, copy=False) for image in images.values()])
-    remarks = [f"{name}: {text}" for name, image in images.items() for text in image.remarks]
-    notes = [Note(patient.patient_id, "image_scaled", text) for text in remarks]
-    notes += _doubts(patient.patient_id, voxels, mask, tuple(images))
+    notes += _doubts(voxels, mask, tuple(images))
     return Exam(
         tuple(images),
         voxels,
@@ -67,44 +133,96 @@ def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
         first.spacing_mm,
         first.plane,
         digests | {"mask": mask_image.sha256()},
-        tuple(notes),
+        tuple(Note(patient.patient_id, code, text) for code, text in notes),
     )
 
 
 def require_files(patient: Patient) -> None:
-    """Look whether every file of the patient is there, without opening any."""
+    """Look whether every source of the patient is there, without opening any.
+
+    Raises:
+        SkipPatient: ``phase_missing``, ``mask_missing`` or ``file_unreadable``.
+    """
+    for name, path in patient.files().items():
+        if not _is_there(path):
+            if name == "mask":
+                raise SkipPatient("mask_missing", f"looked for {path}")
+            what = "the exam" if name == "exam" else f"phase '{name}'"
+            raise SkipPatient("phase_missing", f"{what} is not there: looked for {path}")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path names a file, a folder or at least one file of a pattern."""
     try:
-        for name, path in patient.phases.items():
-            if not path.is_file():
-                raise SkipPatient("phase_missing", f"phase '{name}' is not there: looked for {path}")
-        if not patient.mask.is_file():
-            raise SkipPatient("mask_missing", f"looked for {patient.mask}")
+        return path.is_dir() or path.is_file() or bool(source_files(path))
     except OSError as error:
         raise SkipPatient("file_unreadable", f"{error.filename}: {error.strerror}") from error
 
 
-def _check_grid(image: Image, first: Image, what: str, shape_code: str, geometry_code: str) -> None:
-    """Demand the shape and the position of the first phase."""
+def _onto_first(what: str, image: Image, first: Image) -> tuple[Image, list[tuple[str, str]]]:
+    """The phase on the grid of the first one."""
     if image.voxels.shape != first.voxels.shape:
         message = f"{what} has the shape {image.voxels.shape}, the first phase {first.voxels.shape}"
-        raise SkipPatient(shape_code, message)
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in first.voxels.shape])).reshape(3, -1)
-    homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
-    apart = float(np.abs((image.affine - first.affine) @ homogeneous).max())
-    if apart > _SAME_MM:
-        raise SkipPatient(geometry_code, f"{what} lies up to {apart:.2f} mm away from the first phase")
+        raise SkipPatient("phase_shape", message)
+    distance = apart_mm(image, first)
+    if distance <= SAME_MM:
+        return image, []
+    share = overlap(image, first)
+    if share < _MIN_OVERLAP:
+        message = f"{what} lies up to {distance:.2f} mm away from the first phase and covers {share:.0%} of it"
+        raise SkipPatient("phase_geometry", message)
+    text = f"{what} lies up to {distance:.2f} mm away from the first phase; resampled to it"
+    return resample(image, first, is_mask=False), [("phase_resampled", text)]
 
 
-def _lesion(image: Image, label: int | None, path: Path) -> Mask:
-    """The lesion's voxels: the label asked for, or all that are not 0 where there is one label."""
-    labels = [int(v) for v in np.unique(image.voxels) if v != 0]
-    if label is None and len(labels) > 1:
-        raise SkipPatient("mask_labels", f"{path} holds the labels {labels[:8]}; one was expected")
-    lesion = image.voxels == label if label is not None else image.voxels != 0
+def _lesion(
+    patient: Patient, opened: Opened, first: Image, label: int | None
+) -> tuple[Image, Mask, list[tuple[str, str]]]:
+    """The lesion on the first phase's grid: as an image, as a mask, and what was noticed."""
+    if patient.mask is None:
+        grid = next(iter(opened.grids().values()))
+        image, where = _box(grid, patient.reading.box), f"the box {list(patient.reading.box)}"
+    else:
+        source = open_source(patient.mask, assumed=assumed(patient))
+        image, where = source.read([0])[0], str(patient.mask)
+    lesion, notes = _binary(image, label, where)
+    if image.voxels.shape != first.voxels.shape or apart_mm(image, first) > SAME_MM:
+        if overlap(image, first) == 0:
+            raise SkipPatient("mask_geometry", f"{where} does not meet the first phase's field of view")
+        found = resample(Image(lesion.astype(np.uint8), image.affine, image.plane), first, is_mask=True)
+        notes.append(("mask_resampled", f"{where} lies on another grid; resampled to the first phase"))
+        if lesion.any() and not found.voxels.any():
+            raise SkipPatient("mask_outside", f"{where}: the lesion lies outside the first phase's field of view")
+        lesion = found.voxels.astype(bool)
     n_voxels = int(lesion.sum())
     if n_voxels < _MIN_LESION_VOXELS:
-        raise SkipPatient("mask_empty", f"{path}: the lesion has {n_voxels} voxels; found labels {labels[:8]}")
-    return np.asarray(lesion)
+        found_labels = [int(v) for v in np.unique(image.voxels)[:8]]
+        raise SkipPatient("mask_empty", f"{where}: the lesion has {n_voxels} voxels; found labels {found_labels}")
+    return image, lesion, notes
+
+
+def _box(grid: Grid, bounds: tuple[int, ...]) -> Image:
+    """A mask that is 1 inside half-open bounds along the axes as stored."""
+    pairs = list(zip(bounds[::2], bounds[1::2], strict=True))
+    if any(not 0 <= low < high <= n for (low, high), n in zip(pairs, grid.shape, strict=True)):
+        raise SkipPatient("mask_outside", f"the box {list(bounds)} does not fit into the volume {list(grid.shape)}")
+    stored = np.zeros(grid.shape, np.int16)
+    stored[tuple(slice(*pair) for pair in pairs)] = 1
+    return canonical_image(stored, grid.affine, "the box")
+
+
+def _binary(image: Image, label: int | None, where: str) -> tuple[Mask, list[tuple[str, str]]]:
+    """The lesion's voxels: the label asked for, or all that are not 0 where there is one label."""
+    labels = [int(v) for v in np.unique(image.voxels) if v != 0]
+    if label is not None:
+        return np.asarray(image.voxels == label), []
+    if len(labels) > 1:
+        message = f"{where} holds the labels {labels[:8]}; one was expected"
+        raise StopRun("mask_labels", message, remedy="set cohort.mask_label")
+    notes = (
+        [("mask_binarized", f"{where}: the lesion's value is {labels[0]}, not 1")] if labels not in ([], [1]) else []
+    )
+    return np.asarray(image.voxels != 0), notes
 
 
 def _refuse_copies(digests: Mapping[str, str], patient: Patient) -> None:
@@ -117,14 +235,18 @@ def _refuse_copies(digests: Mapping[str, str], patient: Patient) -> None:
             raise SkipPatient("phase_duplicate", message)
 
 
-def _doubts(patient_id: str, voxels: Phases, mask: Mask, phases: tuple[str, ...]) -> list[Note]:
+def _doubts(voxels: Phases, mask: Mask, phases: tuple[str, ...]) -> list[tuple[str, str]]:
     """Remarks on what is possible but unlikely."""
     signal = [float(phase[mask].mean()) for phase in voxels]
     notes = []
     if len(signal) > 1 and signal[1] < signal[0]:
         text = f"mean lesion signal falls from {signal[0]:.0f} ({phases[0]}) to {signal[1]:.0f} ({phases[1]})"
-        notes.append(Note(patient_id, "phase_order_suspect", text))
+        notes.append(("phase_order_suspect", text))
     share = float(mask.mean())
     if share > _LARGE_MASK:
-        notes.append(Note(patient_id, "mask_implausible", f"the mask covers {share:.0%} of the volume"))
+        notes.append(("mask_implausible", f"the mask covers {share:.0%} of the volume"))
+    around = tuple(slice(*np.flatnonzero(mask.any(axis=axes))[[0, -1]] + (0, 1)) for axes in ((1, 2), (0, 2), (0, 1)))
+    n_lesions = int(connected(mask[around], np.ones((3, 3, 3)))[1])
+    if n_lesions > 1:
+        notes.append(("lesions_several", f"the mask has {n_lesions} separate parts; all are taken together"))
     return notes

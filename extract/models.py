@@ -53,6 +53,22 @@ class Encoder:
         batch.sub_(self._mean).mul_(self._scale)
         return self._forward(batch).float().cpu().numpy()
 
+    @torch.inference_mode()
+    def memory_bytes(self, batch_size: int) -> int:
+        """Bytes that weights and the largest layer's input and output take for a batch; the allocator adds to it."""
+        largest = 0
+
+        def look(_: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            nonlocal largest
+            tensors = [t for t in (*inputs, output) if isinstance(t, torch.Tensor)]
+            largest = max(largest, sum(t.nbytes for t in tensors))
+
+        hooks = [module.register_forward_hook(look) for module in self._module.modules()]
+        self.embed(torch.zeros((1, 3, self.spec.input_size, self.spec.input_size), dtype=torch.uint8))
+        for hook in hooks:
+            hook.remove()
+        return sum(p.nbytes for p in self._module.parameters()) + largest * batch_size
+
     def probe(self) -> Float32[np.ndarray, "picture feature"]:
         """Embed the fixed synthetic pictures, whose drift shows a change of weights, library or transform."""
         return self.embed(torch.from_numpy(probe_pictures(self.spec.input_size)))

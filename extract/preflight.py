@@ -1,34 +1,190 @@
-"""Look at a cohort before any long work: every problem of every patient, from headers alone."""
+"""Look at cohorts before any long work: every problem of every patient, in one table."""
 
-from extract.exam import require_files
-from extract.volumes import check_header
-from triher.cohort import Cohort, Patient, labels
-from triher.errors import SkipPatient, Skipped
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from extract.duplicates import equal_files, people_in_common
+from extract.exam import Opened, assumed, open_phases, read_exam, require_files
+from extract.problems import Checked, Outcome, Problem
+from extract.sources import open_source, source_files
+from triher.codes import CODES
+from triher.cohort import Cohort, Patient, contradictions, labels
+from triher.errors import SkipPatient, StopRun, TriherError
+from triher.progress import Reporter
+
+_READERS = 4
+_LISTED = 5
 
 
-def check_cohort(cohort: Cohort, scheme: str) -> list[Skipped]:
-    """List who would be left out, at which stage and why; no voxel is read.
+def check_cohorts(checked: Sequence[Checked], reporter: Reporter, *, voxels: bool = False) -> list[Problem]:
+    """List every problem of some cohorts, and what they have in common.
+
+    Headers are read, and the bytes of files of equal size; voxels only on request.
 
     Args:
-        cohort: the table.
-        scheme: the label scheme; patients without a class are listed when the table has labels at all.
+        checked: the cohorts.
+        reporter: where progress goes.
+        voxels: read every volume as extraction does, which finds damaged data, empty masks, phases in the wrong
+            order and equal images, and takes as long.
     """
-    problems = [problem for patient in cohort.patients for problem in _check_images(patient)]
-    if "ihc" in cohort.columns:
-        problems += labels(cohort, scheme)[1]
+    problems: list[Problem] = []
+    for one in checked:
+        problems += [Problem("note", one.name, n.patient_id, n.code, n.text, "") for n in one.cohort.notes]
+        problems += _check_names(one) + _check_patients(one, reporter, voxels=voxels)
+        problems += _check_labels(one) + _images_of_nobody(one)
+    return problems + people_in_common(checked) + equal_files(checked, reporter)
+
+
+def refuse_ambiguous(cohort: Cohort) -> None:
+    """Stop when a file has a neighbor whose name differs only in case, in Unicode form or in being compressed.
+
+    Raises:
+        StopRun: ``ambiguous_file``, with both names.
+    """
+    listing: dict[Path, dict[str, list[str]]] = {}
+    for patient in cohort.patients:
+        for path in patient.files().values():
+            if path.parent not in listing:
+                listing[path.parent] = _names_by_key(path.parent)
+            names = listing[path.parent].get(_name_key(path.name), [])
+            if len(names) > 1 and path.name in names:
+                message = f"{path.parent} holds {' and '.join(repr(name) for name in names)}"
+                raise StopRun("ambiguous_file", message)
+
+
+def _names_by_key(folder: Path) -> dict[str, list[str]]:
+    """The names in a folder, by what they have in common."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        found[_name_key(path.name)].append(path.name)
+    return found
+
+
+def _name_key(name: str) -> str:
+    """A name without case, Unicode form and compression."""
+    return unicodedata.normalize("NFC", name).casefold().removesuffix(".gz")
+
+
+def _check_names(one: Checked) -> list[Problem]:
+    """File names that could mean two files."""
+    try:
+        refuse_ambiguous(one.cohort)
+    except StopRun as reason:
+        return [Problem("stop", one.name, "", reason.code, reason.message, reason.remedy)]
+    return []
+
+
+def _check_patients(one: Checked, reporter: Reporter, *, voxels: bool) -> list[Problem]:
+    """Problems of every patient's files."""
+    patients = one.cohort.patients
+    look = _check_voxels if voxels else _check_headers
+
+    def examine(patient: Patient) -> list[Problem]:
+        return look(patient, one)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = reporter.track(pool.map(examine, patients), f"checking {one.name}", len(patients))
+        return [problem for problems in found for problem in problems]
+
+
+def _problem(error: TriherError, patient: Patient, one: Checked) -> Problem:
+    """What an exception says about a patient."""
+    outcome: Outcome = "stop" if isinstance(error, StopRun) else "skip"
+    return Problem(outcome, one.name, patient.patient_id, error.code, error.message, error.remedy)
+
+
+def _check_headers(patient: Patient, one: Checked) -> list[Problem]:
+    """All problems that headers show: of the exam and, whatever that has, of the mask."""
+    try:
+        require_files(patient)
+    except SkipPatient as reason:
+        return [_problem(reason, patient, one)]
+    problems = []
+    try:
+        opened = open_phases(patient)
+        problems += _notes(opened.notes, patient, one)
+        problems += [_problem(fault, patient, one) for fault in _other_shapes(opened)]
+    except SkipPatient as reason:
+        problems.append(_problem(reason, patient, one))
+    try:
+        if patient.mask is not None:
+            open_source(patient.mask, assumed=assumed(patient))
+    except SkipPatient as reason:
+        problems.append(_problem(reason, patient, one))
     return problems
 
 
-def _check_images(patient: Patient) -> list[Skipped]:
-    """Problems of one patient's files."""
+def _other_shapes(opened: Opened) -> list[SkipPatient]:
+    """Phases whose grid has another shape than the first one's."""
+    (first_name, first), *others = opened.grids().items()
+    return [
+        SkipPatient("phase_shape", f"phase '{name}' has the shape {grid.shape}, '{first_name}' {first.shape}")
+        for name, grid in others
+        if sorted(grid.shape) != sorted(first.shape)
+    ]
+
+
+def _notes(found: Iterable[tuple[str, str]], patient: Patient, one: Checked) -> list[Problem]:
+    """Remarks, but for the choice of phases, which is no problem."""
+    return [
+        Problem("note", one.name, patient.patient_id, code, text, CODES.get(code, ("", ""))[1])
+        for code, text in found
+        if code != "phases_chosen"
+    ]
+
+
+def _check_voxels(patient: Patient, one: Checked) -> list[Problem]:
+    """What reading the whole exam shows."""
     try:
-        require_files(patient)
-        grids = {name: check_header(path) for name, path in patient.files().items()}
-        first_name, first = next(iter(grids.items()))
-        for name, shape in grids.items():
-            if shape != first:
-                code = "mask_geometry" if name == "mask" else "phase_shape"
-                raise SkipPatient(code, f"'{name}' has the shape {shape}, '{first_name}' {first}")  # noqa: TRY301
-    except SkipPatient as reason:
-        return [reason.row(patient.patient_id, patient.cohort, "extract")]
-    return []
+        exam = read_exam(patient, one.config.mask_label)
+    except (SkipPatient, StopRun) as reason:
+        return [_problem(reason, patient, one)]
+    return _notes(((note.code, note.text) for note in exam.notes), patient, one)
+
+
+def _check_labels(one: Checked) -> list[Problem]:
+    """Who has no class, and sites that have one class only."""
+    if "ihc" not in one.cohort.columns:
+        return []
+    known, unlabeled = labels(one.cohort, one.scheme)
+    problems = [Problem("skip", one.name, row.patient_id, row.code, row.reason, row.remedy) for row in unlabeled]
+    problems += [
+        Problem("note", one.name, note.patient_id, note.code, note.text, CODES[note.code][1])
+        for note in contradictions(one.cohort)
+    ]
+    sites: dict[str, Counter[int]] = defaultdict(Counter)
+    for patient in one.cohort.patients:
+        if patient.patient_id in known:
+            sites[patient.site][known[patient.patient_id]] += 1
+    if len(sites) > 1:
+        for site, classes in sorted(sites.items()):
+            if len(classes) == 1:
+                text = f"all {classes.total()} labeled patients of site '{site}' are of one class"
+                remedy = "the site alone tells the class: hold it out, or report it apart"
+                problems.append(Problem("note", one.name, "", "site_one_class", text, remedy))
+    return problems
+
+
+def _images_of_nobody(one: Checked) -> list[Problem]:
+    """Files that the templates would match and that belong to no row."""
+    config = one.config
+    root = config.root or config.table.parent
+    claimed = {path for patient in one.cohort.patients for path in patient.files().values()}
+    templates = [config.exam] if config.exam else list(config.phases.values())
+    strangers = []
+    for template in templates:
+        pattern = re.sub(r"\{[^}]*\}", "*", template)
+        if pattern.strip("*/") and not pattern.startswith("/"):
+            strangers += sorted(path for path in root.glob(pattern) if path not in claimed)
+    if config.exam and any(path.name.count("*") for path in claimed):
+        owned = {file for path in claimed for file in source_files(path)}
+        strangers = [path for path in strangers if path not in owned]
+    if not strangers:
+        return []
+    examples = ", ".join(str(path.relative_to(root)) for path in strangers[:_LISTED])
+    text = f"{len(strangers)} images belong to no row of the table: {examples}"
+    return [Problem("note", one.name, "", "no_label", text, "add rows for them, or leave them")]

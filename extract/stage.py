@@ -11,6 +11,7 @@ from extract.cache import Entry, SlabRecipe, ensure_slab
 from extract.encoders import EncoderSpec, find_encoder
 from extract.fusion import Fusion, find_fusion
 from extract.normalization import find_normalization
+from extract.preflight import refuse_ambiguous
 from extract.weights import locate_weights, slug
 from triher.cohort import Cohort, Patient, read_cohort, sources_sha256
 from triher.config import Config
@@ -68,6 +69,7 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     """
     start = time.monotonic()
     cohort = read_cohort(config.cohort, survival=False)
+    refuse_ambiguous(cohort)
     task = _decide(config)
     run.prepare()
     entries, skipped = _ensure_slabs(cohort, config, run, reporter)

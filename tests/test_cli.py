@@ -136,7 +136,7 @@ def test_classify_before_extract_says_what_to_run_first(cohort, capsys):
 def test_cohort_check_lists_every_problem(cohort, capsys):
     assert triher("cohort", "check", cohort) == 3
     text = capsys.readouterr().out
-    assert "3 of 3 patients have a problem" in text
+    assert "3 patients: 0 can be used, 3 would be left out" in text
     assert "mask_missing" in text
     assert "her2_unknown" in text
 

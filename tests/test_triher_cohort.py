@@ -207,7 +207,7 @@ def test_event_codes_are_mapped_also_those_that_look_missing(read):
     assert [p.event for p in cohort.patients] == [0, 1, 0, -1]
 
 
-@pytest.mark.parametrize("cell", ["3,5", "5 cm", "1_000", "inf", "-Infinity", "NAN", "1,000.5", "<5", "--"])
+@pytest.mark.parametrize("cell", ["3,5", "5 cm", "1_000", "inf", "-Infinity", "1,000.5", "<5", "--"])
 def test_a_covariate_that_is_no_number_stops(refused, cell):
     code, message = refused(f'patient_id,age\nA,50\nA,50\nB,"{cell}"\n', covariates=["age"])
     assert code == "number_format"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from triher.errors import CODES, SkipPatient, StopRun, unknown_name
+from triher.codes import CODES
+from triher.errors import SkipPatient, StopRun, unknown_name
 
 ROOT = Path(__file__).parents[1]
 

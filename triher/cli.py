@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from triher import __version__
+from triher.cli_cohort import cohort_app
 from triher.config import STAGES, read_config
-from triher.errors import Skipped, StopRun, TriherError
+from triher.errors import StopRun, TriherError
+from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 
-EXIT_STOPPED, EXIT_SKIPPED = 2, 3
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 # typer keeps its own copy of click under a private name.
 _UsageError: type[typer.BadParameter] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -32,7 +33,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 2 stopped (the message says why), 3 done with patients left out, 130 interrupted.",
 )
 store_app = typer.Typer(help="Look into a feature store.", no_args_is_help=True)
-cohort_app = typer.Typer(help="Look at a cohort before work begins.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 app.add_typer(cohort_app, name="cohort")
 
@@ -140,7 +140,7 @@ def apply(
         table.add_column(name)
     for _, row in predictions.head(20).iterrows():
         cells = (row["patient_id"], *(f"{row[name]:.3f}" for name in columns), row["set"], row["outside"] or "no")
-        table.add_row(*map(_plain, cells))
+        table.add_row(*map(plain, cells))
     Console().print(table)
     return _finish(folder, len(folder.read_skipped()), reporter, strict=strict)
 
@@ -164,9 +164,9 @@ def store_info(file: Annotated[Path, typer.Argument(help="Feature store, HDF5.")
         "identity": index.identity,
         "content": index.content,
     }
-    table = Table(title=_plain(file), title_justify="left", show_header=False)
+    table = Table(title=plain(file), title_justify="left", show_header=False)
     for name, value in facts.items():
-        table.add_row(name, _plain(value))
+        table.add_row(name, plain(value))
     Console().print(table)
     return 0
 
@@ -181,31 +181,6 @@ def store_verify(file: Annotated[Path, typer.Argument(help="Feature store, HDF5.
     return 0
 
 
-@cohort_app.command("check")
-def cohort_check(
-    file: Annotated[Path, typer.Argument(help="Configuration, or a table with our column names.")],
-    scheme: Annotated[str, typer.Option(help="Label scheme, for a table: triple, binary or ultralow.")] = "triple",
-) -> int:
-    """List every problem of every patient from headers alone, before any long work."""
-    from extract.preflight import check_cohort
-    from triher.cohort import read_cohort
-    from triher.config import CohortConfig
-
-    cohort_config = CohortConfig(table=file.resolve())
-    if file.suffix in (".yaml", ".yml"):
-        config = read_config(file)
-        cohort_config, scheme = config.cohort, config.scheme
-    cohort = read_cohort(cohort_config, survival=False)
-    problems = check_cohort(cohort, scheme)
-    affected = {problem.patient_id for problem in problems}
-    if problems:
-        Console().print(_skip_table(problems, f"{len(affected)} of {len(cohort.patients)} patients have a problem"))
-    else:
-        typer.echo(f"all {len(cohort.patients)} patients can be used")
-    typer.echo("looked at: table, file names, headers; the voxels (an empty mask, damaged data) are read by extract")
-    return EXIT_SKIPPED if problems else 0
-
-
 @app.command()
 def doctor() -> int:
     """Say what of TriHER works on this machine, and what to install for the rest."""
@@ -217,7 +192,7 @@ def doctor() -> int:
         table.add_column(name)
     for finding in findings:
         mark = "[green]ok[/]" if finding.is_fine else "[red]missing[/]"
-        table.add_row(finding.part, f"{mark} {_plain(finding.state)}", _plain(finding.remedy))
+        table.add_row(finding.part, f"{mark} {plain(finding.state)}", plain(finding.remedy))
     Console().print(table)
     return 0 if all(finding.is_fine for finding in findings) else EXIT_STOPPED
 
@@ -226,7 +201,7 @@ def _finish(folder: RunFolder, n_skipped: int, reporter: Reporter, *, strict: bo
     """Show who was left out and where the results lie."""
     if n_skipped:
         rows = folder.read_skipped()
-        reporter.console.print(_skip_table(rows[:10], f"{n_skipped} left out: see {folder.skipped_file}"))
+        reporter.console.print(skip_table(rows[:10], f"{n_skipped} left out: see {folder.skipped_file}"))
     if folder.report_file.exists():
         reporter.say(f"report: {folder.report_file}")
     if n_skipped:
@@ -239,21 +214,6 @@ def _refuse_other_files(folder: Path) -> None:
     strangers = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if strangers and not (folder / "truth.csv").is_file():
         raise StopRun("output_folder", f"{folder} holds other files ({', '.join(strangers[:3])})")
-
-
-def _skip_table(rows: list[Skipped], title: str) -> Table:
-    """Who was left out and why."""
-    table = Table(title=_plain(title), title_justify="left")
-    for name in ("patient", "stage", "code", "reason", "what to do"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(_plain, (row.patient_id, row.stage, row.code, row.reason, row.remedy)))
-    return table
-
-
-def _plain(value: object) -> str:
-    """Text from files, which must not be read as markup."""
-    return str(value).replace("[", "\\[")
 
 
 @contextlib.contextmanager

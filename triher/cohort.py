@@ -2,8 +2,10 @@
 
 import math
 import os
-import string
-from dataclasses import dataclass, field
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +13,21 @@ import pandas as pd
 from triher.config import CohortConfig
 from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.files import sha256_of_json
-from triher.labels import check_codes, class_in_scheme, her2_from_pathology, scheme_classes
-from triher.tables import matching_key, read_table, require_column
+from triher.label_rules import DEFAULT_RULES, RULE_SETS
+from triher.labels import Entry, check_codes, class_in_scheme, describe, her2_from_pathology, scheme_classes
+from triher.overlaps import find_overlaps
+from triher.reading import Reading, file_of, read_reading, template_cells, templates
+from triher.tables import is_missing, matching_key, number, read_table, require_column
 
 _MONTHS = {"days": 12 / 365.25, "months": 1.0, "years": 12.0}
-_MISSING = {"", "NA", "N/A", "NaN", "nan", "null", "None", "[Not Available]", "[Not Evaluated]"}
-OWN_COLUMNS = ("patient_id", "cohort", "site", "split", "ihc", "ish", "time", "event")
-_LABEL_COLUMNS = ("ihc", "ish")
+_UNIT_RATIO = 10  # days for months make a factor of 30, months for years one of 12
+_LABEL_COLUMNS = ("ihc", "ish", "ish_ratio", "ish_copies", "staining_percent")
+# Receptor, gene, drugs given for it, and subtypes that are defined by it (St. Gallen 2013).
+_TELLS_HER2 = re.compile(
+    r"her[-_ ]?2|erbb2|trastuzumab|herceptin|pertuzumab|lapatinib|t[-_]?dm1|t[-_]?dxd|triple[-_ ]?neg|tnbc|subtype",
+    re.IGNORECASE,
+)
+OWN_COLUMNS = ("patient_id", "cohort", "site", "split", *_LABEL_COLUMNS, "time", "event")
 
 
 @dataclass(frozen=True)
@@ -29,17 +39,31 @@ class Patient:
     site: str
     split: str
     phases: dict[str, Path]
-    mask: Path
+    """Phase -> source; one and the same for all where `reading` has rules."""
+    mask: Path | None
+    """None where `reading` has a box."""
+    reading: Reading = field(default_factory=Reading)
     ihc: str = ""
     ish: str = ""
+    ish_ratio: str = ""
+    """HER2/CEP17."""
+    ish_copies: str = ""
+    """Mean HER2 signals a cell."""
+    staining_percent: str = ""
+    """Share of the tumor cells with membrane staining, which tells ultralow from zero."""
     covariates: dict[str, float] = field(default_factory=dict)
     time_months: float = math.nan
     event: int = -1
     """1 event, 0 censored, -1 not known."""
 
+    def her2_entry(self) -> Entry:
+        """The cells that HER2 is read from."""
+        return Entry(self.ihc, self.ish, self.ish_ratio, self.ish_copies, self.staining_percent)
+
     def files(self) -> dict[str, Path]:
-        """Every source file by purpose: the phases in their order, then the mask."""
-        return {**self.phases, "mask": self.mask}
+        """Every source by purpose: the phases in their order (or ``exam`` for all), then the mask if there is one."""
+        phases = {"exam": next(iter(self.phases.values()))} if self.reading.rules else self.phases
+        return {**phases, **({"mask": self.mask} if self.mask is not None else {})}
 
 
 @dataclass(frozen=True)
@@ -50,6 +74,7 @@ class Cohort:
     notes: tuple[Note, ...]
     columns: frozenset[str]
     """Which of our columns the table has."""
+    her2_rules: str = DEFAULT_RULES
 
     def ids(self) -> list[str]:
         """The patient ids, in order."""
@@ -70,12 +95,12 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
             ``number_format``, ``event_codes``, ``her2_codes``, ``label_leak``, ``unknown_name`` (a mapped column
             that nothing asks for) or ``config_value`` (survival times without a unit, a malformed file name).
     """
-    if "mask" in config.phases:
-        raise StopRun("config_value", "cohort.phases: 'mask' cannot be the name of a phase")
-    templates = {**config.phases, "mask": config.mask}
-    cells = {cell for purpose, template in templates.items() for cell in _template_cells(purpose, template)}
+    if config.her2_rules not in RULE_SETS:
+        raise unknown_name("set of HER2 rules", config.her2_rules, RULE_SETS)
+    cells = {cell for purpose, text in templates(config).items() for cell in template_cells(purpose, text)}
     _check_covariates(config)
-    frame = _rename(read_table(config.table), config, cells)
+    table = read_table(config.table, config.sheet)
+    frame, lines = _rename(table, config, cells), table.attrs["lines"]
     for column in (*sorted(cells), *config.covariates):
         purpose = "cohort.covariates" if column in config.covariates else "file names of phases and mask"
         require_column(frame, column, purpose=purpose, where=str(config.table))
@@ -84,37 +109,25 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     if {"time", "event"} <= set(frame.columns) and config.time_unit is None:
         message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
         raise StopRun("config_value", message, remedy="set cohort.time_unit")
-    rows, notes = _one_row_a_patient(frame, config.table)
+    rows, notes = _one_row_a_patient(frame, config.table, lines)
     patients = tuple(_patient(row, config, line) for line, row in rows.items())
-    check_codes([(patient.ihc, patient.ish) for patient in patients])
-    return Cohort(patients, tuple(notes), frozenset(OWN_COLUMNS) & set(frame.columns))
-
-
-def _template_cells(purpose: str, template: str) -> list[str]:
-    """The columns that a file name refers to."""
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise StopRun("config_value", f"the file name of '{purpose}', '{template}': {error}") from error
-    if any(spec or conversion for _, _, spec, conversion in parts):
-        message = f"the file name of '{purpose}', '{template}', may hold {{column}} and nothing more in braces"
-        raise StopRun("config_value", message)
-    return [name for _, name, _, _ in parts if name is not None]
-
-
-def _fill(template: str, row: dict[str, str]) -> str:
-    """Put the row's cells into a file name; a column name is never read as an expression."""
-    parts = string.Formatter().parse(template)
-    return "".join(text + ("" if name is None else row[name]) for text, name, _, _ in parts)
+    check_codes([patient.her2_entry() for patient in patients])
+    _refuse_one_person_twice(patients, config.table)
+    notes += _separator_note(table.attrs["separator"]) + _unit_notes(patients)
+    return Cohort(patients, tuple(notes), frozenset(OWN_COLUMNS) & set(frame.columns), config.her2_rules)
 
 
 def _check_covariates(config: CohortConfig) -> None:
-    """Refuse a covariate that the label is made from, under our name or the table's."""
+    """Refuse a covariate that the label is made from or that gives it away, under our name or the table's."""
     for covariate in config.covariates:
         sources = {covariate, *(ours for ours, theirs in config.columns.items() if theirs == covariate)}
         if sources & set(_LABEL_COLUMNS):
             message = f"cohort.covariates names '{covariate}', which the HER2 class is made from"
             raise StopRun("label_leak", message)
+        if _TELLS_HER2.search(covariate) and covariate not in config.allowed_covariates:
+            message = f"cohort.covariates names '{covariate}', which by its name tells HER2 or follows from it"
+            remedy = "remove it, or name it under cohort.allowed_covariates, too"
+            raise StopRun("label_leak", message, remedy=remedy)
 
 
 def _rename(frame: pd.DataFrame, config: CohortConfig, cells: set[str]) -> pd.DataFrame:
@@ -131,7 +144,9 @@ def _rename(frame: pd.DataFrame, config: CohortConfig, cells: set[str]) -> pd.Da
     return frame
 
 
-def _one_row_a_patient(frame: pd.DataFrame, table: Path) -> tuple[dict[int, dict[str, str]], list[Note]]:
+def _one_row_a_patient(
+    frame: pd.DataFrame, table: Path, lines: Sequence[int]
+) -> tuple[dict[int, dict[str, str]], list[Note]]:
     """Line -> row. Merge equal rows of one id; refuse different ones, and ids that only look different."""
     notes: list[Note] = []
     keep: dict[str, int] = {}
@@ -140,18 +155,51 @@ def _one_row_a_patient(frame: pd.DataFrame, table: Path) -> tuple[dict[int, dict
     for index, row in enumerate(rows):
         patient_id = row["patient_id"]
         if not patient_id:
-            raise StopRun("patient_id", f"{table}, line {index + 2}: the patient id is empty")
+            raise StopRun("patient_id", f"{table}, line {lines[index]}: the patient id is empty")
         first = keep.setdefault(matching_key(patient_id), index)
         if first == index:
             continue
         if rows[first] != row:
             message = (
-                f"{table}: lines {first + 2} ('{rows[first]['patient_id']}') and {index + 2} ('{patient_id}') "
+                f"{table}: lines {lines[first]} ('{rows[first]['patient_id']}') and {lines[index]} ('{patient_id}') "
                 "are one patient with different entries"
             )
             raise StopRun("patient_duplicate", message)
-        notes.append(Note(patient_id, "patient_duplicate", f"line {index + 2} repeats line {first + 2}"))
-    return {index + 2: rows[index] for index in keep.values()}, notes
+        notes.append(Note(patient_id, "patient_duplicate", f"line {lines[index]} repeats line {lines[first]}"))
+    return {lines[index]: rows[index] for index in keep.values()}, notes
+
+
+def _refuse_one_person_twice(patients: Sequence[Patient], table: Path) -> None:
+    """Refuse two ids that public collections give to one person."""
+    for found in find_overlaps({str(table): [patient.patient_id for patient in patients]}):
+        listed = " and ".join(f"'{patient_id}'" for _, patient_id in found.members)
+        message = f"{table}: {listed} are one person, {found.key} ({found.source})"
+        raise StopRun("patient_leak", message, remedy="keep one of the rows")
+
+
+def _separator_note(separator: str) -> list[Note]:
+    """Say when a table is not separated by commas."""
+    names = {";": "semicolons", "\t": "tabs"}
+    return (
+        [Note("", "table_separator", f"the cells are separated by {names[separator]}")] if separator in names else []
+    )
+
+
+def _unit_notes(patients: Sequence[Patient]) -> list[Note]:
+    """Suspect that follow-up of one cohort is in another unit."""
+    times: dict[str, list[float]] = {}
+    for patient in patients:
+        if math.isfinite(patient.time_months):
+            times.setdefault(patient.cohort, []).append(patient.time_months)
+    medians = {cohort: statistics.median(values) for cohort, values in times.items()}
+    shortest, longest = (pick(medians, key=medians.__getitem__, default="") for pick in (min, max))
+    if not medians or medians[longest] <= _UNIT_RATIO * medians[shortest]:
+        return []
+    text = (
+        f"median follow-up is {medians[longest]:.1f} months in '{longest}' and {medians[shortest]:.1f} in "
+        f"'{shortest}': one of them may be in another unit"
+    )
+    return [Note("", "unit_suspect", text)]
 
 
 def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
@@ -159,32 +207,22 @@ def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
     where = f"{config.table}, line {line}"
     root = config.root or config.table.parent
     time, event = _survival(row, config, where)
+    reading = read_reading(row, config, where)
     return Patient(
         patient_id=row["patient_id"],
         cohort=row.get("cohort") or config.name,
         site=row.get("site") or row.get("cohort") or config.name,
         split=row.get("split", ""),
-        phases={phase: root / _fill(template, row) for phase, template in config.phases.items()},
-        mask=root / _fill(config.mask, row),
-        ihc=row.get("ihc", ""),
-        ish=row.get("ish", ""),
-        covariates={name: _number(row[name], name, where) for name in config.covariates},
+        phases={name: file_of(config.exam or template, row, root) for name, template in config.phases.items()},
+        mask=None if reading.box else file_of(config.mask, row, root),
+        reading=reading,
+        **{name: row.get(name, "") for name in _LABEL_COLUMNS},
+        covariates={
+            name: number(row[name], decimal=config.decimal, where=where, column=name) for name in config.covariates
+        },
         time_months=time,
         event=event,
     )
-
-
-def _number(cell: str, column: str, where: str) -> float:
-    """A finite number, or NaN for a missing one."""
-    if cell in _MISSING:
-        return math.nan
-    try:
-        value = math.nan if "_" in cell else float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise StopRun("number_format", f"{where}: column '{column}' holds '{cell}', which is no number")
-    return value
 
 
 def _survival(row: dict[str, str], config: CohortConfig, where: str) -> tuple[float, int]:
@@ -193,11 +231,12 @@ def _survival(row: dict[str, str], config: CohortConfig, where: str) -> tuple[fl
         return math.nan, -1
     code = row["event"]
     if code not in config.event_codes:
-        if code in _MISSING:
+        if is_missing(code):
             return math.nan, -1
         known = ", ".join(f"'{c}'" for c in config.event_codes)
         raise StopRun("event_codes", f"{where}: column 'event' holds '{code}'; known codes: {known}")
-    return _number(row["time"], "time", where) * _MONTHS[config.time_unit], config.event_codes[code]
+    time = number(row["time"], decimal=config.decimal, where=where, column="time")
+    return time * _MONTHS[config.time_unit], config.event_codes[code]
 
 
 def sources_sha256(cohort: Cohort, config: CohortConfig) -> str:
@@ -210,7 +249,8 @@ def sources_sha256(cohort: Cohort, config: CohortConfig) -> str:
         patient.patient_id: [[name, os.path.relpath(path, root)] for name, path in patient.files().items()]
         for patient in cohort.patients
     }
-    return sha256_of_json({"files": files, "mask_label": config.mask_label})
+    readings = {patient.patient_id: asdict(patient.reading) for patient in cohort.patients}
+    return sha256_of_json({"files": files, "mask_label": config.mask_label, "readings": readings})
 
 
 def labels(cohort: Cohort, scheme: str) -> tuple[dict[str, int], list[Skipped]]:
@@ -226,12 +266,25 @@ def labels(cohort: Cohort, scheme: str) -> tuple[dict[str, int], list[Skipped]]:
     known: dict[str, int] = {}
     skipped: list[Skipped] = []
     for patient in cohort.patients:
-        her2 = her2_from_pathology(patient.ihc, patient.ish)
+        entry = patient.her2_entry()
+        her2 = her2_from_pathology(**entry._asdict(), rules=cohort.her2_rules)
         name = class_in_scheme(her2, scheme)
         if name:
             known[patient.patient_id] = classes.index(name)
         else:
-            reason = f"{her2.reason} (IHC '{patient.ihc}', ISH '{patient.ish}')"
+            reason = f"{her2.reason} ({describe(entry)})"
             remedy = "complete or correct IHC and ISH in the table"
             skipped.append(Skipped(patient.patient_id, patient.cohort, "classify", "her2_unknown", reason, remedy))
     return known, skipped
+
+
+def contradictions(cohort: Cohort) -> list[Note]:
+    """Patients whose HER2 cells disagree, whether a class follows all the same or not."""
+    notes = []
+    for patient in cohort.patients:
+        entry = patient.her2_entry()
+        her2 = her2_from_pathology(**entry._asdict(), rules=cohort.her2_rules)
+        if her2.contradiction:
+            text = f"{describe(entry)}: {her2.reason or f'{her2.category}; {her2.flag}'}"
+            notes.append(Note(patient.patient_id, "her2_contradiction", text))
+    return notes

@@ -31,11 +31,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class GeometryConfig(Section):
+    """Geometry that replaces the headers' of every image and mask."""
+
+    orientation: Annotated[str, Field(pattern=r"^[LRAPSI]{3}$")]
+    """Where each axis points as stored, ``RAS`` for instance: first axis to the right, second anterior, third up."""
+    spacing_mm: str = ""
+    """Three numbers along the axes as stored, ``{slice_thick} {xy_spacing} {xy_spacing}``; the headers' if empty."""
+
+
 class CohortConfig(Section):
     """Where the patients and their files are."""
 
     table: Path
-    """CSV or TSV, one row a patient; relative to the configuration's folder."""
+    """CSV, TSV or XLSX, one row a patient; relative to the configuration's folder."""
+    sheet: str = ""
+    """Which sheet of a workbook."""
+    decimal: Literal[".", ","] = "."
+    """The decimal separator of the table's numbers."""
+    her2_rules: str = "asco-cap-2018"
+    """The rule set that turns IHC and ISH into a class."""
     root: Path | None = None
     """Folder that image paths are relative to; the table's own folder when empty."""
     name: str = "cohort"
@@ -48,12 +63,31 @@ class CohortConfig(Section):
         "late": "{late}",
     }
     """Phase -> file name with the row's cells in braces, in the order of time: ``{patient_id}_0000.nii.gz``."""
+    exam: str = ""
+    """One source for all phases, instead of a file for each: a 4-D file, a folder of DICOM, or a pattern with ``*``
+    for files in the order of their names. The phases are then rules: ``pre``, ``first post``, ``post 3``, ``last``,
+    ``phase 4`` (0 is the first), ``nearest 90 s``."""
+    series: str = ""
+    """Which series of a DICOM folder: SeriesInstanceUIDs, or a regular expression for their descriptions."""
+    times: str = ""
+    """Start of each volume in seconds, ``"[0, 120, 210]"``, where the headers do not say; written like the phases."""
+    injection: str = ""
+    """Start of the injection on the same clock; without it the second volume stands for it."""
+    missing_phase: Literal["skip", "last"] = "skip"
+    """What to do when an exam does not have a phase: leave the patient out, or take the last volume and note it."""
+    geometry: GeometryConfig | None = None
+    """How voxels lie, for files whose headers do not say or say wrong."""
     mask: str = "{mask}"
     """The lesion mask's file name, written like the phases'."""
+    box: str = ""
+    """Instead of a mask, a box around the lesion: six numbers, first and behind the last voxel along each axis as
+    stored, counted from 0: ``{i0} {i1} {j0} {j1} {k0} {k1}``."""
     mask_label: Positive | None = None
     """Which label of a mask with several is the lesion."""
     covariates: tuple[str, ...] = ()
     """Numeric columns that the analysis may adjust for."""
+    allowed_covariates: tuple[str, ...] = ()
+    """Covariates that are meant although their names tell of HER2."""
     time_unit: Literal["days", "months", "years"] | None = None
     """Unit of the ``time`` column; required where survival is analyzed."""
     event_codes: dict[str, Literal[0, 1]] = {"0": 0, "1": 1}

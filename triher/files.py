@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -140,3 +141,13 @@ def make_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise StopRun("output_folder", f"cannot write to {folder}: {error.strerror}") from error
+
+
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sort key that counts: ``p_2`` comes before ``p_10``.
+
+    >>> sorted([Path("p_10.nii"), Path("p_2.nii")], key=natural_order)[0].name
+    'p_2.nii'
+    """
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -1,17 +1,19 @@
-"""From immunohistochemistry and in-situ hybridization to a HER2 class.
+"""From immunohistochemistry and in-situ hybridization to a HER2 class, under a named rule set.
 
-Rules: ASCO/CAP 2018, affirmed 2023 (Wolff et al., J Clin Oncol 2023, doi 10.1200/JCO.22.02864): positive is
-IHC 3+, or 2+ with amplified ISH. HER2-low is 1+, or 2+ without amplification; HER2-zero is IHC 0; ultralow is
-IHC 0 with faint staining in at most 10 % of the cells. Whatever does not follow from these is left without
-a label, with the reason; nothing is guessed.
+Every rule set calls positive IHC 3+, or 2+ with amplified ISH; HER2-low 1+, or 2+ without amplification; HER2-zero
+IHC 0; ultralow IHC 0 with faint staining in at most 10 % of the cells (Wolff et al., J Clin Oncol 2023, doi
+10.1200/JCO.22.02864). They differ in when ISH is amplified and in what amplified ISH with IHC 0 or 1+ means.
+Whatever does not follow is left without a label, with the reason; nothing is guessed.
 """
 
-import re
-import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from triher.errors import StopRun, unknown_name
+from triher.label_cells import read_ihc, read_ish, read_measure, read_percentage
+from triher.label_rules import DEFAULT_RULES, RULE_SETS, RuleSet, measured
 
 SCHEMES: dict[str, tuple[str, ...]] = {
     "triple": ("zero", "low", "positive"),
@@ -26,37 +28,25 @@ _IN_SCHEME: dict[str, dict[str, str]] = {
     "ultralow": {c: c for c in ("zero", "ultralow", "low", "positive")},
 }
 
-_MISSING = {"", "na", "n/a", "nan", "none", "null", "unknown", "?", "notavailable", "notevaluated", "nd"}
-_IHC_WORDS = {
-    "negative": "negative",
-    "neg": "negative",
-    "-": "negative",
-    "positive": "3",
-    "pos": "3",
-    "equivocal": "2",
-    "indeterminate": "2",
-    "zero": "0",
-    "low": "low",
-    "ultralow": "ultralow",
-    ">0<1+": "ultralow",
-    "+": "1",
-    "++": "2",
-    "+++": "3",
-}
-_ISH_WORDS = {
-    **dict.fromkeys(("negative", "neg", "-", "0", "nonamplified", "notamplified", "unamplified"), "negative"),
-    **dict.fromkeys(("positive", "pos", "+", "1", "amplified", "amp"), "positive"),
-    **dict.fromkeys(("equivocal", "indeterminate", "borderline"), "equivocal"),
-}
-
 
 @dataclass(frozen=True)
 class Her2:
-    """What two pathology entries say: a category or "", the reason for having none, and a remark."""
+    """What the entries say: a category or "", the reason for having none, a remark, and whether they disagree."""
 
     category: str
     reason: str = ""
     flag: str = ""
+    contradiction: bool = False
+
+
+class Entry(NamedTuple):
+    """The cells of one patient that HER2 is read from, as they are in the table."""
+
+    ihc: str = ""
+    ish: str = ""
+    ratio: str = ""
+    copies: str = ""
+    staining_percent: str = ""
 
 
 def scheme_classes(scheme: str) -> tuple[str, ...]:
@@ -70,30 +60,59 @@ def scheme_classes(scheme: str) -> tuple[str, ...]:
     return SCHEMES[scheme]
 
 
-def her2_from_pathology(ihc: str, ish: str = "") -> Her2:
-    """Apply the rules to one patient's entries, in any common spelling.
+def her2_from_pathology(
+    ihc: str,
+    ish: str = "",
+    *,
+    rules: str = DEFAULT_RULES,
+    ratio: str = "",
+    copies: str = "",
+    staining_percent: str = "",
+) -> Her2:
+    """Apply a rule set to one patient's entries, in any common spelling.
 
     Args:
         ihc: IHC score or an equivalent word (``2+``, ``IHC 3``, ``HER2-low``, ``>0 <1+``).
-        ish: ISH result (``amplified``, ``FISH-``, ``equivocal``), or empty.
+        ish: ISH result (``amplified``, ``FISH-``, ``equivocal``), also with its ratio where that is unmistakable
+            (``ratio 2.4``, ``HER2/CEP17 = 1.3``, ``2.4 (amplified)``); ``0`` and ``1`` are results, no ratios.
+        rules: a key of `triher.label_rules.RULE_SETS`.
+        ratio: HER2/CEP17, a number or a bound (``>6``); a comma before one or two digits is a decimal comma.
+        copies: mean HER2 signals a cell, likewise; a value that can only be a total over nuclei is not used.
+        staining_percent: stained tumor cells in percent, likewise or a range (``1-10%``); read where IHC is 0.
 
     Returns:
         Category ``zero``, ``ultralow``, ``low`` or ``positive``; ``negative`` where the entries only exclude
-        positive; empty where nothing follows.
+        positive; empty where nothing follows. Where one of result and ratio is equivocal, the other one decides.
+
+    Raises:
+        StopRun: ``unknown_name`` when there is no such rule set.
 
     >>> her2_from_pathology("2+", "FISH not amplified").category
     'low'
-    >>> her2_from_pathology("2+").reason
-    '2+ without ISH'
+    >>> her2_from_pathology("2+", ratio="2.1").category
+    'positive'
+    >>> her2_from_pathology("2+", ratio="2.1", rules="asco-cap-2007").reason
+    '2+ with equivocal ISH'
     """
-    score, hybridization = _read_ihc(ihc), _read_ish(ish)
-    if hybridization == "unknown":
-        return Her2("", "ISH code not known")
-    rule = _RULES.get(score)
-    return rule[hybridization] if rule else Her2("", score)
+    if rules not in RULE_SETS:
+        raise unknown_name("HER2 rule set", rules, RULE_SETS)
+    hybridization = _read_hybridization(ish, ratio, copies, RULE_SETS[rules])
+    if hybridization.reason:
+        return hybridization
+    score = read_ihc(ihc)
+    if score not in _RULES:
+        return Her2("", score)
+    staining = _read_staining(score, staining_percent) if score in ("0", "ultralow") else Her2(score)
+    if staining.reason:
+        return staining
+    found = _RULES[staining.category][hybridization.category]
+    if found.contradiction and not found.category and RULE_SETS[rules].amplified_wins:
+        found = Her2("positive", "", "amplified ISH is positive whatever IHC says", contradiction=True)
+    return replace(found, flag="; ".join(filter(None, (found.flag, hybridization.flag, staining.flag))))
 
 
 _TWO = "'negative' alone cannot tell zero from low"
+_ULTRALOW = Her2("ultralow", "", "ultralow: keep the flag")
 _RULES: dict[str, dict[str, Her2]] = {
     # IHC: {ISH: outcome}
     "missing": {
@@ -103,27 +122,23 @@ _RULES: dict[str, dict[str, Her2]] = {
         "equivocal": Her2("", "IHC missing"),
     },
     "negative": {
-        "missing": Her2("negative", _TWO),
-        "negative": Her2("negative", _TWO),
-        "positive": Her2("", "IHC negative with amplified ISH (discordant)"),
-        "equivocal": Her2("negative", _TWO),
+        **dict.fromkeys(("missing", "negative", "equivocal"), Her2("negative", _TWO)),
+        "positive": Her2("", "IHC negative with amplified ISH (discordant)", contradiction=True),
     },
     "0": {
         "missing": Her2("zero"),
         "negative": Her2("zero"),
-        "positive": Her2("", "IHC 0 with amplified ISH (discordant)"),
+        "positive": Her2("", "IHC 0 with amplified ISH (discordant)", contradiction=True),
         "equivocal": Her2("zero", "", "ISH ignored for 0 unless amplified"),
     },
     "ultralow": {
-        "missing": Her2("ultralow", "", "ultralow: keep the flag"),
-        "negative": Her2("ultralow", "", "ultralow: keep the flag"),
-        "positive": Her2("", "IHC 0 with amplified ISH (discordant)"),
-        "equivocal": Her2("ultralow", "", "ultralow: keep the flag"),
+        **dict.fromkeys(("missing", "negative", "equivocal"), _ULTRALOW),
+        "positive": Her2("", "IHC 0 with amplified ISH (discordant)", contradiction=True),
     },
     "1": {
         "missing": Her2("low"),
         "negative": Her2("low"),
-        "positive": Her2("", "IHC 1+ with amplified ISH (discordant)"),
+        "positive": Her2("", "IHC 1+ with amplified ISH (discordant)", contradiction=True),
         "equivocal": Her2("low", "", "ISH ignored for 1+ unless amplified"),
     },
     "2": {
@@ -134,7 +149,7 @@ _RULES: dict[str, dict[str, Her2]] = {
     },
     "3": {
         "missing": Her2("positive"),
-        "negative": Her2("positive", "", "3+ is positive whatever ISH says; flag it"),
+        "negative": Her2("positive", "", "3+ is positive whatever ISH says; flag it", contradiction=True),
         "positive": Her2("positive"),
         "equivocal": Her2("positive", "", "ISH ignored"),
     },
@@ -152,60 +167,70 @@ def class_in_scheme(her2: Her2, scheme: str) -> str:
     return _IN_SCHEME[scheme].get(her2.category, "")
 
 
-def check_codes(entries: list[tuple[str, str]]) -> None:
+def check_codes(entries: Sequence[tuple[str, ...]]) -> None:
     """Stop when unknown codes are so many that a wrong column is likelier than bad data.
+
+    Args:
+        entries: the cells of each patient in the order of `Entry`; those at the end may be left off.
 
     Raises:
         StopRun: ``her2_codes`` when more than a fifth of the filled rows cannot be read.
     """
-    counts = Counter(entry for entry in entries if any(entry))
-    unknown = {entry: n for entry, n in counts.items() if her2_from_pathology(*entry).reason in _UNREADABLE}
+    counts = Counter(Entry(*cells) for cells in entries if any(cells))
+    unknown = {e: n for e, n in counts.items() if her2_from_pathology(**e._asdict()).reason in _UNREADABLE}
     if unknown and sum(unknown.values()) > counts.total() / 5:
-        seen = [f"IHC '{ihc}', ISH '{ish}' ({n} times)" for (ihc, ish), n in sorted(unknown.items())]
+        seen = [f"{describe(entry)} ({n} times)" for entry, n in sorted(unknown.items())]
         listed = "; ".join(seen[:8]) + ("; ..." if len(seen) > 8 else "")
         message = f"{sum(unknown.values())} of {counts.total()} HER2 entries cannot be read: {listed}"
         raise StopRun("her2_codes", message)
 
 
-_UNREADABLE = {"IHC code not known", "ISH code not known"}
+_UNREADABLE = {
+    "IHC code not known",
+    "ISH code not known",
+    "ISH ratio not known",
+    "HER2 copies not known",
+    "staining percentage not known",
+}
 
 
-def _fold(text: str) -> str:
-    """One spelling for all: no spaces, no case, no width, one kind of minus."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = re.sub(r"[\u2010-\u2015\u2212]", "-", text)
-    return re.sub(r"[\s\[\]]", "", text)
+def describe(entry: Entry) -> str:
+    """The cells by name; IHC and ISH always, the others where they are filled."""
+    named = zip(("IHC", "ISH", "ratio", "copies", "staining"), entry, strict=True)
+    return ", ".join(f"{name} '{cell}'" for name, cell in named if cell or name in ("IHC", "ISH"))
 
 
-def _read_score(text: str) -> str:
-    """One IHC score as ``0`` to ``3``, or "" when the text is none."""
-    found = re.fullmatch(r"\+?([0-3])(\.0)?|([0-3])\+", text)
-    return (found[1] or found[3]) if found else ""
+def _read_hybridization(ish: str, ratio: str, copies: str, rules: RuleSet) -> Her2:
+    """What ISH says on the whole (a column of `_RULES`), or the reason why nothing can be read from it."""
+    word, written = read_ish(ish)
+    words, values = zip((word, None), *(read_measure(text) for text in (ratio, copies, written)), strict=True)
+    names = ("ISH code", "ISH ratio", "HER2 copies", "ISH code")
+    for name, said in zip(names, words, strict=True):
+        if said == "unknown":
+            return Her2("", f"{name} not known")
+    ratios = [found for found in (values[1], values[3]) if found]
+    outcomes, flags = measured(ratios, values[2], rules)
+    said = {*words, *outcomes} - {"missing"}
+    if {"negative", "positive"} <= said:
+        reason = f"ISH result and {'ratio' if ratios else 'copies'} contradict"
+        return Her2("", reason, "; ".join(flags), contradiction=True)
+    decided = said - {"equivocal"}
+    if decided and len(said) > 1:
+        flags.append("ISH result and measurement: one is equivocal, the other decides")
+    return Her2(next(iter(decided or said), "missing"), "", "; ".join(flags))
 
 
-def _read_ihc(text: str) -> str:
-    """A key of `_RULES`, or the reason why there is none."""
-    folded = _fold(text)
-    bare = re.sub(r"^(her2/neu|her2|ihc|score)+", "", folded)
-    stripped = bare.lstrip("-:=") if len(bare) > 1 and bare != folded else bare
-    if folded in _MISSING or stripped in _MISSING:
-        return "missing"
-    if stripped == "+" and re.match("her2", folded) and "ihc" not in folded:
-        return "3"  # "HER2+" says positive, as "HER2-" says negative; a bare "+" is the score 1+
-    word = _IHC_WORDS.get(stripped) or _read_score(stripped)
-    if word:
-        return word
-    parts = re.split(r"to|or|and|[-/,;&|]", stripped)
-    if len(parts) > 1 and all(_read_score(part) for part in parts):
-        return "more than one IHC value"
-    return "IHC code not known"
-
-
-def _read_ish(text: str) -> str:
-    """``missing``, ``negative``, ``positive``, ``equivocal`` or ``unknown``."""
-    folded = _fold(text).replace(".", "")
-    if folded in _MISSING:
-        return "missing"
-    bare = re.sub(r"^(dual|fish|cish|sish|dish|ish)+", "", folded)
-    bare = "-" if bare == "-" else bare.replace("-", "")
-    return _ISH_WORDS.get(bare, "unknown")
+def _read_staining(score: str, text: str) -> Her2:
+    """IHC 0 as ``0`` or ``ultralow`` by the percentage of stained cells, or the reason why they do not agree."""
+    word, values = read_percentage(text)
+    if word == "unknown":
+        return Her2("", "staining percentage not known")
+    if values is None:
+        return Her2(score)
+    low, high = values
+    if (high > 10 and low >= 10) or (score == "ultralow" and high == 0):
+        return Her2("", "IHC score and staining percentage contradict", contradiction=True)
+    if low > 0:
+        return Her2("ultralow")  # IHC 0 itself says that it is no more than 10 %
+    vague = score == "0" and high > 0
+    return Her2(score, "", "the staining percentage does not tell none from faint staining" if vague else "")

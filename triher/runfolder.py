@@ -42,6 +42,11 @@ class RunFolder:
         return self.path / "notes.csv"
 
     @property
+    def label_audit_file(self) -> Path:
+        """What every spelling of IHC and ISH became, and how often."""
+        return self.path / "label_audit.csv"
+
+    @property
     def slabs(self) -> Path:
         """The slab cache."""
         return self.path / "slabs"

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from extract.volumes import check_header, read_volume
+from extract.nifti import open_nifti, read_volume
 from triher.errors import SkipPatient
 
 
@@ -195,10 +195,13 @@ def test_whole_numbers_stored_as_float_become_integers(tmp_path, volume):
     assert image.sha256() == read_volume(write(tmp_path / "b.nii.gz", array, affine)).sha256()
 
 
-def test_check_header_reads_the_shape_without_the_voxels(tmp_path, volume, monkeypatch):
+def test_the_header_is_read_without_the_voxels(tmp_path, volume, monkeypatch):
     path = write(tmp_path / "a.nii.gz", *volume)
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("the whole file was read"))
-    assert check_header(path) == (6, 7, 5)
+    source = open_nifti(path)
+    assert source.grid.shape == (6, 7, 5)
+    np.testing.assert_allclose(source.grid.affine, volume[1], atol=1e-5)
+    assert (source.n_volumes, source.times_s, source.notes) == (1, (), ())
 
 
 def test_a_missing_file_is_a_named_skip(tmp_path):

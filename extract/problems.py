@@ -1,0 +1,46 @@
+"""What a look at a cohort finds: problems, and the cohorts that they are of."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from triher.cohort import Cohort
+from triher.config import CohortConfig
+from triher.tables import write_table
+
+Outcome = Literal["stop", "skip", "note"]
+HEADER = ("outcome", "cohort", "patient_id", "code", "found", "what_to_do")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong or doubtful, and what will come of it."""
+
+    outcome: Outcome
+    """``stop``: the run will not start; ``skip``: the patient is left out; ``note``: a remark."""
+    cohort: str
+    patient_id: str
+    """Empty for the cohort as a whole."""
+    code: str
+    found: str
+    remedy: str
+
+    def cells(self) -> tuple[str, ...]:
+        """As a row under `HEADER`."""
+        return (self.outcome, self.cohort, self.patient_id, self.code, self.found, self.remedy)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A cohort with what the configuration says of it."""
+
+    name: str
+    config: CohortConfig
+    cohort: Cohort
+    scheme: str
+
+
+def write_problems(path: Path, problems: Iterable[Problem]) -> None:
+    """Write the table of problems."""
+    write_table(path, HEADER, [problem.cells() for problem in problems])

@@ -1,0 +1,130 @@
+"""What one file, folder or pattern of files holds: the volumes of an exam in the order of time."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from extract.image import Assumed, Grid, Image
+from triher.errors import SkipPatient
+from triher.files import natural_order
+
+_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+_DICOM_MARK = (128, b"DICM")  # preamble, then the mark: DICOM PS3.10 section 7.1
+
+
+@runtime_checkable
+class Source(Protocol):
+    """The volumes of one source, known from headers; voxels come with `read`."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels of the first volume lie, as stored."""
+
+    @property
+    def n_volumes(self) -> int:
+        """How many volumes there are."""
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """Seconds from contrast injection to each volume, negative before it; empty where not known."""
+
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """Code and text of what was noticed in the headers."""
+
+    def read(self, volumes: Sequence[int]) -> list[Image]:
+        """The volumes with these positions in time, each file opened once.
+
+        Raises:
+            SkipPatient: whatever the voxels show.
+        """
+
+
+@dataclass(frozen=True)
+class Files:
+    """Several files of one volume each, in the order of their names."""
+
+    parts: tuple[Source, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """The first file's."""
+        return self.parts[0].grid
+
+    @property
+    def n_volumes(self) -> int:
+        """One a file."""
+        return len(self.parts)
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """Not known from file names."""
+        return ()
+
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """Those of all files."""
+        return tuple(note for part in self.parts for note in part.notes)
+
+    def read(self, volumes: Sequence[int]) -> list[Image]:
+        """Read the files with these positions."""
+        return [self.parts[k].read([0])[0] for k in volumes]
+
+
+def open_source(path: Path, *, series: str = "", assumed: Assumed | None = None) -> Source:
+    """Read the headers of what a path names: a file, a folder of DICOM, or a pattern with ``*`` for files.
+
+    Args:
+        path: NIfTI, NRRD, MetaImage or DICOM.
+        series: which series of a DICOM folder, see `triher.cohort.Reading`.
+        assumed: geometry that replaces that of NIfTI, NRRD and MetaImage headers.
+
+    Raises:
+        SkipPatient: ``file_unreadable`` and whatever the headers show.
+    """
+    if "*" in path.name and not path.exists():
+        files = source_files(path)
+        if not files:
+            raise SkipPatient("no_images", f"no file matches {path}")
+        parts = tuple(open_source(file, assumed=assumed) for file in files)
+        return parts[0] if len(parts) == 1 else Files(parts)
+    if path.suffix.casefold() in _ITK:
+        from extract.itk_formats import open_itk
+
+        return open_itk(path, assumed)
+    if path.is_dir() or _is_dicom(path):
+        from extract.dicom import open_dicom
+
+        return open_dicom(path, series)
+    from extract.nifti import open_nifti
+
+    return open_nifti(path, assumed)
+
+
+def source_files(path: Path) -> list[Path]:
+    """Every file that a path names, in a fixed order: the file, those below the folder, or those of the pattern.
+
+    Raises:
+        SkipPatient: ``file_unreadable``.
+    """
+    try:
+        if "*" in path.name and not path.exists():
+            pattern = glob.escape(path.name).replace("[*]", "*")
+            return sorted((file for file in path.parent.glob(pattern) if file.is_file()), key=natural_order)
+        if path.is_dir():
+            return sorted(file for file in path.rglob("*") if file.is_file())
+        return [path] if path.is_file() else []
+    except OSError as error:
+        raise SkipPatient("file_unreadable", f"{error.filename}: {error.strerror}") from error
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether the file carries the mark of DICOM."""
+    start, mark = _DICOM_MARK
+    try:
+        with path.open("rb") as file:
+            return file.read(start + len(mark))[start:] == mark
+    except OSError as error:
+        raise SkipPatient("file_unreadable", f"cannot read {path}: {error.strerror}") from error
