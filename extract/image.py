@@ -123,16 +123,18 @@ def canonical_image(stored: Stored, affine: Affine, where: str, remarks: tuple[s
     Raises:
         SkipPatient: ``image_nonfinite``.
     """
+    voxels, turned, plane = _canonical_axes(_exact_values(stored, where), affine)
+    return Image(voxels, turned, plane, remarks)
+
+
+def _exact_values(stored: Stored, where: str) -> Stored:
+    """The values, which must be finite, in the smallest type that holds them."""
+    if stored.dtype == np.int16:
+        return stored
     low, high = float(stored.min()), float(stored.max())  # NaN where any voxel is
     if not np.isfinite(low) or not np.isfinite(high):
         bad = int(np.count_nonzero(~np.isfinite(stored)))
         raise SkipPatient("image_nonfinite", f"{where}: {bad} voxels are NaN or infinite")
-    voxels, turned, plane = _canonical_axes(_exact_values(stored, low, high), affine)
-    return Image(voxels, turned, plane, remarks)
-
-
-def _exact_values(stored: Stored, low: float, high: float) -> Stored:
-    """The values in the smallest type that holds them."""
     for dtype in (np.int16, np.int32):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             whole = stored.astype(dtype, copy=False)

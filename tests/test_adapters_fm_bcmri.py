@@ -42,7 +42,7 @@ def write_release(
     """A table of labels, and phases C0 to C3 with one mask for each name."""
     root.mkdir(exist_ok=True)
     (root / "label.csv").write_text(text)
-    mask = np.zeros((16, 16, 8), np.uint8)
+    mask = np.zeros((16, 16, 8), np.int16)
     mask[4:8, 4:8, 2:5] = 1
     affine = np.diag([-0.8, -0.8, 2.0, 1.0])
     for name in names:
@@ -144,6 +144,13 @@ def test_class_numbers_mean_what_the_option_says_and_nothing_before(tmp_path):
     triple = read(Request(root, options={"label": "label", "classes": "0=zero,1=low,2=positive"}))
     assert triple.scheme == "triple"
     assert labels(as_cohort(triple, tmp_path), "triple")[0] == {"IS2_100899": 1, "IS2_100900": 0}
+
+
+def test_class_words_need_no_explanation(tmp_path):
+    text = "Name,status\nIS2_d0_C2_100899,positive\nIS2_d0_C2_100900,negative\n"
+    assert read(Request(write_release(tmp_path / "data", text), options={"label": "status"})).scheme == "binary"
+    text = text.replace("negative", "low")
+    assert read(Request(write_release(tmp_path / "data", text), options={"label": "status"})).scheme == "triple"
 
 
 def test_without_a_label_column_the_rows_have_no_label_and_a_note(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triher.cohort import labels, read_cohort
+from triher.cohort import Reading, contradictions, labels, read_cohort
 from triher.config import CohortConfig
 from triher.errors import StopRun
 from triher.tables import matching_key
@@ -286,3 +286,108 @@ def test_ids_stay_as_they_are(tmp_path_factory, ids):
     cohort = read_cohort(CohortConfig.model_validate({"table": path, **FILES}))
     assert cohort.ids() == ids
     assert list(labels(cohort, "triple")[0]) == ids
+
+
+def test_c03_one_person_under_two_public_ids_stops(refused):
+    code, message = refused("patient_id,cohort\nISPY2-102212,breastdcedl\nACRIN-6698-102212,mama-mia\n")
+    assert code == "patient_leak"
+    assert "'ISPY2-102212' and 'ACRIN-6698-102212'" in message
+
+
+def test_c14_another_separator_is_noted(read):
+    cohort = read("patient_id;site\nA;1\nB;2\n")
+    assert [(note.code, note.text) for note in cohort.notes] == [
+        ("table_separator", "the cells are separated by semicolons")
+    ]
+
+
+def test_c15_a_decimal_comma_must_be_said(read, refused):
+    text = "patient_id;age\nA;50,5\n"
+    assert refused(text, covariates=["age"])[0] == "number_format"
+    assert read(text, covariates=["age"], decimal=",").patients[0].covariates == {"age": 50.5}
+
+
+def test_c19_a_workbook_is_a_table(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["patient_id", "ihc"])
+    book.active.append(["001", "2+"])
+    book.create_sheet("notes").append(["something else"])
+    book.save(tmp_path / "cohort.xlsx")
+    config = CohortConfig(table=tmp_path / "cohort.xlsx", **FILES)
+    with pytest.raises(StopRun) as caught:
+        read_cohort(config)
+    assert caught.value.code == "xlsx_sheet"
+    assert read_cohort(config.model_copy(update={"sheet": "Sheet"})).ids() == ["001"]
+
+
+def test_c22_another_unit_in_one_cohort_is_suspected(read):
+    rows = [f"A{i},a,{300 + i},1" for i in range(5)] + [f"B{i},b,{10 + i},1" for i in range(5)]
+    cohort = read("\n".join(["patient_id,cohort,time,event", *rows]) + "\n", time_unit="months")
+    assert [note.code for note in cohort.notes] == ["unit_suspect"]
+    assert "'a'" in cohort.notes[0].text
+
+
+@pytest.mark.parametrize("covariate", ["HER2_status", "erbb2_expression", "trastuzumab", "TripleNeg", "tumor_subtype"])
+def test_c24_a_covariate_that_tells_the_label_must_be_allowed_by_name(read, refused, covariate):
+    text = f"patient_id,ihc,{covariate}\nA,3+,1\n"
+    assert refused(text, covariates=[covariate])[0] == "label_leak"
+    assert read(text, covariates=[covariate], allowed_covariates=[covariate]).patients[0].covariates == {covariate: 1.0}
+
+
+def test_measured_ish_and_rule_sets_decide_labels(read, refused):
+    text = "patient_id,ihc,ish,ish_ratio,ish_copies\nA,2+,,2.1,5.0\nB,2+,,1.1,2.0\nC,1+,amplified,,\n"
+    assert labels(read(text), "triple")[0] == {"A": 2, "B": 1}
+    assert labels(read(text, her2_rules="asco-cap-2007"), "triple")[0] == {"B": 1}
+    assert labels(read(text, her2_rules="either-test"), "triple")[0] == {"A": 2, "B": 1, "C": 2}
+    assert [note.patient_id for note in contradictions(read(text))] == ["C"]
+    assert refused(text, her2_rules="asco-2018")[0] == "unknown_name"
+
+
+def test_one_source_for_all_phases_is_chosen_from_by_rules(read, tmp_path):
+    cohort = read(
+        'patient_id,start,t,third\nA,10,"[0, 60, 120]",2.0\n',
+        exam="{patient_id}/*.nii.gz",
+        phases={"pre": "pre", "early": "nearest 90 s", "late": "phase {third}"},
+        times="{t}",
+        injection="{start}",
+        missing_phase="last",
+    )
+    (patient,) = cohort.patients
+    assert set(patient.phases.values()) == {tmp_path / "A" / "*.nii.gz"}
+    assert patient.files() == {"exam": tmp_path / "A" / "*.nii.gz", "mask": tmp_path / "A_m.nii.gz"}
+    assert patient.reading == Reading(
+        {"pre": "pre", "early": "nearest 90 s", "late": "phase 2.0"},
+        starts_s=(0.0, 60.0, 120.0),
+        injection_s=10.0,
+        missing_phase="last",
+    )
+
+
+def test_geometry_and_box_come_from_the_row(read):
+    text = "patient_id,dz,dxy,b\nA,2.5,0.7,1 2 3 4 5 6\nB,2.5,0.7,\n"
+    geometry = {"orientation": "SPL", "spacing_mm": "{dz} {dxy} {dxy}"}
+    boxed, masked = read(text, geometry=geometry, box="{b}", mask="{patient_id}_m.nii.gz").patients
+    assert (boxed.mask, boxed.reading.box) == (None, (1, 2, 3, 4, 5, 6))
+    assert (masked.mask.name, masked.reading.box) == ("B_m.nii.gz", ())
+    assert boxed.reading.spacing_mm == (2.5, 0.7, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"exam": "x", "phases": {"pre": "soon"}}, "phase_rule"),
+        ({"times": "{t}"}, "number_format"),
+        ({"box": "1 2 3"}, "number_format"),
+        ({"geometry": {"orientation": "RAS", "spacing_mm": "1 1"}}, "number_format"),
+        ({"phases": {"exam": "x"}}, "config_value"),
+    ],
+)
+def test_what_cannot_be_read_from_a_row_stops(refused, settings, code):
+    assert refused('patient_id,t\nA,"[0, x]"\n', **settings)[0] == code
+
+
+def test_an_empty_file_name_is_no_folder(read):
+    (patient,) = read("patient_id,pre,mask\nA,,\n", phases={"pre": "{pre}"}, mask="{mask}").patients
+    assert patient.phases["pre"].name == "(no file named in the table)"
+    assert patient.mask.name == "(no file named in the table)"

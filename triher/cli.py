@@ -73,15 +73,32 @@ def phantom(
     patients: Annotated[int, typer.Option(min=6, help="How many, over three sites.")] = 120,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     *,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write the images as DICOM, too, as scanners do.")] = False,
     quiet: Quiet = False,
 ) -> int:
     """Write a synthetic DCE-MRI cohort as NIfTI: three sites, three phases, lesion masks, known truth."""
     from extract.phantom import write_phantom
 
     _refuse_other_files(out)
-    table = write_phantom(out, n_patients=patients, seed=seed, reporter=Reporter(quiet=quiet))
+    reporter = Reporter(quiet=quiet)
+    table = write_phantom(out, n_patients=patients, seed=seed, reporter=reporter)
     typer.echo(table)
+    if dicom:
+        _write_dicom(out, table, seed, reporter)
     return 0
+
+
+def _write_dicom(out: Path, table: Path, seed: int, reporter: Reporter) -> None:
+    """The phantom's images as DICOM, in the habits of one vendor a site."""
+    from extract.phantom_dicom import phantom_as_dicom
+    from triher.cohort import read_cohort
+    from triher.config import CohortConfig
+
+    patients = read_cohort(CohortConfig(table=table), survival=False).patients
+    for patient in reporter.track(patients, "DICOM", len(patients)):
+        phantom_as_dicom(out / "dicom", patient, seed=seed)
+    masks = "../images/{patient_id}_mask.nii.gz"
+    typer.echo(f"triher cohort import dicom {out / 'dicom'} --table {table} --option mask={masks} --out imported.csv")
 
 
 def _stage_command(stages: tuple[str, ...]) -> Callable[..., int]:

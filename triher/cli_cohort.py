@@ -13,6 +13,7 @@ from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, show
 from triher.progress import Reporter
 
 if TYPE_CHECKING:
+    from extract.adapters.importing import Summary
     from extract.cost import Cost
     from extract.problems import Problem
     from triher.cohort import Cohort
@@ -117,9 +118,8 @@ def import_(
 
     options = dict(_assignment(text) for text in option)
     summary = import_cohort(name, Request(path, table, images, sheet, options), out, overwrite=overwrite)
-    for line in summary.lines():
-        typer.echo(line)
-    return EXIT_SKIPPED if summary.n_skipped else 0
+    _show_import(summary)
+    return EXIT_SKIPPED if summary.skipped else 0
 
 
 @cohort_app.command("layouts")
@@ -167,6 +167,21 @@ def _assignment(text: str) -> tuple[str, str]:
     if not equals or not key.strip():
         raise StopRun("config_value", f"--option expects KEY=VALUE, found '{text}'")
     return key.strip(), value
+
+
+def _show_import(summary: "Summary") -> None:
+    """How many came in, of which class and where from, and who did not."""
+    left_out = ", ".join(f"{n} {code}" for code, n in summary.skipped.items()) or "nobody"
+    typer.echo(f"{summary.n_in} patients found, {summary.n_out} imported, left out: {left_out}")
+    for what, groups in (("split", summary.by_split), ("site", summary.by_site)):
+        if groups and set(groups) != {""}:
+            classes = list(next(iter(groups.values())))
+            rows = [(group or "(none)", *(counts[name] for name in classes)) for group, counts in groups.items()]
+            total = ("all", *(sum(counts[name] for counts in groups.values()) for name in classes))
+            show(f"HER2 by {what}", (what, *classes), [*rows[:_SHOWN], total])
+    typer.echo(f"without a class: {summary.unlabeled}; remarks: {summary.n_notes}")
+    typer.echo("written: " + ", ".join(map(str, summary.files)))
+    typer.echo(f"next: triher cohort check {summary.files[-1]}")
 
 
 def _show_problems(problems: "list[Problem]", n_patients: int) -> None:

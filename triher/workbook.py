@@ -101,7 +101,7 @@ def workbook_parts(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _check_size(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Refuse what unpacks to more than a table is: equal rows pack to a twentieth, zeros to 1/1032 (DEFLATE's limit)."""
+    """Refuse what unpacks to more than a table is: equal rows pack to a twentieth, zeros to a thousandth."""
     size = sum(member.file_size for member in members)
     ratio = size / max(1, sum(member.compress_size for member in members))
     if size > _MAX_BYTES or (size > _SMALL and ratio > _MAX_RATIO):

@@ -153,7 +153,8 @@ def read_rows(
         sheet: which sheet of a workbook.
 
     Returns:
-        One row a patient, and a note for every row that says the same twice.
+        One row a patient, and a note for every row that says the same twice or, such as the mean below MAMA-MIA's
+        workbook, says nothing in any of the columns.
 
     Raises:
         StopRun: as `triher.tables.read_table`; ``column_missing``; ``patient_id`` when an id is empty;
@@ -169,6 +170,10 @@ def read_rows(
     notes = []
     for line, cells in zip(lines, frame.to_numpy().tolist(), strict=True):
         row = dict(zip(names, map(whole, map(str, cells)), strict=True))
+        if not any(row[column] for column in columns):
+            stray = ", ".join(f"{name} '{cell}'" for name, cell in row.items() if cell)
+            notes.append(Note("", "stray_row", f"{path}, line {line} is no patient; it holds {stray}"))
+            continue
         patient_id = row[columns[0]]
         if not patient_id:
             raise StopRun("patient_id", f"{path}, line {line}: the column '{columns[0]}' is empty")

@@ -44,7 +44,9 @@ OPTIONS = {
     "covariates": "numeric columns to carry over, with commas between",
 }
 
-_NAME = re.compile(r"(?P<center>[^_]+)_(?P<visit>d\d|bl|1c|2c|po)_C(?P<phase>\d+)_(?P<pid>[^_]+?)(?:\.nii(?:\.gz)?)?")
+_NAME = re.compile(
+    r"(?P<center>[^_]+)_(?P<visit>d\d|bl|1c|2c|po)_C(?P<phase>\d+)_(?P<pid>[^_.][^_]*?)(?:\.nii(?:\.gz)?)?"
+)
 _VISITS = {"bl": "d0", "1c": "d1", "2c": "d2", "po": "d3"}
 _CLASSES = ("zero", "low", "positive", "negative")
 
@@ -175,7 +177,8 @@ def _labels(request: Request, images: Volumes) -> tuple[dict[str, Row], str, lis
     if "ihc" not in columns and "label" not in columns:
         text = f"{table} has no column 'ihc', and neither the option ihc nor label names one: there are no labels"
         notes.append(Note("", "column_missing", text))
-    binary = "label" in columns and set(classes.values()) <= {"negative", "positive"} and bool(classes)
+    found = {*classes.values(), *(row.get("ihc", "") for row in labels.values())}
+    binary = "label" in columns and found <= {"negative", "positive", ""}
     return labels, "binary" if binary else "triple", notes
 
 

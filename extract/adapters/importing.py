@@ -49,7 +49,26 @@ class Summary:
     """Site -> class -> patients."""
     n_notes: int = 0
     files: tuple[Path, ...] = ()
-    """What was written: the table, the configuration, and who was left out and remarks, where there are any."""
+    """What was written: the table, who was left out and remarks where there are any, and the configuration."""
+
+    @property
+    def n_skipped(self) -> int:
+        """Patients who are left out."""
+        return sum(self.skipped.values())
+
+    def lines(self) -> list[str]:
+        """The numbers for people to read, a line each."""
+        reasons = f" ({', '.join(f'{code} {n}' for code, n in self.skipped.items())})" if self.skipped else ""
+        counts = [f"{self.n_in} patients: {self.n_out} in the cohort, {self.n_skipped} left out{reasons}"]
+        for kind, groups in (("split", self.by_split), ("site", self.by_site)):
+            for name, classes in groups.items():
+                listed = ", ".join(f"{label} {n}" for label, n in classes.items())
+                counts.append(f"{kind} {name or '(none)'}: {listed}")
+        if self.unlabeled:
+            counts.append(f"without a class: {self.unlabeled}; see triher cohort labels {self.files[-1]}")
+        if self.n_notes:
+            counts.append(f"remarks: {self.n_notes}")
+        return [*counts, *(f"written: {path}" for path in self.files)]
 
 
 def import_cohort(name: str, request: Request, out: Path, *, overwrite: bool = False) -> Summary:

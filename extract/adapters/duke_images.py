@@ -1,0 +1,181 @@
+"""Duke's DICOM: which series is which phase, and where an annotation box lies among the slices as they are read."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from triher.errors import SkipPatient
+
+# Descriptions in the collection, from users' lists of them: "ax dyn pre" and "ax dyn 1st pass" to "4th pass" (also
+# "ax 3d dyn ...", "1st ax dyn", "t1_fl3d_tra_dynVIEWS_spair_ pre"); "ax 3d dyn", "ax dyn", "ax dynamic", "ax 3d dyn
+# MP" and "Ax Vibrant MultiPhase" with "Ph1/..." to "Ph4/..." for what follows contrast, where names of folders lose the
+# stroke. "ax t1", "ax t1 tse +c", "Ax 3D T1 NON FS", "AX IDEAL Breast" and segmentations are not dynamic.
+_DYNAMIC = re.compile(r"dyn|vibrant|^ax 3d pre$")
+_OTHER = re.compile(r"\b(sub|mip|seg)")
+_NUMBERED = re.compile(r"\bph ?(\d)|(?<!\d)(\d) ?(?:st|nd|rd|th)(?![a-z])")
+_PATIENT = re.compile(r"Breast_MRI_\d{3}", re.IGNORECASE)
+_FOLDER = re.compile(r"[\d.]+-(?P<description>.*)-[\d.A-Z]+")
+_TAGS = (
+    "Modality",
+    "SeriesDescription",
+    "SeriesInstanceUID",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "Rows",
+    "Columns",
+)
+_SAME_MM = 0.01  # positions are written with three decimals or more
+
+
+@dataclass(frozen=True)
+class Box:
+    """A line of ``Annotation_Boxes.xlsx``: first and last row, column and slice, counted from 1, both inside."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    slices: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """The dynamic series of a patient in the order of time."""
+
+    uids: tuple[str, ...]
+    folders: tuple[Path, ...]
+
+
+def phase_of(description: str) -> int | None:
+    """Place in time of a series, 0 before contrast, by its description; None where it is not dynamic.
+
+    >>> phase_of("ax dyn pre"), phase_of("Ph2/ax 3d dyn"), phase_of("ax dyn 1st pass"), phase_of("ax t1")
+    (0, 2, 1, None)
+    """
+    text = " ".join(description.casefold().replace("_", " ").split())
+    if not _DYNAMIC.search(text) or _OTHER.search(text):
+        return None
+    found = _NUMBERED.search(text)
+    return int(found[1] or found[2]) if found else 0
+
+
+def list_patients(root: Path) -> dict[str, Path]:
+    """Patient id -> folder, for every folder ``Breast_MRI_<nnn>`` at any depth."""
+    found: dict[str, Path] = {}
+    for folder, subfolders, _ in os.walk(root):
+        for name in sorted(subfolders):
+            if _PATIENT.fullmatch(name):
+                found.setdefault(f"Breast_MRI_{name[-3:]}", Path(folder) / name)
+        subfolders[:] = sorted(name for name in subfolders if not _PATIENT.fullmatch(name))
+    return dict(sorted(found.items()))
+
+
+def find_dynamic(folder: Path) -> Dynamic:
+    """The series of the dynamic exam: one header a folder is read, that of its first file.
+
+    Raises:
+        SkipPatient: ``phase_missing`` when there is no series before contrast; ``ambiguous_file`` when two series are
+            one phase; ``image_unreadable``.
+    """
+    phases: dict[int, tuple[str, Path]] = {}
+    for place, files in _folders(folder):
+        header = _header(files[0])
+        found = _FOLDER.fullmatch(place.name)
+        description = str(header.get("SeriesDescription", "") or (found["description"] if found else ""))
+        phase = phase_of(description)
+        if phase is None or str(header.get("Modality", "MR")) != "MR":
+            continue
+        if phase in phases:
+            message = f"{phases[phase][1]} and {place} are both phase {phase} ('{description}')"
+            raise SkipPatient("ambiguous_file", message)
+        phases[phase] = (str(header.SeriesInstanceUID), place)
+    if 0 not in phases:
+        raise SkipPatient(
+            "phase_missing", f"no series before contrast below {folder}; phases found: {sorted(phases)}"
+        )
+    ordered = [phases[phase] for phase in sorted(phases)]
+    return Dynamic(tuple(uid for uid, _ in ordered), tuple(place for _, place in ordered))
+
+
+def stored_bounds(box: Box, dynamic: Dynamic) -> tuple[int, int, int, int, int, int]:
+    """Half-open bounds of a box along (column, row, slice), counted from 0, slices along their normal.
+
+    The collection does not say how slices are counted. Its authors' tutorial takes the number in the name of the
+    file, from 1, which is the order of the instance numbers; that order runs up in some patients and down in others
+    (the box as counted along z is then ``n - last + 1`` to ``n - first + 1``). So the headers of the series before
+    contrast decide: the slice with the n-th instance number is put at its place along the normal (rows x columns),
+    in which direction volumes are read.
+
+    Args:
+        box: as in the workbook.
+        dynamic: the series; the first one's headers are read.
+
+    Raises:
+        SkipPatient: ``mask_outside`` when the box does not fit; ``mask_geometry`` when the slices between first and
+            last do not lie beside one another; ``image_unreadable``.
+    """
+    headers = [header for header in _headers(dynamic.folders[0]) if str(header.SeriesInstanceUID) == dynamic.uids[0]]
+    first = headers[0]
+    places = _places(headers)
+    where = f"{dynamic.folders[0]}: the box {box}"
+    limits = (int(first.Columns), int(first.Rows), len(places))
+    for (low, high), n in zip((box.columns, box.rows, box.slices), limits, strict=True):
+        if not 1 <= low <= high <= n:
+            message = f"{where} does not fit into {limits[0]} columns, {limits[1]} rows and {limits[2]} slices"
+            raise SkipPatient("mask_outside", message)
+    inside = places[box.slices[0] - 1 : box.slices[1]]
+    low, high = min(inside), max(inside) + 1
+    if high - low != len(inside):
+        raise SkipPatient("mask_geometry", f"{where}: its slices, in the order of their numbers, are at {inside}")
+    return (box.columns[0] - 1, box.columns[1], box.rows[0] - 1, box.rows[1], low, high)
+
+
+def _places(headers: Sequence[Any]) -> list[int]:
+    """For each slice in the order of instance numbers, its place along the normal.
+
+    Where one series holds several volumes, every position counts once, at its first number.
+    """
+    cosines = np.array(headers[0].ImageOrientationPatient, dtype=float)
+    normal = np.cross(cosines[:3], cosines[3:])
+    numbered = sorted(
+        (int(header.InstanceNumber), float(normal @ np.array(header.ImagePositionPatient, dtype=float)))
+        for header in headers
+    )
+    positions: list[float] = []
+    for _, position in numbered:
+        if all(abs(position - other) > _SAME_MM for other in positions):
+            positions.append(position)
+    ascending = sorted(positions)
+    return [ascending.index(position) for position in positions]
+
+
+def _folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Every folder with files in it, and those files by name."""
+    for place, subfolders, names in os.walk(folder):
+        subfolders.sort()
+        files = sorted(Path(place) / name for name in names if not name.startswith(".") and name != "LICENSE")
+        if files:
+            yield Path(place), files
+
+
+def _headers(folder: Path) -> list[Any]:
+    """The headers of all files of a folder."""
+    return [_header(path) for path in next(files for _, files in _folders(folder))]
+
+
+def _header(path: Path) -> Any:  # noqa: ANN401 - pydicom has no types
+    """What is needed of a header, without pixels."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+    except (InvalidDicomError, OSError) as error:
+        raise SkipPatient("image_unreadable", f"{path}: {error}") from error
+    if "SeriesInstanceUID" not in header:
+        raise SkipPatient("image_unreadable", f"{path} has no SeriesInstanceUID")
+    return header
