@@ -22,9 +22,9 @@ from extract.encoders import find_encoder
 from extract.fusion import find_fusion
 from extract.histograms import count
 from extract.models import Encoder, choose_device
+from extract.nifti import read_volume
 from extract.normalization import find_normalization
 from extract.pictures import PictureRecipe, prepare
-from extract.nifti import read_volume
 from extract.weights import locate_weights
 from triher.cohort import Patient
 from triher.progress import Reporter

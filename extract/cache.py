@@ -23,7 +23,7 @@ from extract.exam import Exam, read_exam, require_files
 from extract.histograms import Histogram, count
 from extract.n4 import correct_bias
 from extract.regions import Box, lesion_box
-from extract.sources import source_files
+from extract.volumes import source_files
 from triher.cohort import Patient
 from triher.errors import Note, SkipPatient
 from triher.files import replacing, sha256_of_json, write_json

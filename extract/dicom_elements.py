@@ -30,11 +30,11 @@ Wanted = Mapping[int, "Wanted | None"]
 """Tag -> what is wanted of its items where it is a sequence, else None."""
 
 
-class NotDicom(ValueError):  # noqa: N818 - says what the file is
+class NotDicom(ValueError):
     """The bytes are no DICOM data set."""
 
 
-class EndOfData(ValueError):  # noqa: N818 - says what happened
+class EndOfData(ValueError):
     """The bytes end inside an element."""
 
 

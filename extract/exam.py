@@ -10,7 +10,7 @@ from scipy.ndimage import label as connected
 
 from extract.image import Assumed, Grid, Image, canonical_image
 from extract.resampling import SAME_MM, apart_mm, overlap, resample
-from extract.sources import Source, open_source, source_files
+from extract.volumes import Source, open_source, source_files
 from triher.cohort import Patient
 from triher.errors import Note, SkipPatient, StopRun
 from triher.phases import choose_phases, parse_rule, times_after_injection
@@ -101,7 +101,7 @@ def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
     Phases and masks on another grid are resampled to the first phase's where they cover it.
 
     Raises:
-        SkipPatient: as `open_phases` and `extract.sources.Source.read`; ``mask_missing``, ``phase_shape``,
+        SkipPatient: as `open_phases` and `extract.volumes.Source.read`; ``mask_missing``, ``phase_shape``,
             ``phase_geometry``, ``phase_duplicate``, ``image_constant``, ``mask_geometry``, ``mask_outside`` or
             ``mask_empty``.
         StopRun: ``mask_labels`` when a mask holds several labels and none was chosen.

@@ -31,7 +31,7 @@ class ItkHeader:
 
 
 def not_readable(path: Path, why: str) -> SkipPatient:
-    """A file that is not what its name says. Values of the header, which may name the patient, must not be in `why`."""
+    """A file that is not what its name says; `why` must hold no text of the header, which may name the patient."""
     return SkipPatient("image_unreadable", f"{path}: {why}", remedy="export the image again, or convert it to NIfTI")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from extract.image import Affine, Assumed, Grid, Image, Stored, canonical_image, check_grid
-from extract.voxel_bytes import GZIP_MARK, Layout, inflate_start, read_volumes
+from extract.voxel_bytes import GZIP_MARK, Layout, Packing, inflate_start, read_volumes
 from triher.errors import SkipPatient
 from triher.phases import times_after_injection
 
@@ -53,10 +53,8 @@ class NiftiSource:
             data = self.path.read_bytes()
         except OSError as error:
             raise _unreadable(self.path, error) from error
-        packing = "gzip" if data[:2] == GZIP_MARK else "raw"
-        return [
-            self._image(stored) for stored in read_volumes(data, self.layout, packing, volumes, str(self.path))
-        ]
+        packing: Packing = "gzip" if data[:2] == GZIP_MARK else "raw"
+        return [self._image(stored) for stored in read_volumes(data, self.layout, packing, volumes, str(self.path))]
 
     def _image(self, stored: Stored) -> Image:
         """Scale a volume and turn its axes."""
@@ -64,7 +62,9 @@ class NiftiSource:
             return canonical_image(stored, self.grid.affine, str(self.path))
         slope, intercept = self.scaling
         remark = f"scaled by slope {slope:g} and intercept {intercept:g}"
-        return canonical_image(stored.astype(np.float64) * slope + intercept, self.grid.affine, str(self.path), (remark,))
+        return canonical_image(
+            stored.astype(np.float64) * slope + intercept, self.grid.affine, str(self.path), (remark,)
+        )
 
 
 def open_nifti(path: Path, assumed: Assumed | None = None) -> NiftiSource:

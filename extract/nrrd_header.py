@@ -83,7 +83,8 @@ def _dtype(fields: dict[str, Any]) -> np.dtype:
     dtype = np.dtype(_TYPES[fields["type"].casefold()])
     if dtype.itemsize == 1:
         return dtype
-    return dtype.newbyteorder({"little": "<", "big": ">"}[fields["endian"].casefold()])
+    is_little = {"little": True, "big": False}[fields["endian"].casefold()]
+    return dtype.newbyteorder("<" if is_little else ">")
 
 
 def _skip(fields: dict[str, Any], packing: Packing, path: Path) -> int:

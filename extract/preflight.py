@@ -10,7 +10,7 @@ from pathlib import Path
 from extract.duplicates import equal_files, people_in_common
 from extract.exam import Opened, assumed, open_phases, read_exam, require_files
 from extract.problems import Checked, Outcome, Problem
-from extract.sources import open_source, source_files
+from extract.volumes import open_source, source_files
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient, contradictions, labels
 from triher.errors import SkipPatient, StopRun, TriherError

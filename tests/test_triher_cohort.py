@@ -328,11 +328,15 @@ def test_c22_another_unit_in_one_cohort_is_suspected(read):
     assert "'a'" in cohort.notes[0].text
 
 
-@pytest.mark.parametrize("covariate", ["HER2_status", "erbb2_expression", "trastuzumab", "TripleNeg", "tumor_subtype"])
+@pytest.mark.parametrize(
+    "covariate", ["HER2_status", "erbb2_expression", "trastuzumab", "TripleNeg", "tumor_subtype"]
+)
 def test_c24_a_covariate_that_tells_the_label_must_be_allowed_by_name(read, refused, covariate):
     text = f"patient_id,ihc,{covariate}\nA,3+,1\n"
     assert refused(text, covariates=[covariate])[0] == "label_leak"
-    assert read(text, covariates=[covariate], allowed_covariates=[covariate]).patients[0].covariates == {covariate: 1.0}
+    assert read(text, covariates=[covariate], allowed_covariates=[covariate]).patients[0].covariates == {
+        covariate: 1.0
+    }
 
 
 def test_measured_ish_and_rule_sets_decide_labels(read, refused):

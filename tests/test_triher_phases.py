@@ -29,7 +29,9 @@ def test_seconds_choose_the_nearest_volume_after_contrast():
 
 
 def test_several_volumes_before_contrast_are_counted_from_their_times():
-    choice = choose_phases(rules(pre="pre", early="first post"), 4, times_after_injection([0.0, 60.0, 120.0, 180.0], 100.0))
+    choice = choose_phases(
+        rules(pre="pre", early="first post"), 4, times_after_injection([0.0, 60.0, 120.0, 180.0], 100.0)
+    )
     assert choice.volumes == {"pre": 0, "early": 2}
 
 

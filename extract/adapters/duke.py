@@ -73,7 +73,7 @@ class _Clinical:
     where: str
 
     def get(self, name: str) -> str:
-        """The cell of the column of this name, or else of the first one that begins so; whole numbers without ``.0``."""
+        """The cell of the column of this name, or of the first that begins so; whole numbers without ``.0``."""
         key = matching_key(name)
         longer = (text for column, text in self.cells.items() if matching_key(column).startswith(key))
         cell = self.cells[name] if name in self.cells else next(longer, "")

@@ -13,7 +13,7 @@ from triher.errors import SkipPatient
 
 # Descriptions in the collection, from users' lists of them: "ax dyn pre" and "ax dyn 1st pass" to "4th pass" (also
 # "ax 3d dyn ...", "1st ax dyn", "t1_fl3d_tra_dynVIEWS_spair_ pre"); "ax 3d dyn", "ax dyn", "ax dynamic", "ax 3d dyn
-# MP" and "Ax Vibrant MultiPhase" with "Ph1/..." to "Ph4/..." for what follows contrast, where names of folders lose the
+# MP" and "Ax Vibrant MultiPhase" with "Ph1/..." to "Ph4/..." for what follows contrast; names of folders lose the
 # stroke. "ax t1", "ax t1 tse +c", "Ax 3D T1 NON FS", "AX IDEAL Breast" and segmentations are not dynamic.
 _DYNAMIC = re.compile(r"dyn|vibrant|^ax 3d pre$")
 _OTHER = re.compile(r"\b(sub|mip|seg)")

@@ -26,7 +26,7 @@ from extract.adapters.mapping import (
     table_scheme,
     table_settings,
 )
-from extract.sources import source_files
+from extract.volumes import source_files
 from triher.errors import Note, SkipPatient, StopRun
 
 OPTIONS = {

@@ -1,0 +1,132 @@
+"""What loading a patient's volumes and their exact statistics cost, as ratios measured in one run.
+
+Usage: ``python -P benchmarks/load.py [FILE.nii.gz ...]``, with files of one's own in place of the phantom's.
+The script that people write, ours and the bare inflation, below which no reader of gzip can come, take turns in one
+process, and what they compute is compared before anything is timed. Figures are CPU time of the process, medians.
+"""
+
+import argparse
+import gzip
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from extract.histograms import count, count_slices
+from extract.nifti import read_volume
+from extract.phantom import PHASES, write_phantom
+from extract.voxel_bytes import inflate
+from triher.progress import Reporter
+
+SHAPE = (80, 256, 256)
+ROUNDS = 9
+LEVELS = {"nibabel's gzip level": 1, "dcm2niix's gzip level": 6}
+
+
+def phantom_files(folder: Path) -> list[Path]:
+    """A patient of the phantom, at real size: anatomy, contrast and the noise of a scanner."""
+    write_phantom(folder, n_patients=1, shape=SHAPE, reporter=Reporter(quiet=True))
+    return [next((folder / "images").glob(f"*_{name}.nii.gz")) for name in PHASES]
+
+
+def noise_files(folder: Path) -> list[Path]:
+    """Noise, which hardly compresses."""
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{name}.nii.gz" for name in PHASES]
+    for path in paths:
+        image = nib.Nifti1Image(rng.gamma(2.0, 150, SHAPE[::-1]).astype(np.int16), np.diag([0.7, 0.7, 2.0, 1.0]))
+        nib.save(image, path)
+    return paths
+
+
+def compressed_again(files: Sequence[Path], folder: Path, level: int) -> list[Path]:
+    """The same files at another level."""
+    folder.mkdir()
+    for path in files:
+        (folder / path.name).write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), level))
+    return [folder / path.name for path in files]
+
+
+def script(files: Sequence[Path]) -> list[float]:
+    """Volumes in float64, `numpy.percentile`."""
+    return [float(np.percentile(nib.load(path).get_fdata(), 98)) for path in files]
+
+
+def ours(files: Sequence[Path]) -> list[float]:
+    """Own inflation into int16, exact histogram."""
+    return [count(read_volume(path).voxels).quantile(0.98) for path in files]
+
+
+def script_with_slices(files: Sequence[Path]) -> list[float]:
+    """The same, and of every slice: what normalizing by slice needs."""
+    found = []
+    for path in files:
+        voxels = nib.load(path).get_fdata()
+        found += [float(np.percentile(voxels, 98)), *np.percentile(voxels, 98, axis=(0, 1)).tolist()]
+    return found
+
+
+def ours_with_slices(files: Sequence[Path]) -> list[float]:
+    """Slices counted once, and summed for the volume."""
+    found = []
+    for path in files:
+        whole, slices = count_slices(read_volume(path).voxels)
+        found += [whole.quantile(0.98), *(part.quantile(0.98) for part in slices)]
+    return found
+
+
+def bare(files: Sequence[Path]) -> list[int]:
+    """Inflation alone."""
+    return [inflate(path.read_bytes(), 1 << 28, "gzip", str(path))[1] for path in files]
+
+
+def take_turns(ways: dict[str, Callable[[Sequence[Path]], object]], files: Sequence[Path]) -> dict[str, float]:
+    """Median CPU milliseconds a volume of each way."""
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            start = time.process_time()
+            way(files)
+            spent[name].append(time.process_time() - start)
+    return {name: statistics.median(times) * 1e3 / len(files) for name, times in spent.items()}
+
+
+def show(title: str, files: Sequence[Path]) -> None:
+    """One line of the table."""
+    assert script(files) == ours(files)
+    is_axial = all(read_volume(path).plane == "axial" for path in files)
+    ways: dict[str, Callable[[Sequence[Path]], object]] = {"script": script, "ours": ours, "bare": bare}
+    if is_axial:  # slices are the last axis of the script's array
+        assert sorted(script_with_slices(files)) == sorted(ours_with_slices(files))
+        ways |= {"script, slices": script_with_slices, "ours, slices": ours_with_slices}
+    ms = take_turns(ways, files)
+    share = sum(path.stat().st_size for path in files) / sum(bare(files))
+    by_slice = f"{ms['script, slices'] / ms['ours, slices']:10.2f}" if is_axial else " " * 10
+    print(
+        f"{title:<34}{share:6.0%}{ms['script']:9.1f}{ms['ours']:7.1f}{ms['bare']:7.1f}"
+        f"{ms['script'] / ms['ours']:9.2f}{ms['script'] / ms['bare']:8.2f}{by_slice}"
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path)
+    files = parser.parse_args().files
+    columns = f"{'size':>6}{'script':>9}{'ours':>7}{'bare':>7}{'s/ours':>9}{'s/bare':>8}{'+slices':>10}"
+    print(f"{'CPU time of a volume, ms':<34}{columns}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        given = files or phantom_files(folder)
+        for what, level in LEVELS.items():
+            show(f"{'files' if files else 'phantom'}, {what}", compressed_again(given, folder / str(level), level))
+        if not files:
+            show(f"noise, {next(iter(LEVELS))}", noise_files(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Reads the headers of all DICOM images of a folder: one record a frame.
+
+The PatientID is kept as a hash alone, other attributes of the patient not at all.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from extract.dicom_elements import UNDEFINED, Content, EndOfData, NotDicom, read_content
+from extract.dicom_values import FRAME_GROUPS, SHARED_GROUPS, WANTED, Values
+from extract.volumes import source_files
+from triher.errors import SkipPatient
+
+MR_IMAGES = {
+    "1.2.840.10008.5.1.4.1.1.4": "MR Image",
+    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image",
+    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image",
+}
+"""SOP classes that hold volumes: DICOM PS3.6 table A-1."""
+_FIRST_BYTES = 1 << 16  # holds the whole header of a classic image
+_GROWTH = 16
+_IDENTIFYING = (
+    "PatientName",
+    "PatientBirthDate",
+    "OtherPatientIDs",
+    "OtherPatientNames",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+)
+Notes = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What the frames of a file share as members of a series."""
+
+    uid: str
+    study_uid: str
+    description: str
+    number: int | None
+    patient: str
+    """Hash of PatientID, empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How the values of a file's frames are stored."""
+
+    path: Path
+    syntax: str
+    """UID of the transfer syntax."""
+    n_frames: int
+    rows: int
+    cols: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+    offset: int
+    """Where the values start in the (inflated) file."""
+    n_bytes: int
+    """How many bytes of values there really are; -1 where they are compressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One slice at one moment. What the header does not say is None."""
+
+    storage: Storage
+    index: int
+    """Place in the file, 0 the first."""
+    series: Series
+    kind: tuple[str, ...]
+    """Image type, repetition time, echo time and flip angle: equal in all phases of a dynamic scan."""
+    orientation: tuple[float, ...] | None
+    """Direction cosines of growing column, then of growing row number, to the left, posterior and superior."""
+    position: tuple[float, ...] | None
+    """Center of the first voxel, millimeters to the left, posterior and superior."""
+    pixel_spacing: tuple[float, ...] | None
+    """Distance of rows, distance of columns in mm."""
+    temporal_position: int | None
+    trigger_s: float | None
+    """Seconds from the start of the acquisition."""
+    acquisition_s: float | None
+    """Seconds since midnight, as the other times."""
+    acquisition_number: int | None
+    content_s: float | None
+    injection_s: float | None
+    instance: int | None
+    slope: float
+    intercept: float
+
+
+def scan_dicom(path: Path) -> tuple[list[Frame], Notes]:
+    """Read the headers of a file, or of all files below a folder.
+
+    Returns:
+        One record a frame, in the order of paths; and notes (code, text): ``dicom_ignored`` with the number of files
+        of each other kind, ``phi_present`` with the names of attributes that could identify the patient,
+        ``burned_in_annotation``.
+
+    Raises:
+        SkipPatient: ``no_dicom`` for an empty folder, ``no_mr_image`` when no file holds one, ``file_unreadable``.
+    """
+    files = source_files(path)
+    if not files:
+        raise SkipPatient("no_dicom", f"{path} holds no file")
+    frames: list[Frame] = []
+    ignored: Counter[str] = Counter()
+    identifying: set[str] = set()
+    n_annotated = 0
+    for file in files:
+        found = _read_header(file)
+        if isinstance(found, str):
+            ignored[found] += 1
+            continue
+        values = Values(found.elements)
+        frames += _frames(file, found, values)
+        identifying |= _identifying(values)
+        n_annotated += values.text("BurnedInAnnotation") == "YES"
+    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(ignored.items()))
+    if not frames:
+        raise SkipPatient("no_mr_image", f"{path} holds no MR image among {len(files)} files ({kinds})")
+    notes: Notes = []
+    if ignored:
+        notes.append(("dicom_ignored", f"{ignored.total()} of {len(files)} files are no MR image: {kinds}"))
+    if identifying:
+        listed = ", ".join(sorted(identifying))
+        notes.append(("phi_present", f"the headers hold attributes that may identify the patient: {listed}"))
+    if n_annotated:
+        notes.append(("burned_in_annotation", f"{n_annotated} files have text burned into the image"))
+    return frames, notes
+
+
+def _read_header(path: Path) -> Content | str:
+    """The header of an MR image; of any other file, what kind it is."""
+    try:
+        content = _read_content(path)
+    except NotDicom:
+        return "not DICOM"
+    except EndOfData:
+        return "cut off within the header"
+    except OSError as error:
+        raise SkipPatient("file_unreadable", f"cannot read {path}: {error.strerror}") from error
+    values = Values(content.elements)
+    sop_class = values.text("SOPClassUID") or content.sop_class
+    if sop_class not in MR_IMAGES:
+        return _kind_name(sop_class)
+    if values.binary("SamplesPerPixel") not in (None, 1):
+        return "color image"
+    return content
+
+
+def _read_content(path: Path) -> Content:
+    """Read as much of a file as its header is long."""
+    size = path.stat().st_size
+    with path.open("rb", buffering=0) as file:
+        data = file.read(_FIRST_BYTES)
+        while True:
+            is_whole = len(data) >= size
+            try:
+                content = read_content(data, WANTED)
+            except EndOfData:
+                if is_whole:
+                    raise
+            else:
+                if is_whole:
+                    return content
+                if content.pixels_at is not None and content.syntax_keeps_bytes:
+                    return content.of_size(size)
+            more = file.read((_GROWTH - 1) * len(data))
+            if not more:
+                raise EndOfData(f"{path} became shorter")
+            data += more
+
+
+def _kind_name(sop_class: str) -> str:
+    """What the standard calls a kind of file."""
+    if not sop_class:
+        return "without SOP class"
+    from pydicom.uid import UID
+
+    return UID(sop_class).name
+
+
+def _identifying(values: Values) -> set[str]:
+    """Attributes that are filled and may identify the patient; a name that repeats the id is a pseudonym."""
+    found = {name for name in _IDENTIFYING if values.raw(name)[0].strip(b" \0^")}
+    if values.raw("PatientName")[0].strip(b" \0^") == values.raw("PatientID")[0].strip(b" \0"):
+        found.discard("PatientName")
+    return found
+
+
+def _frames(path: Path, content: Content, values: Values) -> Iterator[Frame]:
+    """One record a frame of an MR image."""
+    storage = _storage(path, content, values)
+    series = Series(
+        values.text("SeriesInstanceUID"),
+        values.text("StudyInstanceUID"),
+        values.text("SeriesDescription"),
+        values.whole("SeriesNumber"),
+        values.pseudonym(),
+    )
+    shared = content.elements.items.get(SHARED_GROUPS, [])
+    groups = content.elements.items.get(FRAME_GROUPS, [])
+    common = [group for item in shared for inner in item.items.values() for group in inner]
+    for index in range(storage.n_frames):
+        own = groups[index].items.values() if index < len(groups) else ()
+        layers = [group for inner in own for group in inner]
+        yield _frame(Values(*layers, *common, content.elements), storage, series, index)
+
+
+def _storage(path: Path, content: Content, values: Values) -> Storage:
+    """How the values are stored; what is not said is as usual."""
+    allocated = values.binary("BitsAllocated") or 16
+    stored = values.binary("BitsStored") or allocated
+    high = values.binary("HighBit")
+    available = -1
+    if content.n_pixel_bytes != UNDEFINED:
+        at = content.n_bytes if content.pixels_at is None else content.pixels_at
+        available = max(0, min(content.n_pixel_bytes, content.n_bytes - at))
+    return Storage(
+        path,
+        content.syntax,
+        max(1, values.whole("NumberOfFrames") or 1),
+        values.binary("Rows") or 0,
+        values.binary("Columns") or 0,
+        allocated,
+        stored,
+        stored - 1 if high is None else high,
+        values.binary("PixelRepresentation") == 1,
+        content.pixels_at or 0,
+        available,
+    )
+
+
+def _frame(values: Values, storage: Storage, series: Series, index: int) -> Frame:
+    """Read what a frame, or the file where it is silent, says."""
+    trigger_ms = values.number("TriggerTime")
+    if trigger_ms is None:
+        trigger_ms = values.double("NominalCardiacTriggerDelayTime")
+    offset_s = values.double("TemporalPositionTimeOffset")
+    slope = values.number("RescaleSlope")
+    return Frame(
+        storage,
+        index,
+        series,
+        (
+            values.text("FrameType") or values.text("ImageType"),
+            *(f"{values.number(name)}" for name in ("RepetitionTime", "EchoTime", "FlipAngle")),
+            f"{values.double('EffectiveEchoTime')}",
+        ),
+        _exactly(6, values.numbers("ImageOrientationPatient")),
+        _exactly(3, values.numbers("ImagePositionPatient")),
+        _exactly(2, values.numbers("PixelSpacing")),
+        _first(values.binary("TemporalPositionIndex"), values.whole("TemporalPositionIdentifier")),
+        _first(offset_s, None if trigger_ms is None else trigger_ms / 1000),
+        _first(*(values.time_s(name) for name in _ACQUISITION)),
+        values.whole("AcquisitionNumber"),
+        _first(values.time_s("FrameReferenceDateTime"), values.time_s("ContentTime")),
+        values.time_s("ContrastBolusStartTime"),
+        values.whole("InstanceNumber"),
+        1.0 if slope is None else slope,
+        values.number("RescaleIntercept") or 0.0,
+    )
