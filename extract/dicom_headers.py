@@ -5,10 +5,12 @@ The PatientID is kept as a hash alone, other attributes of the patient not at al
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from extract.dicom_elements import UNDEFINED, Content, EndOfData, NotDicom, read_content
+from extract.dicom_elements import DEFLATED, UNDEFINED, Content, EndOfData, NotDicom, read_content
+from extract.dicom_frames import Frame, Series, Storage
 from extract.dicom_values import FRAME_GROUPS, SHARED_GROUPS, WANTED, Values
 from extract.volumes import source_files
 from triher.errors import SkipPatient
@@ -29,68 +31,9 @@ _IDENTIFYING = (
     "PatientAddress",
     "PatientTelephoneNumbers",
 )
+_ACQUISITION_TIMES = ("FrameAcquisitionDateTime", "AcquisitionTime", "AcquisitionDateTime")
 Notes = list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """What the frames of a file share as members of a series."""
-
-    uid: str
-    study_uid: str
-    description: str
-    number: int | None
-    patient: str
-    """Hash of PatientID, empty where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """How the values of a file's frames are stored."""
-
-    path: Path
-    syntax: str
-    """UID of the transfer syntax."""
-    n_frames: int
-    rows: int
-    cols: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    is_signed: bool
-    offset: int
-    """Where the values start in the (inflated) file."""
-    n_bytes: int
-    """How many bytes of values there really are; -1 where they are compressed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One slice at one moment. What the header does not say is None."""
-
-    storage: Storage
-    index: int
-    """Place in the file, 0 the first."""
-    series: Series
-    kind: tuple[str, ...]
-    """Image type, repetition time, echo time and flip angle: equal in all phases of a dynamic scan."""
-    orientation: tuple[float, ...] | None
-    """Direction cosines of growing column, then of growing row number, to the left, posterior and superior."""
-    position: tuple[float, ...] | None
-    """Center of the first voxel, millimeters to the left, posterior and superior."""
-    pixel_spacing: tuple[float, ...] | None
-    """Distance of rows, distance of columns in mm."""
-    temporal_position: int | None
-    trigger_s: float | None
-    """Seconds from the start of the acquisition."""
-    acquisition_s: float | None
-    """Seconds since midnight, as the other times."""
-    acquisition_number: int | None
-    content_s: float | None
-    injection_s: float | None
-    instance: int | None
-    slope: float
-    intercept: float
+_Value = TypeVar("_Value", int, float)
 
 
 def scan_dicom(path: Path) -> tuple[list[Frame], Notes]:
@@ -168,8 +111,8 @@ def _read_content(path: Path) -> Content:
             else:
                 if is_whole:
                     return content
-                if content.pixels_at is not None and content.syntax_keeps_bytes:
-                    return content.of_size(size)
+                if content.pixels_at is not None and content.syntax != DEFLATED:
+                    return replace(content, n_bytes=size)
             more = file.read((_GROWTH - 1) * len(data))
             if not more:
                 raise EndOfData(f"{path} became shorter")
@@ -201,7 +144,7 @@ def _frames(path: Path, content: Content, values: Values) -> Iterator[Frame]:
         values.text("StudyInstanceUID"),
         values.text("SeriesDescription"),
         values.whole("SeriesNumber"),
-        values.pseudonym(),
+        values.patient(),
     )
     shared = content.elements.items.get(SHARED_GROUPS, [])
     groups = content.elements.items.get(FRAME_GROUPS, [])
@@ -257,7 +200,7 @@ def _frame(values: Values, storage: Storage, series: Series, index: int) -> Fram
         _exactly(2, values.numbers("PixelSpacing")),
         _first(values.binary("TemporalPositionIndex"), values.whole("TemporalPositionIdentifier")),
         _first(offset_s, None if trigger_ms is None else trigger_ms / 1000),
-        _first(*(values.time_s(name) for name in _ACQUISITION)),
+        _first(*(values.time_s(name) for name in _ACQUISITION_TIMES)),
         values.whole("AcquisitionNumber"),
         _first(values.time_s("FrameReferenceDateTime"), values.time_s("ContentTime")),
         values.time_s("ContrastBolusStartTime"),
@@ -265,3 +208,13 @@ def _frame(values: Values, storage: Storage, series: Series, index: int) -> Fram
         1.0 if slope is None else slope,
         values.number("RescaleIntercept") or 0.0,
     )
+
+
+def _exactly(n: int, numbers: tuple[float, ...]) -> tuple[float, ...] | None:
+    """The numbers, where they are as many as they ought to be."""
+    return numbers if len(numbers) == n else None
+
+
+def _first(*values: _Value | None) -> _Value | None:
+    """The first value that is there."""
+    return next((value for value in values if value is not None), None)

@@ -11,6 +11,8 @@ import struct
 from functools import lru_cache
 
 from extract.dicom_elements import Elements, Wanted
+from triher.overlaps import public_key
+from triher.tables import matching_key
 
 TAGS = {
     "SpecificCharacterSet": 0x00080005,
@@ -139,9 +141,9 @@ class Values:
         """Seconds since midnight of a time (TM) or of a date with time (DT)."""
         return _seconds(self.raw(keyword)[0], has_date=keyword.endswith("DateTime"))
 
-    def pseudonym(self) -> str:
-        """A hash of PatientID; empty where there is none."""
-        return _hashed(self.raw("PatientID")[0].strip(b" \0"))
+    def patient(self) -> str:
+        """PatientID as `hashed_id` makes it."""
+        return hashed_id(self.text("PatientID"))
 
 
 @lru_cache(maxsize=4096)
@@ -166,9 +168,14 @@ def _seconds(value: bytes, *, has_date: bool) -> float | None:
 
 
 @lru_cache(maxsize=256)
-def _hashed(value: bytes) -> str:
-    """The start of the SHA-256."""
-    return hashlib.sha256(value).hexdigest()[:_N_HASH] if value else ""
+def hashed_id(patient_id: str) -> str:
+    """A hash that is equal for all spellings of one person's id; empty where there is none.
+
+    >>> hashed_id("ISPY2_102212") == hashed_id(" ispy2-102212")
+    True
+    """
+    key = public_key(patient_id) or matching_key(patient_id)
+    return hashlib.sha256(key.encode()).hexdigest()[:_N_HASH] if key else ""
 
 
 @lru_cache(maxsize=256)

@@ -69,7 +69,10 @@ def open_phases(patient: Patient) -> Opened:
     """
     reading = patient.reading
     if not reading.rules:
-        sources = {name: open_source(path, assumed=assumed(patient)) for name, path in patient.phases.items()}
+        sources = {
+            name: open_source(path, series=reading.series, header_id=reading.header_id, assumed=assumed(patient))
+            for name, path in patient.phases.items()
+        }
         for name, source in sources.items():
             if source.n_volumes > 1:
                 message = (
@@ -78,7 +81,8 @@ def open_phases(patient: Patient) -> Opened:
                 raise SkipPatient("image_4d", message)
         opened = {name: (source, 0) for name, source in sources.items()}
         return Opened(opened, tuple(note for source in sources.values() for note in source.notes))
-    source = open_source(patient.files()["exam"], series=reading.series, assumed=assumed(patient))
+    exam = patient.files()["exam"]
+    source = open_source(exam, series=reading.series, header_id=reading.header_id, assumed=assumed(patient))
     times_s = times_after_injection(reading.starts_s, reading.injection_s) if reading.starts_s else source.times_s
     rules = {name: parse_rule(text) for name, text in reading.rules.items()}
     choice = choose_phases(rules, source.n_volumes, times_s, missing=reading.missing_phase)

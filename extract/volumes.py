@@ -73,12 +73,13 @@ class Files:
         return [self.parts[k].read([0])[0] for k in volumes]
 
 
-def open_source(path: Path, *, series: str = "", assumed: Assumed | None = None) -> Source:
+def open_source(path: Path, *, series: str = "", header_id: str = "", assumed: Assumed | None = None) -> Source:
     """Read the headers of what a path names: a file, a folder of DICOM, or a pattern with ``*`` for files.
 
     Args:
         path: NIfTI, NRRD, MetaImage or DICOM.
-        series: which series of a DICOM folder, see `triher.cohort.Reading`.
+        series: which series of a DICOM folder, see `extract.dicom_series.choose_series`.
+        header_id: PatientID that DICOM headers must carry, if they carry any; any one if empty.
         assumed: geometry that replaces that of NIfTI, NRRD and MetaImage headers.
 
     Raises:
@@ -97,7 +98,7 @@ def open_source(path: Path, *, series: str = "", assumed: Assumed | None = None)
     if path.is_dir() or _is_dicom(path):
         from extract.dicom import open_dicom
 
-        return open_dicom(path, series)
+        return open_dicom(path, series, header_id)
     from extract.nifti import open_nifti
 
     return open_nifti(path, assumed)

@@ -69,6 +69,8 @@ class CohortConfig(Section):
     ``phase 4`` (0 is the first), ``nearest 90 s``."""
     series: str = ""
     """Which series of a DICOM folder: SeriesInstanceUIDs, or a regular expression for their descriptions."""
+    dicom_id: str = "{patient_id}"
+    """PatientID that the DICOM headers of a row must carry, if they carry any; empty to take any."""
     times: str = ""
     """Start of each volume in seconds, ``"[0, 120, 210]"``, where the headers do not say; written like the phases."""
     injection: str = ""

@@ -21,6 +21,8 @@ class Reading:
     """Phase -> rule, where one source holds all phases; empty where each phase has its own file."""
     series: str = ""
     """SeriesInstanceUIDs, or a regular expression for descriptions, of a DICOM folder."""
+    header_id: str = ""
+    """PatientID that DICOM headers must carry, if they carry any; any one if empty."""
     starts_s: tuple[float, ...] = ()
     """Start of each volume in seconds, in the order of time; empty where the headers say it."""
     injection_s: float | None = None
@@ -43,6 +45,7 @@ def templates(config: CohortConfig) -> dict[str, str]:
     options = {
         "exam": config.exam,
         "series": config.series,
+        "dicom_id": config.dicom_id,
         "times": config.times,
         "injection": config.injection,
         "box": config.box,
@@ -89,7 +92,8 @@ def read_reading(row: dict[str, str], config: CohortConfig, where: str) -> Readi
     injection = _numbers(fill(config.injection, row), where, "cohort.injection", 1)
     return Reading(
         rules,
-        fill(config.series, row),
+        _pattern(fill(config.series, row), where),
+        fill(config.dicom_id, row),
         _numbers(fill(config.times, row), where, "cohort.times"),
         injection[0] if injection else None,
         config.missing_phase,
@@ -97,6 +101,17 @@ def read_reading(row: dict[str, str], config: CohortConfig, where: str) -> Readi
         _numbers(fill(geometry.spacing_mm, row), where, "cohort.geometry.spacing_mm", 3) if geometry else (),
         tuple(round(bound) for bound in _numbers(fill(config.box, row), where, "cohort.box", 6)),
     )
+
+
+def _pattern(text: str, where: str) -> str:
+    """A regular expression, or UIDs, which are one as well."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise StopRun(
+            "config_value", f"{where}: cohort.series, '{text}', is no regular expression: {error}"
+        ) from error
+    return text
 
 
 def _numbers(text: str, where: str, purpose: str, n: int = 0) -> tuple[float, ...]:

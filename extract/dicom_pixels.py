@@ -1,0 +1,138 @@
+"""Read the values of DICOM images: natively stored ones straight from the file, compressed ones through pydicom."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from jaxtyping import Num
+
+from extract.dicom_elements import DEFLATED, EXPLICIT_BIG, NATIVE, deflated_part
+from extract.dicom_frames import Frame, Storage
+from triher.errors import SkipPatient
+
+# Transfer syntax -> the packages that decode it, in the words of pip; what else pydicom knows is not for MR.
+_PACKAGES = {
+    "1.2.840.10008.1.2.5": "pylibjpeg pylibjpeg-rle",
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg pylibjpeg-openjpeg",
+    "1.2.840.10008.1.2.4.91": "pylibjpeg pylibjpeg-openjpeg",
+}
+_OTHER_PACKAGES = "python-gdcm"
+_ALLOCATED = (8, 16, 32)
+# What pydicom and its plugins raise on damaged frames.
+_DAMAGE = (
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    NotImplementedError,
+    EOFError,
+    struct.error,
+)
+
+Stored = Num[np.ndarray, "row col"]
+
+
+def check_storage(storage: Storage) -> None:
+    """Refuse, from the header, what cannot be read.
+
+    Raises:
+        SkipPatient: ``pixeldata_short``; ``transfer_syntax`` when no decoder is installed; ``image_unreadable``.
+    """
+    if storage.bits_allocated not in _ALLOCATED or not 1 <= storage.bits_stored <= storage.bits_allocated:
+        found = f"{storage.bits_stored} of {storage.bits_allocated} bits a pixel"
+        raise SkipPatient("image_unreadable", f"{storage.path}: {found}; 8, 16 or 32 were expected")
+    if storage.syntax in NATIVE:
+        needed = storage.n_frames * frame_bytes(storage)
+        if storage.n_bytes < needed or not needed:
+            message = f"{storage.path} holds {max(storage.n_bytes, 0)} of the {needed} bytes of its pixels"
+            raise SkipPatient("pixeldata_short", message)
+    else:
+        _require_decoder(storage)
+
+
+def frame_bytes(storage: Storage) -> int:
+    """How many bytes the values of a frame take, uncompressed."""
+    return storage.rows * storage.cols * storage.bits_allocated // 8
+
+
+def _require_decoder(storage: Storage) -> None:
+    """Refuse a compression for which nothing is installed."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    uid = UID(storage.syntax)
+    try:
+        if get_decoder(uid).is_available:
+            return
+        needed = f"pip install {_PACKAGES.get(storage.syntax, _OTHER_PACKAGES)}"
+    except NotImplementedError:
+        needed = "export the images uncompressed"
+    message = f"{storage.path} is stored as {uid.name} ({storage.syntax}), for which no decoder is installed"
+    raise SkipPatient("transfer_syntax", message, remedy=needed)
+
+
+def read_stored(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Stored]]:
+    """The stored values of some images, file after file, each opened once.
+
+    Raises:
+        SkipPatient: ``file_unreadable``, ``pixeldata_short`` or ``image_corrupt``.
+    """
+    ordered = sorted(frames, key=lambda frame: (frame.storage.path, frame.index))
+    for _, group in groupby(ordered, key=lambda frame: frame.storage.path):
+        members = list(group)
+        storage = members[0].storage
+        try:
+            arrays = _native(storage, members) if _is_plain(storage) else _decoded(storage, members)
+            yield from zip(members, arrays, strict=True)
+        except OSError as error:
+            raise SkipPatient("file_unreadable", f"cannot read {storage.path}: {error.strerror}") from error
+
+
+def _is_plain(storage: Storage) -> bool:
+    """Whether the values are bytes as they are, the lowest bits used."""
+    return storage.syntax in NATIVE and storage.high_bit == storage.bits_stored - 1
+
+
+def _native(storage: Storage, members: list[Frame]) -> Iterator[Stored]:
+    """Values from their place in the file."""
+    size = frame_bytes(storage)
+    kind, order = "i" if storage.is_signed else "u", ">" if storage.syntax == EXPLICIT_BIG else "<"
+    dtype = np.dtype(f"{order}{kind}{storage.bits_allocated // 8}")
+    if storage.syntax == DEFLATED:
+        data = deflated_part(storage.path.read_bytes())
+        for frame in members:
+            start = storage.offset + frame.index * size
+            yield _unpacked(data[start : start + size], dtype, storage)
+        return
+    with storage.path.open("rb", buffering=0) as file:
+        for frame in members:
+            file.seek(storage.offset + frame.index * size)
+            yield _unpacked(file.read(size), dtype, storage)
+
+
+def _unpacked(data: bytes, dtype: np.dtype, storage: Storage) -> Stored:
+    """The values in bytes; bits that are not used may hold anything (PS3.5 section 8.1.1)."""
+    if len(data) < frame_bytes(storage):
+        raise SkipPatient("pixeldata_short", f"{storage.path} became shorter while it was read")
+    values = np.frombuffer(data, dtype).reshape(storage.rows, storage.cols)
+    unused = storage.bits_allocated - storage.bits_stored
+    return (values << unused) >> unused if unused else values
+
+
+def _decoded(storage: Storage, members: list[Frame]) -> Iterator[Stored]:
+    """Values through pydicom and whichever plugin is installed."""
+    from pydicom.errors import InvalidDicomError
+    from pydicom.pixels.utils import iter_pixels
+
+    arrays: Iterator[Any] = iter_pixels(storage.path, indices=[frame.index for frame in members], raw=True)
+    try:
+        for array in arrays:
+            yield np.asarray(array).reshape(storage.rows, storage.cols)
+    except (InvalidDicomError, *_DAMAGE) as error:
+        reason = str(error).partition("\n")[0]
+        raise SkipPatient("image_corrupt", f"{storage.path}: its pixels cannot be decoded: {reason}") from error
