@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from extract.dicom_frames import Frame, Series
-from extract.dicom_phases import phase_times, split_phases
+from extract.dicom_phases import on_one_clock, phase_times, split_phases
 from extract.image import Affine, Grid, check_grid
 from triher.errors import SkipPatient
 
@@ -51,7 +51,7 @@ def arrange(chosen: Mapping[Series, Sequence[Frame]], read_stored: ReadStored, w
         SkipPatient: ``dicom_geometry``, ``series_mixed``, ``slice_matrix``, ``slice_duplicate``, ``slice_missing``,
             ``series_not_a_grid``, and those of `extract.image.check_grid`.
     """
-    frames = [frame for members in chosen.values() for frame in members]
+    frames = on_one_clock([frame for members in chosen.values() for frame in members])
     _require_geometry(frames)
     _require_one_plane(frames, where)
     columns, repeated = _drop_copies(_by_position(frames), read_stored)

@@ -1,6 +1,7 @@
 """Tell the phases of a dynamic scan apart, and when each of them began."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from extract.dicom_frames import Frame, Series
@@ -27,6 +28,22 @@ _LONGEST_BEFORE_S = 600.0  # from injection to the first volume; what lies furth
 
 Moment = tuple[float, ...]
 Notes = list[tuple[str, str]]
+
+
+def on_one_clock(frames: Sequence[Frame]) -> list[Frame]:
+    """Count times after midnight on from the day before, where a scan runs across it."""
+    found = list(frames)
+    for name in ("acquisition_s", "content_s"):
+        known = [value for value in (getattr(frame, name) for frame in found) if value is not None]
+        if known and max(known) - min(known) > _DAY_S / 2:
+            found = [_next_day(frame, name) for frame in found]
+    return found
+
+
+def _next_day(frame: Frame, name: str) -> Frame:
+    """The image with a time of the morning put behind those of the evening."""
+    value = getattr(frame, name)
+    return replace(frame, **{name: value + _DAY_S}) if value is not None and value < _DAY_S / 2 else frame
 
 
 def split_phases(by_position: Sequence[Sequence[Frame]], where: str) -> list[list[Frame]]:
@@ -134,12 +151,10 @@ def phase_times(phases: Sequence[Sequence[Frame]]) -> tuple[tuple[float, ...], N
 
 
 def _starts(values: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
-    """The earliest of each phase, on one clock across midnight; empty where any is not known."""
+    """The earliest of each phase; empty where any is not known."""
     if any(value is None for phase in values for value in phase):
         return ()
-    starts = [min(value for value in phase if value is not None) for phase in values]
-    latest = max(starts)
-    return tuple(start + _DAY_S if latest - start > _DAY_S / 2 else start for start in starts)
+    return tuple(min(value for value in phase if value is not None) for phase in values)
 
 
 def _ascend(starts: Sequence[float]) -> bool:
