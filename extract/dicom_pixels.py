@@ -22,6 +22,7 @@ _PACKAGES = {
 }
 _OTHER_PACKAGES = "python-gdcm"
 _ALLOCATED = (8, 16, 32)
+_QUOTED = 300  # characters of what a decoder says
 # What pydicom and its plugins raise on damaged frames.
 _DAMAGE = (
     ValueError,
@@ -134,5 +135,5 @@ def _decoded(storage: Storage, members: list[Frame]) -> Iterator[Stored]:
         for array in arrays:
             yield np.asarray(array).reshape(storage.rows, storage.cols)
     except (InvalidDicomError, *_DAMAGE) as error:
-        reason = str(error).partition("\n")[0]
+        reason = " ".join(str(error).split())[:_QUOTED]
         raise SkipPatient("image_corrupt", f"{storage.path}: its pixels cannot be decoded: {reason}") from error

@@ -10,6 +10,7 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")  # PS3.5 section 9
 _SAME_DIRECTION = 1e-3  # of direction cosines, which are written with six decimals or more
 _MOST_STRAYS = 0.5  # images of another kind, as a share of the series' own, that pass for localizers
 _PLACES = 1  # decimals of mm at which positions of two series are compared
+_LEAST_SHARED = 0.5  # of all positions, of series that are phases of one exam; some may lack a slice
 _LISTED = 12
 
 Notes = list[tuple[str, str]]
@@ -99,14 +100,14 @@ def _same_direction(one: Frame, other: Frame) -> bool:
 
 def _are_one_exam(groups: Iterable[list[Frame]]) -> bool:
     """Whether series of one study are the phases of one scan: alike in all but the time."""
-    signatures, times = set(), []
+    kinds, times, places = set(), [], []
     for members in groups:
         first = members[0]
-        positions = {tuple(round(x, _PLACES) for x in frame.position or ()) for frame in members}
-        shape = (first.storage.rows, first.storage.cols, first.pixel_spacing)
-        signatures.add((first.series.study_uid, first.kind, shape, frozenset(positions)))
+        kinds.add((first.series.study_uid, first.kind, first.storage.rows, first.storage.cols, first.pixel_spacing))
+        places.append({tuple(round(x, _PLACES) for x in frame.position or ()) for frame in members})
         times.append(min((f.acquisition_s for f in members if f.acquisition_s is not None), default=None))
-    return len(signatures) == 1 and None not in times and len(set(times)) == len(times)
+    shared = len(set.intersection(*places)) / len(set.union(*places))
+    return len(kinds) == 1 and shared >= _LEAST_SHARED and None not in times and len(set(times)) == len(times)
 
 
 def _ambiguous(found: Mapping[Series, list[Frame]], where: str) -> SkipPatient:

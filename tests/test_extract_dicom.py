@@ -238,6 +238,6 @@ def test_each_file_is_opened_once_for_headers_and_once_for_voxels(tmp_path, monk
 def test_the_order_of_files_and_their_names_do_not_matter(tmp_path):
     write(tmp_path / "one")
     (tmp_path / "other/deep").mkdir(parents=True)
-    for place, path in enumerate(reversed(sorted((tmp_path / "one").iterdir()))):
+    for place, path in enumerate(sorted((tmp_path / "one").iterdir(), reverse=True)):
         path.rename(tmp_path / "other/deep" / f"{place * 37 % 15:03d}")
     assert np.array_equal(open_dicom(tmp_path).read([1])[0].voxels, volumes()[1].transpose(2, 1, 0)[:, ::-1, ::-1])
