@@ -14,9 +14,8 @@ from extract.dicom_grid import Arranged, arrange
 from extract.dicom_headers import scan_dicom
 from extract.dicom_pixels import check_storage, read_stored
 from extract.dicom_series import choose_series
-from extract.dicom_values import hashed_id
+from extract.dicom_values import require_patient
 from extract.image import Grid, Image, canonical_image
-from triher.errors import SkipPatient
 
 _EXACT_BITS = 24  # whole numbers of so many bits are exact in float32
 
@@ -78,24 +77,12 @@ def open_dicom(path: Path, series: str = "", header_id: str = "") -> DicomSource
             `extract.dicom_pixels.check_storage`.
     """
     frames, notes = scan_dicom(path)
-    _require_patient(frames, header_id, path)
+    require_patient((frame.series.patient for frame in frames), header_id, path)
     chosen, remarks = choose_series(frames, series, str(path))
     for storage in dict.fromkeys(frame.storage for members in chosen.values() for frame in members):
         check_storage(storage)
     arranged = arrange(chosen, lambda frame: next(read_stored([frame]))[1], str(path))
     return DicomSource(path, arranged, (*notes, *remarks, *arranged.notes))
-
-
-def _require_patient(frames: Sequence[Frame], header_id: str, path: Path) -> None:
-    """Refuse images of somebody else; ids of headers appear as a hash alone."""
-    found = dict.fromkeys(frame.series.patient for frame in frames if frame.series.patient)
-    hashes = ", ".join(found)
-    if len(found) > 1:
-        message = f"{path} holds images of {len(found)} patients (PatientID with the hashes {hashes})"
-        raise SkipPatient("patient_mismatch", message, remedy="keep one patient a folder")
-    if header_id and found and hashed_id(header_id) not in found:
-        message = f"the headers in {path} are not of '{header_id}': their PatientID has the hash {hashes}"
-        raise SkipPatient("patient_mismatch", message)
 
 
 def _is_as_stored(frame: Frame) -> bool:

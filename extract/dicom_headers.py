@@ -55,7 +55,7 @@ def scan_dicom(path: Path) -> tuple[list[Frame], Notes]:
     identifying: set[str] = set()
     n_annotated = 0
     for file in files:
-        found = _read_header(file)
+        found = _mr_header(file)
         if isinstance(found, str):
             ignored[found] += 1
             continue
@@ -77,10 +77,10 @@ def scan_dicom(path: Path) -> tuple[list[Frame], Notes]:
     return frames, notes
 
 
-def _read_header(path: Path) -> Content | str:
+def _mr_header(path: Path) -> Content | str:
     """The header of an MR image; of any other file, what kind it is."""
     try:
-        content = _read_content(path)
+        content = read_header(path)
     except NotDicom:
         return "not DICOM"
     except EndOfData:
@@ -96,8 +96,14 @@ def _read_header(path: Path) -> Content | str:
     return content
 
 
-def _read_content(path: Path) -> Content:
-    """Read as much of a file as its header is long."""
+def read_header(path: Path) -> Content:
+    """Read as much of a file as its header is long.
+
+    Raises:
+        NotDicom: it is none.
+        EndOfData: the file ends within its header.
+        OSError: it cannot be read.
+    """
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
         data = file.read(_FIRST_BYTES)

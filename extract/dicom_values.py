@@ -8,9 +8,12 @@ import hashlib
 import math
 import re
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 
 from extract.dicom_elements import Elements, Wanted
+from triher.errors import SkipPatient
 from triher.overlaps import public_key
 from triher.tables import matching_key
 
@@ -176,6 +179,27 @@ def hashed_id(patient_id: str) -> str:
     """
     key = public_key(patient_id) or matching_key(patient_id)
     return hashlib.sha256(key.encode()).hexdigest()[:_N_HASH] if key else ""
+
+
+def require_patient(hashes: Iterable[str], header_id: str, path: Path) -> None:
+    """Refuse images of somebody else; ids of headers appear as a hash alone.
+
+    Args:
+        hashes: `hashed_id` of PatientID of each image; empty where there is none.
+        header_id: what it must be; anything if empty.
+        path: the file or folder, for messages.
+
+    Raises:
+        SkipPatient: ``patient_mismatch``.
+    """
+    found = dict.fromkeys(filter(None, hashes))
+    listed = ", ".join(found)
+    if len(found) > 1:
+        message = f"{path} holds images of {len(found)} patients (PatientID with the hashes {listed})"
+        raise SkipPatient("patient_mismatch", message, remedy="keep one patient a folder")
+    if header_id and found and hashed_id(header_id) not in found:
+        message = f"the headers in {path} are not of '{header_id}': their PatientID has the hash {listed}"
+        raise SkipPatient("patient_mismatch", message)
 
 
 @lru_cache(maxsize=256)

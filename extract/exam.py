@@ -10,7 +10,7 @@ from scipy.ndimage import label as connected
 
 from extract.image import Assumed, Grid, Image, canonical_image
 from extract.resampling import SAME_MM, apart_mm, overlap, resample
-from extract.volumes import Source, open_source, source_files
+from extract.volumes import Source, open_mask, open_source, source_files
 from triher.cohort import Patient
 from triher.errors import Note, SkipPatient, StopRun
 from triher.phases import choose_phases, parse_rule, times_after_injection
@@ -187,7 +187,7 @@ def _lesion(
         grid = next(iter(opened.grids().values()))
         image, where = _box(grid, patient.reading.box), f"the box {list(patient.reading.box)}"
     else:
-        source = open_source(patient.mask, assumed=assumed(patient))
+        source = open_mask(patient.mask, header_id=patient.reading.header_id, assumed=assumed(patient))
         image, where = source.read([0])[0], str(patient.mask)
     lesion, notes = _binary(image, label, where)
     if image.voxels.shape != first.voxels.shape or apart_mm(image, first) > SAME_MM:

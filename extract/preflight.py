@@ -10,7 +10,7 @@ from pathlib import Path
 from extract.duplicates import equal_files, people_in_common
 from extract.exam import Opened, assumed, open_phases, read_exam, require_files
 from extract.problems import Checked, Outcome, Problem
-from extract.volumes import open_source, source_files
+from extract.volumes import open_mask, source_files
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient, contradictions, labels
 from triher.errors import SkipPatient, StopRun, TriherError
@@ -112,7 +112,7 @@ def _check_headers(patient: Patient, one: Checked) -> list[Problem]:
         problems.append(_problem(reason, patient, one))
     try:
         if patient.mask is not None:
-            open_source(patient.mask, assumed=assumed(patient))
+            open_mask(patient.mask, header_id=patient.reading.header_id, assumed=assumed(patient))
     except SkipPatient as reason:
         problems.append(_problem(reason, patient, one))
     return problems

@@ -41,7 +41,8 @@ def resample(image: Image, target: Image, *, is_mask: bool) -> Image:
         to_image[:3, 3],
         output_shape=target.voxels.shape,
         order=0 if is_mask else 1,
-        mode="constant" if is_mask else "nearest",
+        # "constant" would lose the outermost voxels to rounding.
+        mode="grid-constant" if is_mask else "nearest",
     )
     if image.voxels.dtype.kind != "f":
         voxels = np.rint(voxels).astype(image.voxels.dtype)

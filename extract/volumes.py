@@ -104,6 +104,30 @@ def open_source(path: Path, *, series: str = "", header_id: str = "", assumed: A
     return open_nifti(path, assumed)
 
 
+def open_mask(path: Path, *, header_id: str = "", assumed: Assumed | None = None) -> Source:
+    """Read the headers of a lesion mask: as `open_source`, or a DICOM segmentation, also one among other files.
+
+    Args:
+        path: the file, folder or pattern.
+        header_id: as for `open_source`.
+        assumed: as for `open_source`.
+
+    Raises:
+        SkipPatient: ``ambiguous_file`` when there are several segmentations, and as `open_source`.
+    """
+    if path.is_dir() or _is_dicom(path):
+        from extract.dicom_segments import find_segmentations, open_segmentation
+
+        found = find_segmentations(source_files(path))
+        if len(found) > 1:
+            listed = " and ".join(str(file) for file in found[:2])
+            message = f"{path} holds {len(found)} segmentations: {listed}"
+            raise SkipPatient("ambiguous_file", message, remedy="name the file of one in cohort.mask")
+        if found:
+            return open_segmentation(found[0], header_id)
+    return open_source(path, header_id=header_id, assumed=assumed)
+
+
 def source_files(path: Path) -> list[Path]:
     """Every file that a path names, in a fixed order: the file, those below the folder, or those of the pattern.
 

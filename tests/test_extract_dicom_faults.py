@@ -434,4 +434,4 @@ def test_a_header_that_is_cut_off_is_no_image(hospital, share):
     data = found.spoiled[0].read_bytes()
     header_size = len(data) - SHAPE[0] * SHAPE[1] * 2
     found.spoiled[0].write_bytes(data[: int(share * header_size)])
-    assert found.run()[0] == {"P2": "series_not_a_grid"}
+    assert found.run()[0]["P2"] in ("series_not_a_grid", "pixeldata_short")
