@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, Real
 
+from extract.tally import tally
 from triher.types import Volume
 
-_BLOCK = 1 << 16  # voxels counted at a time; the widened copy stays in the cache
 _MAX_RANGE = 1 << 20  # integer ranges up to this are counted in a table
 _MAX_SLICE_RANGE = 1 << 16  # ... and up to this in one table a slice: 42 MB for 80 slices
 
@@ -47,12 +47,12 @@ class Histogram:
 
 def count(voxels: Real[np.ndarray, "..."]) -> Histogram:
     """Count the values of an array of any shape."""
-    flat = voxels.reshape(-1)
+    flat = _in_memory_order(voxels)
     low, high = flat.min(), flat.max()
     if not _fits(low, high, _MAX_RANGE):
         values, counts = np.unique(flat, return_counts=True)
         return Histogram(values, counts.astype(np.int64))
-    return _from_table(_tally(flat, int(low), int(high)), int(low), flat.dtype)
+    return _from_table(tally(flat, int(low), int(high)), int(low), flat.dtype)
 
 
 def count_slices(volume: Volume) -> tuple[Histogram, tuple[Histogram, ...]]:
@@ -65,7 +65,7 @@ def count_slices(volume: Volume) -> tuple[Histogram, tuple[Histogram, ...]]:
     if not _fits(low, high, _MAX_SLICE_RANGE):
         slices = tuple(count(part) for part in volume)
         return merge(list(slices)), slices
-    tables = [_tally(part.reshape(-1), int(low), int(high)) for part in volume]
+    tables = [tally(_in_memory_order(part), int(low), int(high)) for part in volume]
     whole, *each = (_from_table(table, int(low), volume.dtype) for table in (np.sum(tables, axis=0), *tables))
     return whole, tuple(each)
 
@@ -75,13 +75,10 @@ def _fits(low: np.generic, high: np.generic, n_values: int) -> bool:
     return low.dtype.kind != "f" and int(high) - int(low) < n_values
 
 
-def _tally(flat: Real[np.ndarray, " voxel"], low: int, high: int) -> Int64[np.ndarray, " value"]:
-    """How often each whole number from `low` to `high` occurs."""
-    table = np.zeros(high - low + 1, np.int64)
-    for start in range(0, flat.size, _BLOCK):
-        shifted = flat[start : start + _BLOCK].astype(np.int64) - low
-        table += np.bincount(shifted, minlength=table.size)
-    return table
+def _in_memory_order(voxels: Real[np.ndarray, "..."]) -> Real[np.ndarray, " voxel"]:
+    """The values as they lie in memory, without a copy where no value between them is left out."""
+    forward = voxels[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in voxels.strides)]
+    return forward.transpose(np.argsort([-stride for stride in forward.strides], kind="stable")).reshape(-1)
 
 
 def _from_table(table: Int64[np.ndarray, " value"], low: int, dtype: np.dtype) -> Histogram:
