@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.ndimage import label as connected
 
-from extract.image import Assumed, Grid, Image, canonical_image
+from extract.histograms import count
+from extract.image import Assumed, Grid, Image, canonical_image, stack, voxels_sha256
 from extract.resampling import SAME_MM, apart_mm, overlap, resample
 from extract.volumes import Source, open_mask, open_source, source_files
 from triher.cohort import Patient
@@ -124,10 +125,12 @@ def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
         notes += remarks
     mask_image, mask, remarks = _lesion(patient, opened, first, mask_label)
     notes += remarks
-    digests = {name: image.sha256() for name, image in images.items()}
+    voxels = stack([image.voxels for image in images.values()])
+    digests = {
+        name: voxels_sha256(phase.astype(image.voxels.dtype, copy=False))
+        for (name, image), phase in zip(images.items(), voxels, strict=True)
+    }
     _refuse_copies(digests, patient)
-    common = np.result_type(*[image.voxels.dtype for image in images.values()])
-    voxels = np.stack([image.voxels.astype(common, copy=False) for image in images.values()])
     notes += _doubts(voxels, mask, tuple(images))
     return Exam(
         tuple(images),
@@ -200,7 +203,7 @@ def _lesion(
         lesion = found.voxels.astype(bool)
     n_voxels = int(lesion.sum())
     if n_voxels < _MIN_LESION_VOXELS:
-        found_labels = [int(v) for v in np.unique(image.voxels)[:8]]
+        found_labels = [int(v) for v in count(image.voxels).values[:8]]
         raise SkipPatient("mask_empty", f"{where}: the lesion has {n_voxels} voxels; found labels {found_labels}")
     return image, lesion, notes
 
@@ -217,7 +220,7 @@ def _box(grid: Grid, bounds: tuple[int, ...]) -> Image:
 
 def _binary(image: Image, label: int | None, where: str) -> tuple[Mask, list[tuple[str, str]]]:
     """The lesion's voxels: the label asked for, or all that are not 0 where there is one label."""
-    labels = [int(v) for v in np.unique(image.voxels) if v != 0]
+    labels = [int(v) for v in count(image.voxels).values if v != 0]
     if label is not None:
         return np.asarray(image.voxels == label), []
     if len(labels) > 1:

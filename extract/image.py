@@ -14,7 +14,7 @@ from jaxtyping import Float64, Real
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
 from triher.errors import SkipPatient
-from triher.types import Volume
+from triher.types import Phases, Volume
 
 _MAX_VOXELS = 1_000_000_000  # 1024 x 1024 x 1000, ten times a large breast MRI
 _SPACING_MM = (0.1, 10.0)
@@ -43,7 +43,8 @@ class Image:
     """A volume in canonical axes."""
 
     voxels: Volume
-    """[slice, row, col], in the smallest of int16, int32 and float32 that holds the values exactly."""
+    """[slice, row, col], in the smallest of int16, int32 and float32 that holds the values exactly; a view of the
+    file's own order."""
     affine: Affine
     """(slice, row, col) to RAS millimeters."""
     plane: str
@@ -58,9 +59,7 @@ class Image:
 
     def sha256(self) -> str:
         """Hash of values and shape; equal for every way of storing the same volume."""
-        digest = hashlib.sha256(f"{self.voxels.dtype.str}{self.voxels.shape}".encode())
-        digest.update(np.ascontiguousarray(self.voxels).data)
-        return digest.hexdigest()
+        return voxels_sha256(self.voxels)
 
 
 _DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
@@ -154,23 +153,33 @@ def _canonical_axes(values: Stored, affine: Affine) -> tuple[Volume, Affine, str
     direction = "LPS"[world]
     wanted = axcodes2ornt(_CANONICAL[direction])
     change = ornt_transform(present, wanted)
-    turned = _contiguous(apply_orientation(values, change))
+    turned = apply_orientation(values, change)
     plane = {"S": "axial", "L": "sagittal", "P": "coronal"}[direction]
     return turned, affine @ inv_ornt_aff(change, values.shape), plane
 
 
-def _contiguous(turned: Volume) -> Volume:
-    """A copy in C order, unless it is in that order already.
+def voxels_sha256(voxels: Volume) -> str:
+    """Hash of values and shape."""
+    digest = hashlib.sha256(f"{voxels.dtype.str}{voxels.shape}".encode())
+    digest.update(np.ascontiguousarray(voxels).data)
+    return digest.hexdigest()
+
+
+def stack(volumes: Sequence[Volume]) -> Phases:
+    """Volumes of one shape in one contiguous array, of a type that holds them all.
 
     Where rows run across the axis that is slowest as stored, a plain copy misses the cache at every voxel; columns
     of tiles halve the time.
     """
-    fastest, slowest = (int(pick(np.abs(turned.strides))) for pick in (np.argmin, np.argmax))
-    if turned.flags.c_contiguous or slowest != 2:
-        return np.ascontiguousarray(turned)
-    copy = np.empty(turned.shape, turned.dtype)
-    tile = [slice(None)] * 3
-    for i, k in product(range(0, turned.shape[fastest], _TILE), range(0, turned.shape[2], _TILE)):
-        tile[fastest], tile[2] = slice(i, i + _TILE), slice(k, k + _TILE)
-        copy[tuple(tile)] = turned[tuple(tile)]
-    return copy
+    common = np.result_type(*[volume.dtype for volume in volumes])
+    stacked = np.empty((len(volumes), *volumes[0].shape), common)
+    for volume, copy in zip(volumes, stacked, strict=True):
+        fastest, slowest = (int(pick(np.abs(volume.strides))) for pick in (np.argmin, np.argmax))
+        if slowest != 2:
+            copy[:] = volume
+            continue
+        tile = [slice(None)] * 3
+        for i, k in product(range(0, volume.shape[fastest], _TILE), range(0, volume.shape[2], _TILE)):
+            tile[fastest], tile[2] = slice(i, i + _TILE), slice(k, k + _TILE)
+            copy[tuple(tile)] = volume[tuple(tile)]
+    return stacked
