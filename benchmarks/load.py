@@ -15,10 +15,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 
+from extract.dicom import open_dicom
 from extract.histograms import count, count_slices
-from extract.nifti import read_volume
+from extract.nifti import open_nifti, read_volume
 from extract.phantom import PHASES, write_phantom
+from extract.phantom_dicom import write_dicom
 from extract.voxel_bytes import inflate
 from triher.progress import Reporter
 
@@ -81,7 +84,7 @@ def ours_with_slices(files: Sequence[Path]) -> list[float]:
 
 def bare(files: Sequence[Path]) -> list[int]:
     """Inflation alone."""
-    return [inflate(path.read_bytes(), 1 << 28, "gzip", str(path))[1] for path in files]
+    return [inflate(path.read_bytes(), open_nifti(path).layout.end, "gzip", str(path))[1] for path in files]
 
 
 def take_turns(ways: dict[str, Callable[[Sequence[Path]], object]], files: Sequence[Path]) -> dict[str, float]:
@@ -112,6 +115,42 @@ def show(title: str, files: Sequence[Path]) -> None:
     )
 
 
+def dicom_script(folder: Path) -> list[np.ndarray]:
+    """`pydicom.dcmread`, `pixel_array`, rescale, sort, stack."""
+    found: dict[tuple[str, int], list[tuple[float, np.ndarray]]] = {}
+    for path in filter(Path.is_file, folder.rglob("*")):
+        header = pydicom.dcmread(path)
+        values = header.pixel_array
+        if "RescaleSlope" in header:
+            values = values * float(header.RescaleSlope) + float(header.RescaleIntercept)
+        key = (str(header.AcquisitionTime), int(header.get("TemporalPositionIdentifier", 0)))
+        found.setdefault(key, []).append((float(header.ImagePositionPatient[2]), values))
+    return [np.stack([part for _, part in sorted(found[key], key=lambda pair: pair[0])]) for key in sorted(found)]
+
+
+def dicom_ours(folder: Path) -> list[np.ndarray]:
+    """Headers of all files, positions and phases in a full grid, every check, values."""
+    source = open_dicom(folder)
+    return [image.voxels for image in source.read(range(source.n_volumes))]
+
+
+def show_dicom(folder: Path, vendor: str) -> None:
+    """One line of the table of DICOM."""
+    rng = np.random.default_rng(0)
+    phases = [rng.gamma(2.0, 150, SHAPE[::-1]).clip(0, 4000).astype(np.int16) for _ in PHASES]
+    write_dicom(folder, phases, np.diag([-0.7, -0.7, 2.0, 1.0]), (-30.0, 90.0, 300.0), vendor=vendor, patient_id="P")
+    for theirs, own in zip(dicom_script(folder), dicom_ours(folder), strict=True):
+        assert np.array_equal(theirs, own)
+    spent: dict[Callable[[Path], object], list[float]] = {dicom_script: [], dicom_ours: []}
+    for _ in range(ROUNDS):
+        for way, times in spent.items():
+            start = time.process_time()
+            way(folder)
+            times.append(time.process_time() - start)
+    script_ms, ours_ms = (statistics.median(times) * 1e3 for times in spent.values())
+    print(f"{vendor:<34}{script_ms:15.1f}{ours_ms:7.1f}{script_ms / ours_ms:16.2f}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -126,6 +165,9 @@ def main() -> None:
             show(f"{'files' if files else 'phantom'}, {what}", compressed_again(given, folder / str(level), level))
         if not files:
             show(f"noise, {next(iter(LEVELS))}", noise_files(folder))
+            print(f"\n{'CPU time of a DICOM exam, ms':<34}{'pydicom':>15}{'ours':>7}{'pydicom/ours':>16}")
+            for vendor in ("ge", "siemens", "philips"):
+                show_dicom(folder / vendor, vendor)
 
 
 if __name__ == "__main__":

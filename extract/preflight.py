@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from extract.duplicates import equal_files, people_in_common
+from extract.duplicates import Member, equal_files, equal_images, people_in_common
 from extract.exam import Opened, assumed, open_phases, read_exam, require_files
 from extract.problems import Checked, Outcome, Problem
 from extract.volumes import open_mask, source_files
@@ -15,6 +15,8 @@ from triher.codes import CODES
 from triher.cohort import Cohort, Patient, contradictions, labels
 from triher.errors import SkipPatient, StopRun, TriherError
 from triher.progress import Reporter
+
+Look = tuple[list[Problem], list[Member]]
 
 _READERS = 4
 _LISTED = 5
@@ -29,14 +31,19 @@ def check_cohorts(checked: Sequence[Checked], reporter: Reporter, *, voxels: boo
         checked: the cohorts.
         reporter: where progress goes.
         voxels: read every volume as extraction does, which finds damaged data, empty masks, phases in the wrong
-            order and equal images, and takes as long.
+            order and equal images in whatever files, and takes as long.
     """
     problems: list[Problem] = []
+    images: list[Member] = []
     for one in checked:
         problems += [Problem("note", one.name, n.patient_id, n.code, n.text, "") for n in one.cohort.notes]
-        problems += _check_names(one) + _check_patients(one, reporter, voxels=voxels)
+        problems += _check_names(one)
+        for found, members in _look_at_patients(one, reporter, voxels=voxels):
+            problems += found
+            images += members
         problems += _check_labels(one) + _images_of_nobody(one)
-    return problems + people_in_common(checked) + equal_files(checked, reporter)
+    copies = equal_images(images) if voxels else equal_files(checked, reporter)
+    return problems + people_in_common(checked) + copies
 
 
 def refuse_ambiguous(cohort: Cohort) -> None:
@@ -78,17 +85,16 @@ def _check_names(one: Checked) -> list[Problem]:
     return []
 
 
-def _check_patients(one: Checked, reporter: Reporter, *, voxels: bool) -> list[Problem]:
-    """Problems of every patient's files."""
+def _look_at_patients(one: Checked, reporter: Reporter, *, voxels: bool) -> list[Look]:
+    """Problems of every patient's files and, where voxels are read, the hashes of the images."""
     patients = one.cohort.patients
     look = _check_voxels if voxels else _check_headers
 
-    def examine(patient: Patient) -> list[Problem]:
+    def examine(patient: Patient) -> Look:
         return look(patient, one)
 
     with ThreadPoolExecutor(_READERS) as pool:
-        found = reporter.track(pool.map(examine, patients), f"checking {one.name}", len(patients))
-        return [problem for problems in found for problem in problems]
+        return list(reporter.track(pool.map(examine, patients), f"checking {one.name}", len(patients)))
 
 
 def _problem(error: TriherError, patient: Patient, one: Checked) -> Problem:
@@ -97,12 +103,12 @@ def _problem(error: TriherError, patient: Patient, one: Checked) -> Problem:
     return Problem(outcome, one.name, patient.patient_id, error.code, error.message, error.remedy)
 
 
-def _check_headers(patient: Patient, one: Checked) -> list[Problem]:
+def _check_headers(patient: Patient, one: Checked) -> Look:
     """All problems that headers show: of the exam and, whatever that has, of the mask."""
     try:
         require_files(patient)
     except SkipPatient as reason:
-        return [_problem(reason, patient, one)]
+        return [_problem(reason, patient, one)], []
     problems = []
     try:
         opened = open_phases(patient)
@@ -115,7 +121,7 @@ def _check_headers(patient: Patient, one: Checked) -> list[Problem]:
             open_mask(patient.mask, header_id=patient.reading.header_id, assumed=assumed(patient))
     except SkipPatient as reason:
         problems.append(_problem(reason, patient, one))
-    return problems
+    return problems, []
 
 
 def _other_shapes(opened: Opened) -> list[SkipPatient]:
@@ -137,13 +143,14 @@ def _notes(found: Iterable[tuple[str, str]], patient: Patient, one: Checked) -> 
     ]
 
 
-def _check_voxels(patient: Patient, one: Checked) -> list[Problem]:
+def _check_voxels(patient: Patient, one: Checked) -> Look:
     """What reading the whole exam shows."""
     try:
         exam = read_exam(patient, one.config.mask_label)
     except (SkipPatient, StopRun) as reason:
-        return [_problem(reason, patient, one)]
-    return _notes(((note.code, note.text) for note in exam.notes), patient, one)
+        return [_problem(reason, patient, one)], []
+    members = [Member(one, patient, patient.phases[name], exam.sha256[name]) for name in exam.phases]
+    return _notes(((note.code, note.text) for note in exam.notes), patient, one), members
 
 
 def _check_labels(one: Checked) -> list[Problem]:

@@ -1,9 +1,13 @@
 """The look before the work: every problem of every patient, in one table."""
 
+import gzip
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from extract.phantom_dicom import write_dicom
 from extract.preflight import check_cohorts, refuse_ambiguous
 from extract.problems import Checked, write_problems
 from triher.cohort import read_cohort
@@ -126,3 +130,38 @@ def test_the_table_of_problems_reads_back(cohort_of, tmp_path):
     rows = read_own_table(tmp_path / "problems.csv").to_dict("records")
     assert [row["code"] for row in rows] == ["her2_unknown"]
     assert rows[0]["what_to_do"]
+
+
+def test_equal_voxels_in_other_files_are_found_when_voxels_are_read(cohort_of, tmp_path):
+    one = cohort_of(["P1,A,0,", "P2,A,3+,"], exams=["P1", "P2"])
+    image = nib.load(tmp_path / "images/P1_early.nii.gz")
+    nib.save(
+        nib.Nifti1Image(np.asarray(image.dataobj)[::-1], image.affine @ flipped(image.shape)), tmp_path / "x.nii"
+    )
+    (tmp_path / "images/P2_late.nii.gz").write_bytes(gzip.compress((tmp_path / "x.nii").read_bytes(), 9))
+    assert "patient_leak" not in {p.code for p in check(one)}
+    leaks = [p for p in check(one, voxels=True) if p.code == "patient_leak"]
+    assert len(leaks) == 1
+    assert "P1_early.nii.gz" in leaks[0].found
+    assert "P2_late.nii.gz" in leaks[0].found
+
+
+def flipped(shape):
+    change = np.diag([-1.0, 1, 1, 1])
+    change[0, 3] = shape[0] - 1
+    return change
+
+
+def test_one_dicom_exam_of_two_patients(cohort_of, tmp_path):
+    voxels = [np.random.default_rng(0).integers(1, 900, (16, 14, 5)).astype(np.int16) + k for k in range(3)]
+    write_dicom(tmp_path / "P1", voxels, np.diag([1.0, 1, 2, 1]), (-30.0, 90.0, 390.0), vendor="ge", patient_id="P1")
+    shutil.copytree(tmp_path / "P1", tmp_path / "P2")
+    for number, path in enumerate((tmp_path / "P2").iterdir()):
+        path.rename(path.with_name(f"x{number}"))
+    table = tmp_path / "dicom.csv"
+    table.write_text("patient_id\nP1\nP2\n", encoding="utf-8")
+    rules = {"pre": "pre", "late": "last"}
+    config = CohortConfig(table=table, exam="{patient_id}", phases=rules, box="2 9 2 9 1 4", dicom_id="")
+    leaks = [p for p in check(Checked("A", config, read_cohort(config), "triple")) if p.code == "patient_leak"]
+    assert [(p.outcome, p.patient_id) for p in leaks] == [("stop", "P1")]
+    assert str(tmp_path / "P2") in leaks[0].found
