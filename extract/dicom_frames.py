@@ -13,6 +13,8 @@ class Series:
 
     uid: str
     study_uid: str
+    study_date: str
+    """Eight digits, to put visits into order; it is never written anywhere."""
     description: str
     number: int | None
     patient: str

@@ -77,6 +77,16 @@ def scan_dicom(path: Path) -> tuple[list[Frame], Notes]:
     return frames, notes
 
 
+def peek(path: Path) -> Series | None:
+    """The series of an MR image; none for any other file.
+
+    Raises:
+        SkipPatient: ``file_unreadable``.
+    """
+    found = _mr_header(path)
+    return None if isinstance(found, str) else _series(Values(found.elements))
+
+
 def _mr_header(path: Path) -> Content | str:
     """The header of an MR image; of any other file, what kind it is."""
     try:
@@ -145,13 +155,7 @@ def _identifying(values: Values) -> set[str]:
 def _frames(path: Path, content: Content, values: Values) -> Iterator[Frame]:
     """One record a frame of an MR image."""
     storage = _storage(path, content, values)
-    series = Series(
-        values.text("SeriesInstanceUID"),
-        values.text("StudyInstanceUID"),
-        values.text("SeriesDescription"),
-        values.whole("SeriesNumber"),
-        values.patient(),
-    )
+    series = _series(values)
     shared = content.elements.items.get(SHARED_GROUPS, [])
     groups = content.elements.items.get(FRAME_GROUPS, [])
     common = [group for item in shared for inner in item.items.values() for group in inner]
@@ -159,6 +163,18 @@ def _frames(path: Path, content: Content, values: Values) -> Iterator[Frame]:
         own = groups[index].items.values() if index < len(groups) else ()
         layers = [group for inner in own for group in inner]
         yield _frame(Values(*layers, *common, content.elements), storage, series, index)
+
+
+def _series(values: Values) -> Series:
+    """The series that an image belongs to."""
+    return Series(
+        values.text("SeriesInstanceUID"),
+        values.text("StudyInstanceUID"),
+        values.text("StudyDate"),
+        values.text("SeriesDescription"),
+        values.whole("SeriesNumber"),
+        values.patient(),
+    )
 
 
 def _storage(path: Path, content: Content, values: Values) -> Storage:

@@ -21,6 +21,7 @@ TAGS = {
     "SpecificCharacterSet": 0x00080005,
     "ImageType": 0x00080008,
     "SOPClassUID": 0x00080016,
+    "StudyDate": 0x00080020,
     "AcquisitionDateTime": 0x0008002A,
     "AcquisitionTime": 0x00080032,
     "ContentTime": 0x00080033,
