@@ -15,6 +15,12 @@ _BY_3 = ("CC BY 3.0", f"{_CC}/by/3.0/")
 _BY_4 = ("CC BY 4.0", f"{_CC}/by/4.0/")
 _BY_NC_4 = ("CC BY-NC 4.0", f"{_CC}/by-nc/4.0/")
 
+_BASELINE = "--option study=first --option 'mask={exam}'"
+_OWN_TABLE = f"--table LABELS.csv --option map:patient_id=ID --option map:ihc=HER2 {_BASELINE}"
+_ISPY2_TABLE = (
+    "--table her2_triple_class.csv --option map:patient_id=breastdcedl_pid --option map:ihc=her2_3class " + _BASELINE
+)
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -28,6 +34,8 @@ class Collection:
     citation: str
     adapter: str
     """Which adapter of ``triher cohort import`` reads it."""
+    labels: str = ""
+    """Its options for the table of labels, which no archive of images holds, and for masks."""
     collection_id: str = ""
     """On the Imaging Data Commons; empty where the collection is downloaded by hand only."""
     by_hand: tuple[str, ...] = ()
@@ -43,7 +51,8 @@ COLLECTIONS: dict[str, Collection] = {
         "10.7937/K9/TCIA.2016.HdHpgJLK",
         "Newitt D, Hylton N, on behalf of the I-SPY 1 Network and ACRIN 6657 Trial Team (2016). Multi-center breast "
         "DCE-MRI data and segmentations from patients in the I-SPY 1/ACRIN 6657 trials. The Cancer Imaging Archive.",
-        "tcia",
+        "dicom",
+        _OWN_TABLE,
         "ispy1",
     ),
     "ispy2": Collection(
@@ -52,7 +61,8 @@ COLLECTIONS: dict[str, Collection] = {
         "10.7937/TCIA.D8Z0-9T85",
         "Li W, Newitt DC, Gibbs J, et al. (2022). I-SPY 2 Breast Dynamic Contrast Enhanced MRI Trial (ISPY2) "
         "(Version 1) [Data set]. The Cancer Imaging Archive.",
-        "tcia",
+        "dicom",
+        _ISPY2_TABLE,
         "ispy2",
     ),
     "acrin-6698": Collection(
@@ -61,7 +71,8 @@ COLLECTIONS: dict[str, Collection] = {
         "10.7937/TCIA.KK02-6D95",
         "Newitt DC, Partridge SC, Zhang Z, et al. (2021). ACRIN 6698/I-SPY2 Breast DWI [Data set]. The Cancer "
         "Imaging Archive.",
-        "tcia",
+        "dicom",
+        _ISPY2_TABLE,
         "acrin_6698",
     ),
     "duke": Collection(
@@ -70,7 +81,8 @@ COLLECTIONS: dict[str, Collection] = {
         "10.7937/TCIA.e3sv-re93",
         "Saha A, Harowicz MR, Grimm LJ, et al. (2021). Dynamic contrast-enhanced magnetic resonance images of breast "
         "cancer patients with tumor locations [Data set]. The Cancer Imaging Archive.",
-        "tcia",
+        "duke",
+        "--table Clinical_and_Other_Features.xlsx --option boxes=Annotation_Boxes.xlsx",
         "duke_breast_cancer_mri",
     ),
     "tcga-brca": Collection(
@@ -79,7 +91,8 @@ COLLECTIONS: dict[str, Collection] = {
         "10.7937/K9/TCIA.2016.AB2NAZRP",
         "Lingle W, Erickson BJ, Zuley ML, et al. (2016). The Cancer Genome Atlas Breast Invasive Carcinoma "
         "Collection (TCGA-BRCA) (Version 3) [Data set]. The Cancer Imaging Archive.",
-        "tcia",
+        "tcga-brca",
+        "--table clinical_patient_brca.txt",
         "tcga_brca",
     ),
     "advanced-mri-breast-lesions": Collection(
@@ -89,7 +102,8 @@ COLLECTIONS: dict[str, Collection] = {
         "Daniels D, Last D, Cohen K, Mardor Y, Sklair-Levy M (2024). Standard and Delayed Contrast-Enhanced MRI of "
         "Malignant and Benign Breast Lesions with Histological and Clinical Supporting Data "
         "(Advanced-MRI-Breast-Lesions) (Version 2) [Data set]. The Cancer Imaging Archive.",
-        "tcia",
+        "dicom",
+        _OWN_TABLE,
         "advanced_mri_breast_lesions",
     ),
     "breast-mri-nact-pilot": Collection(
@@ -98,7 +112,8 @@ COLLECTIONS: dict[str, Collection] = {
         "10.7937/K9/TCIA.2016.QHsyhJKy",
         "Newitt D, Hylton N (2016). Single site breast DCE-MRI data and segmentations from patients undergoing "
         "neoadjuvant chemotherapy (Version 3) [Data set]. The Cancer Imaging Archive.",
-        "tcia",
+        "dicom",
+        _OWN_TABLE,
         "breast_mri_nact_pilot",
     ),
     "breastdcedl": Collection(
@@ -162,7 +177,15 @@ def describe(name: str) -> str:
 
 def import_line(name: str, folder: Path) -> str:
     """The command that turns the downloaded folder into a cohort table."""
-    return f"triher cohort import {find_collection(name).adapter} {shlex.quote(str(folder))}"
+    collection = find_collection(name)
+    parts = (
+        "triher cohort import",
+        collection.adapter,
+        shlex.quote(str(folder)),
+        collection.labels,
+        f"--out {name}.csv",
+    )
+    return " ".join(filter(None, parts))
 
 
 def steps_by_hand(name: str, folder: Path) -> str:

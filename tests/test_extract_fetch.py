@@ -2,13 +2,16 @@
 
 import inspect
 import json
+import shlex
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from extract.adapters.registry import find_adapter
 from extract.fetch import COLLECTIONS, CollectionClient, describe, fetch, read_choice
+from extract.public import import_line
 from extract.selection import INDEX_COLUMNS
 from triher.codes import CODES
 from triher.errors import StopRun
@@ -252,7 +255,7 @@ def test_without_network_the_message_says_what_to_do(tmp_path, error):
     text = str(refusal("fetch_offline", tmp_path / "out", client))
     assert "10.7937/K9/TCIA.2016.HdHpgJLK" in text
     assert "idc download ispy1" in text
-    assert f"triher cohort import tcia {tmp_path / 'out'}" in text
+    assert f"triher cohort import dicom {tmp_path / 'out'} --table LABELS.csv" in text
     assert client.asked == ["1.2.0.0", "1.2.0.1", "1.2.0.2"]  # not one try a patient
 
 
@@ -261,7 +264,7 @@ def test_without_the_client_the_message_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(StopRun) as caught:
         fetch("duke", tmp_path / "my data", accept_license=True, reporter=QUIET)
     assert caught.value.code == "extra_missing"
-    for text in ("triher[fetch]", "10.7937/TCIA.e3sv-re93", f"triher cohort import tcia '{tmp_path / 'my data'}'"):
+    for text in ("triher[fetch]", "10.7937/TCIA.e3sv-re93", f"triher cohort import duke '{tmp_path / 'my data'}'"):
         assert text in str(caught.value)
     assert not (tmp_path / "my data").exists()
 
@@ -383,3 +386,14 @@ def test_the_real_index_has_the_columns():
     data = pytest.importorskip("idc_index_data")
     columns = {column["name"] for column in data.INDEX_METADATA["idc_index"]["schema"]["columns"]}
     assert {"collection_id", *INDEX_COLUMNS} <= columns
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_the_line_that_imports_a_collection_names_options_that_exist(name):
+    _, _, _, adapter, _, *rest = shlex.split(import_line(name, Path("images")))
+    options = [text for text in rest if "=" in text]
+    known = find_adapter(adapter).options()
+    for option in options:
+        key = option.partition("=")[0]
+        assert key in known or f"{key.partition(':')[0]}:COLUMN" in known
+    assert rest[-2:] == ["--out", f"{name}.csv"]
