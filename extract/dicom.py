@@ -56,7 +56,7 @@ class DicomSource:
         for frame, stored in read_stored(wanted):
             place = places[frame.storage.path, frame.index]
             stack[place] = stored if _is_as_stored(frame) else stored * np.float64(frame.slope) + frame.intercept
-        remarks = () if all(map(_is_as_stored, wanted)) else (_scaling(wanted),)
+        remarks = () if all(map(_is_as_stored, wanted)) else (("image_scaled", _scaling(wanted)),)
         return [
             canonical_image(phase.transpose(2, 1, 0), self.grid.affine, str(self.path), remarks)
             for phase in stack.reshape(len(volumes), n_slices, *stack.shape[1:])

@@ -1,5 +1,6 @@
 """One patient's exam: all phases and the lesion mask on one grid, or the reason why not."""
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from jaxtyping import Float64
 from scipy.ndimage import label as connected
 
 from extract.histograms import count
-from extract.image import Assumed, Grid, Image, canonical_image, stack, voxels_sha256
+from extract.image import Grid, Image, canonical_image, stack, voxels_sha256
 from extract.resampling import SAME_MM, apart_mm, overlap, resample
 from extract.volumes import Source, open_mask, open_source, source_files
 from triher.cohort import Patient
@@ -70,10 +71,7 @@ def open_phases(patient: Patient) -> Opened:
     """
     reading = patient.reading
     if not reading.rules:
-        sources = {
-            name: open_source(path, series=reading.series, header_id=reading.header_id, assumed=assumed(patient))
-            for name, path in patient.phases.items()
-        }
+        sources = {name: open_source(path, reading) for name, path in patient.phases.items()}
         for name, source in sources.items():
             if source.n_volumes > 1:
                 message = (
@@ -82,8 +80,7 @@ def open_phases(patient: Patient) -> Opened:
                 raise SkipPatient("image_4d", message)
         opened = {name: (source, 0) for name, source in sources.items()}
         return Opened(opened, tuple(note for source in sources.values() for note in source.notes))
-    exam = patient.files()["exam"]
-    source = open_source(exam, series=reading.series, header_id=reading.header_id, assumed=assumed(patient))
+    source = open_source(patient.files()["exam"], reading)
     times_s = times_after_injection(reading.starts_s, reading.injection_s) if reading.starts_s else source.times_s
     rules = {name: parse_rule(text) for name, text in reading.rules.items()}
     choice = choose_phases(rules, source.n_volumes, times_s, missing=reading.missing_phase)
@@ -92,12 +89,6 @@ def open_phases(patient: Patient) -> Opened:
         ("phase_substituted", f"phase '{name}' is not there; the last volume stands") for name in choice.substituted
     ]
     return Opened({name: (source, k) for name, k in choice.volumes.items()}, tuple(notes))
-
-
-def assumed(patient: Patient) -> Assumed | None:
-    """The geometry that the configuration states for this patient's files."""
-    reading = patient.reading
-    return Assumed(reading.orientation, reading.spacing_mm) if reading.orientation else None
 
 
 def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
@@ -120,7 +111,7 @@ def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
         if image.voxels.min() == image.voxels.max():
             message = f"phase '{name}' ({patient.phases[name]}): all voxels are {image.voxels.flat[0]}"
             raise SkipPatient("image_constant", message)
-        notes += [("image_scaled", f"{name}: {text}") for text in image.remarks]
+        notes += [(code, f"{name}: {text}") for code, text in image.remarks]
         images[name], remarks = _onto_first(f"phase '{name}' ({patient.phases[name]})", image, first)
         notes += remarks
     mask_image, mask, remarks = _lesion(patient, opened, first, mask_label)
@@ -161,9 +152,12 @@ def require_files(patient: Patient) -> None:
 def _is_there(path: Path) -> bool:
     """Whether a path names a file, a folder or at least one file of a pattern."""
     try:
-        return path.is_dir() or path.is_file() or bool(source_files(path))
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return bool(source_files(path))
     except OSError as error:
         raise SkipPatient("file_unreadable", f"{error.filename}: {error.strerror}") from error
+    return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
 
 
 def _onto_first(what: str, image: Image, first: Image) -> tuple[Image, list[tuple[str, str]]]:
@@ -190,7 +184,7 @@ def _lesion(
         grid = next(iter(opened.grids().values()))
         image, where = _box(grid, patient.reading.box), f"the box {list(patient.reading.box)}"
     else:
-        source = open_mask(patient.mask, header_id=patient.reading.header_id, assumed=assumed(patient))
+        source = open_mask(patient.mask, patient.reading)
         image, where = source.read([0])[0], str(patient.mask)
     lesion, notes = _binary(image, label, where)
     if image.voxels.shape != first.voxels.shape or apart_mm(image, first) > SAME_MM:

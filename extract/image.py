@@ -49,7 +49,8 @@ class Image:
     """(slice, row, col) to RAS millimeters."""
     plane: str
     """``axial``, ``sagittal`` or ``coronal``."""
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[tuple[str, str], ...] = ()
+    """Code and text of what was done to the values."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -77,7 +78,7 @@ class Assumed:
     def affine(self, header_spacing_mm: Sequence[float]) -> Affine:
         """(i, j, k) to RAS millimeters, with the first voxel at the origin.
 
-        >>> Assumed("SPL", (2.0, 0.5, 0.5)).affine([1, 1, 1])[2].tolist()
+        >>> Assumed("SPL", (2.0, 0.5, 0.5)).affine([1.0, 1.0, 1.0])[2].tolist()
         [2.0, 0.0, 0.0, 0.0]
         """
         affine = np.eye(4)
@@ -116,24 +117,48 @@ def check_grid(shape: tuple[int, ...], affine: Affine, where: str) -> Grid:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def canonical_image(stored: Stored, affine: Affine, where: str, remarks: tuple[str, ...] = ()) -> Image:
+def canonical_image(
+    stored: Stored,
+    affine: Affine,
+    where: str,
+    remarks: tuple[tuple[str, str], ...] = (),
+    *,
+    zero_nonfinite: bool = False,
+) -> Image:
     """Turn a volume as stored into an `Image`.
+
+    Args:
+        stored: axes in the order of the file.
+        affine: (i, j, k) to RAS millimeters.
+        where: the file, for messages.
+        remarks: code and text of what was done to the values so far.
+        zero_nonfinite: put 0 in place of NaN and infinity, with a remark.
 
     Raises:
         SkipPatient: ``image_nonfinite``.
     """
-    voxels, turned, plane = _canonical_axes(_exact_values(stored, where), affine)
+    if not _is_finite(stored):
+        finite = np.isfinite(stored)
+        text = f"{where}: {np.count_nonzero(~finite)} voxels are NaN or infinite"
+        if not zero_nonfinite:
+            remedy = "export the image again, or set cohort.nonfinite to zero"
+            raise SkipPatient("image_nonfinite", text, remedy=remedy)
+        remarks = (*remarks, ("image_nonfinite", f"{text}; taken as 0"))
+        stored = np.where(finite, stored, 0)
+    voxels, turned, plane = _canonical_axes(_exact_values(stored), affine)
     return Image(voxels, turned, plane, remarks)
 
 
-def _exact_values(stored: Stored, where: str) -> Stored:
-    """The values, which must be finite, in the smallest type that holds them."""
+def _is_finite(stored: Stored) -> bool:
+    """Whether no voxel is NaN or infinite."""
+    return stored.dtype.kind != "f" or bool(np.isfinite(stored.min()) and np.isfinite(stored.max()))
+
+
+def _exact_values(stored: Stored) -> Stored:
+    """The values in the smallest type that holds them."""
     if stored.dtype == np.int16:
         return stored
-    low, high = float(stored.min()), float(stored.max())  # NaN where any voxel is
-    if not np.isfinite(low) or not np.isfinite(high):
-        bad = int(np.count_nonzero(~np.isfinite(stored)))
-        raise SkipPatient("image_nonfinite", f"{where}: {bad} voxels are NaN or infinite")
+    low, high = float(stored.min()), float(stored.max())
     for dtype in (np.int16, np.int32):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             whole = stored.astype(dtype, copy=False)

@@ -30,6 +30,7 @@ class ItkSource:
     layout: Layout
     grid: Grid
     notes: tuple[tuple[str, str], ...]
+    zero_nonfinite: bool = False
 
     @property
     def n_volumes(self) -> int:
@@ -55,15 +56,17 @@ class ItkSource:
         data, where = data[start:], str(self.data_path)
         packing = "gzip" if self.packing == "zlib" and data[:2] == GZIP_MARK else self.packing
         found = read_volumes(data, self.layout, packing, volumes, where)
-        return [canonical_image(stored, self.grid.affine, where) for stored in found]
+        zero = self.zero_nonfinite
+        return [canonical_image(stored, self.grid.affine, where, zero_nonfinite=zero) for stored in found]
 
 
-def open_itk(path: Path, assumed: Assumed | None = None) -> ItkSource:
+def open_itk(path: Path, assumed: Assumed | None = None, *, zero_nonfinite: bool = False) -> ItkSource:
     """Read the header of an NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd) file.
 
     Args:
         path: the file with the header.
         assumed: geometry that replaces that of the header.
+        zero_nonfinite: put 0 in place of NaN and infinity, with a remark.
 
     Raises:
         SkipPatient: ``file_unreadable``, also where the file of voxels is not there; ``image_parts``,
@@ -81,7 +84,8 @@ def open_itk(path: Path, assumed: Assumed | None = None) -> ItkSource:
         raise SkipPatient("file_unreadable", f"the voxels of {path} are not there: looked for {data_path}")
     shape = tuple(n for axis, n in enumerate(header.layout.shape) if axis != header.layout.time_axis)
     grid = check_grid(shape, _affine(header, assumed, path), str(path))
-    return ItkSource(data_path, header.data_start, header.packing, header.layout, grid, _notes(header, assumed, path))
+    place = (data_path, header.data_start, header.packing, header.layout)
+    return ItkSource(*place, grid, _notes(header, assumed, path), zero_nonfinite)
 
 
 def _unreadable(path: Path, error: OSError) -> SkipPatient:

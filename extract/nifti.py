@@ -37,6 +37,7 @@ class NiftiSource:
     """Slope and intercept, where they change anything."""
     times_s: tuple[float, ...]
     notes: tuple[tuple[str, str], ...]
+    zero_nonfinite: bool = False
 
     @property
     def n_volumes(self) -> int:
@@ -58,21 +59,22 @@ class NiftiSource:
 
     def _image(self, stored: Stored) -> Image:
         """Scale a volume and turn its axes."""
-        if self.scaling is None:
-            return canonical_image(stored, self.grid.affine, str(self.path))
-        slope, intercept = self.scaling
-        remark = f"scaled by slope {slope:g} and intercept {intercept:g}"
-        return canonical_image(
-            stored.astype(np.float64) * slope + intercept, self.grid.affine, str(self.path), (remark,)
-        )
+        remarks: tuple[tuple[str, str], ...] = ()
+        if self.scaling is not None:
+            slope, intercept = self.scaling
+            stored = stored.astype(np.float64) * slope + intercept
+            remarks = (("image_scaled", f"scaled by slope {slope:g} and intercept {intercept:g}"),)
+        where, zero = str(self.path), self.zero_nonfinite
+        return canonical_image(stored, self.grid.affine, where, remarks, zero_nonfinite=zero)
 
 
-def open_nifti(path: Path, assumed: Assumed | None = None) -> NiftiSource:
+def open_nifti(path: Path, assumed: Assumed | None = None, *, zero_nonfinite: bool = False) -> NiftiSource:
     """Read the header of a NIfTI file, compressed or not.
 
     Args:
         path: the file.
         assumed: geometry that replaces that of the header.
+        zero_nonfinite: put 0 in place of NaN and infinity, with a remark.
 
     Raises:
         SkipPatient: ``file_unreadable``, ``image_unreadable``, ``image_truncated``, ``image_corrupt``,
@@ -95,6 +97,7 @@ def open_nifti(path: Path, assumed: Assumed | None = None) -> NiftiSource:
         _scaling(header, path),
         () if layout.time_axis is None else _times_s(header, layout.shape[layout.time_axis]),
         notes,
+        zero_nonfinite,
     )
 
 

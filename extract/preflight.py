@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from extract.duplicates import Member, equal_files, equal_images, people_in_common
-from extract.exam import Opened, assumed, open_phases, read_exam, require_files
+from extract.exam import Opened, open_phases, read_exam, require_files
 from extract.problems import Checked, Outcome, Problem
 from extract.volumes import open_mask, source_files
 from triher.codes import CODES
@@ -118,7 +118,7 @@ def _check_headers(patient: Patient, one: Checked) -> Look:
         problems.append(_problem(reason, patient, one))
     try:
         if patient.mask is not None:
-            open_mask(patient.mask, header_id=patient.reading.header_id, assumed=assumed(patient))
+            open_mask(patient.mask, patient.reading)
     except SkipPatient as reason:
         problems.append(_problem(reason, patient, one))
     return problems, []

@@ -2,13 +2,17 @@
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from extract.image import Assumed, Grid, Image
 from triher.errors import SkipPatient
 from triher.files import natural_order
+from triher.reading import Reading
+
+AS_IT_IS = Reading()
+"""Nothing beyond what the headers say."""
 
 _ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 _DICOM_MARK = (128, b"DICM")  # preamble, then the mark: DICOM PS3.10 section 7.1
@@ -73,14 +77,13 @@ class Files:
         return [self.parts[k].read([0])[0] for k in volumes]
 
 
-def open_source(path: Path, *, series: str = "", header_id: str = "", assumed: Assumed | None = None) -> Source:
+def open_source(path: Path, reading: Reading = AS_IT_IS) -> Source:
     """Read the headers of what a path names: a file, a folder of DICOM, or a pattern with ``*`` for files.
 
     Args:
         path: NIfTI, NRRD, MetaImage or DICOM.
-        series: which series of a DICOM folder, see `extract.dicom_series.choose_series`.
-        header_id: PatientID that DICOM headers must carry, if they carry any; any one if empty.
-        assumed: geometry that replaces that of NIfTI, NRRD and MetaImage headers.
+        reading: which series and whose PatientID, for DICOM; stated geometry and what becomes of values that are not
+            finite, for the others.
 
     Raises:
         SkipPatient: ``file_unreadable`` and whatever the headers show.
@@ -89,28 +92,29 @@ def open_source(path: Path, *, series: str = "", header_id: str = "", assumed: A
         files = source_files(path)
         if not files:
             raise SkipPatient("no_images", f"no file matches {path}")
-        parts = tuple(open_source(file, assumed=assumed) for file in files)
+        parts = tuple(open_source(file, reading) for file in files)
         return parts[0] if len(parts) == 1 else Files(parts)
+    assumed = Assumed(reading.orientation, reading.spacing_mm) if reading.orientation else None
+    zero = reading.nonfinite == "zero"
     if path.suffix.casefold() in _ITK:
         from extract.itk_formats import open_itk
 
-        return open_itk(path, assumed)
+        return open_itk(path, assumed, zero_nonfinite=zero)
     if path.is_dir() or _is_dicom(path):
         from extract.dicom import open_dicom
 
-        return open_dicom(path, series, header_id)
+        return open_dicom(path, reading.series, reading.header_id)
     from extract.nifti import open_nifti
 
-    return open_nifti(path, assumed)
+    return open_nifti(path, assumed, zero_nonfinite=zero)
 
 
-def open_mask(path: Path, *, header_id: str = "", assumed: Assumed | None = None) -> Source:
+def open_mask(path: Path, reading: Reading = AS_IT_IS) -> Source:
     """Read the headers of a lesion mask: as `open_source`, or a DICOM segmentation, also one among other files.
 
     Args:
         path: the file, folder or pattern.
-        header_id: as for `open_source`.
-        assumed: as for `open_source`.
+        reading: as for `open_source`; the choice of series is that of the exam, not of the mask.
 
     Raises:
         SkipPatient: ``ambiguous_file`` when there are several segmentations, and as `open_source`.
@@ -124,8 +128,8 @@ def open_mask(path: Path, *, header_id: str = "", assumed: Assumed | None = None
             message = f"{path} holds {len(found)} segmentations: {listed}"
             raise SkipPatient("ambiguous_file", message, remedy="name the file of one in cohort.mask")
         if found:
-            return open_segmentation(found[0], header_id)
-    return open_source(path, header_id=header_id, assumed=assumed)
+            return open_segmentation(found[0], reading.header_id)
+    return open_source(path, replace(reading, series=""))
 
 
 def source_files(path: Path) -> list[Path]:

@@ -203,7 +203,7 @@ def test_slope_and_intercept_of_every_slice_are_applied(philips_twins):
         assert np.array_equal(real.voxels[place], expected.astype(np.float32))
     header = pydicom.dcmread(next(enhanced.iterdir()))
     assert np.array_equal(open_dicom(enhanced).read([0])[0].voxels, (header.pixel_array * 0.1).astype(np.float32))
-    assert "slope 0.1" in real.remarks[0]
+    assert "slope 0.1" in dict(real.remarks)["image_scaled"]
 
 
 def test_a_single_enhanced_file_is_a_source_of_its_own(tmp_path):

@@ -185,7 +185,7 @@ def test_slope_and_intercept_are_applied(tmp_path, volume, suffix):
     image = read_volume(path)
     assert image.voxels.dtype == np.float32
     np.testing.assert_array_equal(image.voxels, (array * 0.5 + 10)[::-1, ::-1].transpose(2, 1, 0).astype(np.float32))
-    assert "slope 0.5" in image.remarks[0]
+    assert "slope 0.5" in dict(image.remarks)["image_scaled"]
 
 
 def test_whole_numbers_stored_as_float_become_integers(tmp_path, volume):

@@ -362,6 +362,7 @@ def test_one_source_for_all_phases_is_chosen_from_by_rules(read, tmp_path):
     assert patient.files() == {"exam": tmp_path / "A" / "*.nii.gz", "mask": tmp_path / "A_m.nii.gz"}
     assert patient.reading == Reading(
         {"pre": "pre", "early": "nearest 90 s", "late": "phase 2.0"},
+        header_id="A",
         starts_s=(0.0, 60.0, 120.0),
         injection_s=10.0,
         missing_phase="last",

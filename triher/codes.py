@@ -5,7 +5,6 @@ CODES: dict[str, tuple[str, str]] = {
     "affine_invalid": ("the image header holds no usable geometry", "export the image again"),
     "affine_sheared": ("the voxel axes are not at right angles", "resample the image to a regular grid"),
     "ambiguous_file": ("two files could be meant by one name", "remove or rename one of them"),
-    "burned_in_annotation": ("text is burned into the images", "look whether it covers or names anything"),
     "bundle_corrupt": ("a part of the bundle cannot be read", "copy the bundle again from its origin"),
     "bundle_drift": (
         "the bundle no longer reproduces its own golden output",
@@ -15,6 +14,7 @@ CODES: dict[str, tuple[str, str]] = {
     "bundle_shuffled": ("the bundle is a negative control", "train without classify.shuffle_labels"),
     "bundle_tampered": ("a part of the bundle differs from its recorded SHA-256", "copy the bundle again"),
     "bundle_version": ("the bundle was written by a newer TriHER", "update TriHER"),
+    "burned_in_annotation": ("text is burned into the images", "look whether it covers or names anything"),
     "class_too_small": (
         "too few patients of one class to train on",
         "add patients, or choose another split or scheme",
@@ -53,7 +53,10 @@ CODES: dict[str, tuple[str, str]] = {
         "no HER2 class follows from the entries",
         "complete IHC and ISH, or leave the patient out",
     ),
-    "image_4d": ("one file holds several volumes", "write one file a phase"),
+    "image_4d": (
+        "one file holds several volumes",
+        "name it under cohort.exam and choose the phases by rules, or write one file a phase",
+    ),
     "image_constant": ("all voxels are equal", "export the image again"),
     "image_corrupt": ("the compressed data are damaged", "copy the image again"),
     "image_nonfinite": ("the image holds NaN or infinity", "export the image again"),
@@ -101,8 +104,6 @@ CODES: dict[str, tuple[str, str]] = {
         "the images are of another patient than the table says",
         "correct cohort.exam, or say in cohort.dicom_id which PatientID the headers carry (empty to take any)",
     ),
-    "phi_present": ("the headers may identify the patient", "de-identify the images; nothing of it is kept here"),
-    "pixeldata_short": ("a DICOM image ends before its last pixel", "copy the image again"),
     "phase_duplicate": ("one image is given for two phases", "check the phase files"),
     "phase_geometry": ("the phases lie on different grids", "register and resample the phases"),
     "phase_missing": ("the file of a phase is not there", "check cohort.phases"),
@@ -122,6 +123,8 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "phase_times": ("the times of the volumes are not known or impossible", "give cohort.times, or choose by order"),
     "phases_config": ("no patient of the cohort has this phase", "check cohort.phases"),
+    "phi_present": ("the headers may identify the patient", "de-identify the images; nothing of it is kept here"),
+    "pixeldata_short": ("a DICOM image ends before its last pixel", "copy the image again"),
     "score_in_sample": (
         "a prognostic score comes from a model that may have seen the patient",
         "use out-of-fold or held-out predictions",
@@ -161,13 +164,13 @@ CODES: dict[str, tuple[str, str]] = {
     "table_format": ("the file is no table that can be read", "save it as .xlsx, or as CSV in UTF-8"),
     "table_header": ("two columns share one name", "rename one of them"),
     "table_separator": ("the table is not separated by commas", "nothing"),
-    "transform_drift": (
-        "the encoder no longer gives the embeddings it gave before",
-        "install the same versions",
-    ),
     "transfer_syntax": (
         "the images are compressed in a way for which no decoder is installed",
         "pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls python-gdcm",
+    ),
+    "transform_drift": (
+        "the encoder no longer gives the embeddings it gave before",
+        "install the same versions",
     ),
     "tuning_failed": ("no parameters could be fitted", "look at the features, or use another head"),
     "unit_suspect": ("follow-up of one cohort may be in another unit", "check the unit of the times"),

@@ -77,6 +77,8 @@ class CohortConfig(Section):
     """Start of the injection on the same clock; without it the second volume stands for it."""
     missing_phase: Literal["skip", "last"] = "skip"
     """What to do when an exam does not have a phase: leave the patient out, or take the last volume and note it."""
+    nonfinite: Literal["skip", "zero"] = "skip"
+    """What to do when an image holds NaN or infinity: leave the patient out, or take such voxels as 0 and note it."""
     geometry: GeometryConfig | None = None
     """How voxels lie, for files whose headers do not say or say wrong."""
     mask: str = "{mask}"

@@ -6,6 +6,7 @@ import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from triher.config import CohortConfig
 from triher.errors import StopRun
@@ -28,6 +29,8 @@ class Reading:
     injection_s: float | None = None
     """Start of the injection on the same clock."""
     missing_phase: MissingPhase = "skip"
+    nonfinite: Literal["skip", "zero"] = "skip"
+    """What becomes of an image with voxels that are NaN or infinite: the patient is left out, or they count as 0."""
     orientation: str = ""
     """Where each axis points as stored (``RAS``); empty where the headers say it."""
     spacing_mm: tuple[float, ...] = ()
@@ -97,6 +100,7 @@ def read_reading(row: dict[str, str], config: CohortConfig, where: str) -> Readi
         _numbers(fill(config.times, row), where, "cohort.times"),
         injection[0] if injection else None,
         config.missing_phase,
+        config.nonfinite,
         geometry.orientation if geometry else "",
         _numbers(fill(geometry.spacing_mm, row), where, "cohort.geometry.spacing_mm", 3) if geometry else (),
         tuple(round(bound) for bound in _numbers(fill(config.box, row), where, "cohort.box", 6)),
