@@ -1,12 +1,14 @@
 """Who can be followed up: scores of patients the model did not see, joined to time and event."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
 
+from triher.codes import CODES
 from triher.cohort import Cohort, Patient
 from triher.config import AnalysisConfig
 from triher.errors import Note, Skipped, StopRun, unknown_name
@@ -16,6 +18,8 @@ from triher.predictions import one_row_a_patient
 OUT_OF_SAMPLE = ("oof", "test")
 _EPSILON_MONTHS = 0.5 * 12 / 365.25
 """Half a day: an event on the day of inclusion is at risk for less than a day, not for no time."""
+_MOST_MISSING = 0.5  # of the patients; with more, complete cases are another cohort
+_NEGATIVE = "negative survival time"
 
 Months = Float64[np.ndarray, " patient"]
 Events = Bool[np.ndarray, " patient"]
@@ -68,16 +72,19 @@ def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, schem
     used = [patient for name, patient in known.items() if patient is not None and not reasons[name]]
     left_out = [_left_out(name, known[name], reason) for name, reason in reasons.items() if reason]
     zeros = [p.patient_id for p in used if p.time_months == 0]
-    notes = [Note(name, "survival_missing", "time 0 is taken as half a day") for name in zeros]
+    notes = [Note(name, "time_zero", "time 0 is taken as half a day") for name in zeros]
     times = np.array([p.time_months or _EPSILON_MONTHS for p in used], dtype=np.float64)
-    rows = [[p.covariates[name] for name in config.covariates] for p in used]
+    useless = {name: reason for name in config.covariates if (reason := _useless(name, used))}
+    notes += [Note("", "covariate_left_out", f"covariate '{name}' {reason}") for name, reason in useless.items()]
+    names = tuple(name for name in config.covariates if name not in useless)
+    rows = [[p.covariates[name] for name in names] for p in used]
     return FollowUp(
         patient_id=tuple(p.patient_id for p in used),
         score=np.array([scores[p.patient_id] for p in used], dtype=np.float64),
         time_months=times,
         event=np.array([p.event == 1 for p in used], dtype=bool),
-        covariates=np.array(rows, dtype=np.float64).reshape(len(used), len(config.covariates)),
-        names=config.covariates,
+        covariates=np.array(rows, dtype=np.float64).reshape(len(used), len(names)),
+        names=names,
         strata=tuple("/".join(str(getattr(p, name)) for name in config.strata) for p in used),
         left_out=tuple(left_out),
         notes=tuple(notes),
@@ -102,6 +109,16 @@ def _check(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, scheme: 
             raise unknown_name("covariate in analysis.covariates (not under cohort.covariates)", name, known)
 
 
+def _useless(name: str, patients: Sequence[Patient]) -> str:
+    """Why a covariate cannot adjust anything, or an empty text."""
+    values = [patient.covariates[name] for patient in patients]
+    known = {value for value in values if not np.isnan(value)}
+    n_missing = sum(map(np.isnan, values))
+    if values and n_missing > _MOST_MISSING * len(values):
+        return f"is missing for {n_missing} of {len(values)} patients; the model does without it"
+    return f"has one value for all {len(values)} patients; the model does without it" if len(known) == 1 else ""
+
+
 def _fault(patient: Patient | None) -> str:
     """Why a patient cannot be followed up, or an empty text."""
     if patient is None:
@@ -110,13 +127,14 @@ def _fault(patient: Patient | None) -> str:
         return "no event status"
     if np.isnan(patient.time_months):
         return "no survival time"
-    return "negative survival time" if patient.time_months < 0 else ""
+    return _NEGATIVE if patient.time_months < 0 else ""
 
 
 def _left_out(patient_id: str, patient: Patient | None, reason: str) -> Skipped:
     """The row that says so."""
     cohort = patient.cohort if patient else ""
-    return Skipped(patient_id, cohort, "analysis", "survival_missing", reason, "complete the follow-up")
+    code = "time_negative" if reason == _NEGATIVE else "time_missing"
+    return Skipped(patient_id, cohort, "analysis", code, reason, CODES[code][1])
 
 
 def counts_by_reason(left_out: tuple[Skipped, ...]) -> tuple[tuple[str, int], ...]:

@@ -134,6 +134,7 @@ def test_one_source_for_all_phases_with_rules(tmp_path):
     assert (exam.phases, exam.mask.sum()) == (("pre", "peak"), 4 * 4 * 2)
 
 
+@pytest.mark.fault("C5")
 def test_who_has_no_images_a_phase_or_a_mask_missing_and_who_has_no_row(exams, write_exam):
     write_csv(exams / "patients.csv", [*ROWS, ("004", "3+", "", "South", "60", "3", "no")])
     (exams / "images/001_late.nii.gz").unlink()

@@ -218,29 +218,52 @@ def table(*patients):
     return Cohort(patients, (), frozenset())
 
 
+@pytest.mark.fault("C20")
 def test_unusable_follow_up_is_left_out_by_reason():
     cohort = table(
         patient("a", 10.0, 1, age=50.0),
         patient("b", math.nan, 1, age=50.0),
         patient("c", 5.0, -1, age=50.0),
         patient("d", -2.0, 0, age=50.0),
-        patient("e", 0.0, 1, age=math.nan),
+        patient("e", 0.0, 1, age=61.0),
     )
     config = AnalysisConfig(covariates=("age",))
     found = follow_up(predictions("abcdef"), cohort, config, "triple")
     assert found.patient_id == ("a", "e")
     assert found.score.tolist() == pytest.approx([0.25, 0.25])
     assert found.time_months[1] == pytest.approx(0.5 * 12 / 365.25)
-    assert [note.patient_id for note in found.notes] == ["e"]
+    assert [(note.patient_id, note.code) for note in found.notes] == [("e", "time_zero")]
     assert dict(counts_by_reason(found.left_out)) == {
         "no survival time": 1,
         "no event status": 1,
         "negative survival time": 1,
         "not in the cohort table": 1,
     }
-    assert {row.code for row in found.left_out} == {"survival_missing"}
+    codes = {row.patient_id: row.code for row in found.left_out}
+    assert codes == {"b": "time_missing", "c": "time_missing", "d": "time_negative", "f": "time_missing"}
     assert has_follow_up(cohort)
     assert not has_follow_up(table(patient("a", math.nan, -1)))
+
+
+@pytest.mark.fault("C23")
+@pytest.mark.parametrize(
+    ("ages", "said"),
+    [
+        ([50.0, 50.0, 50.0, math.nan], "has one value for all 4 patients"),
+        ([50.0, math.nan, math.nan, math.nan], "is missing for 3 of 4 patients"),
+    ],
+)
+def test_a_covariate_that_says_nothing_is_left_out_with_a_note(ages, said):
+    patients = [
+        patient(name, 5.0 + k, k % 2, age=age, size=float(k))
+        for k, (name, age) in enumerate(zip("abcd", ages, strict=True))
+    ]
+    found = follow_up(predictions("abcd"), table(*patients), AnalysisConfig(covariates=("age", "size")), "triple")
+    assert found.names == ("size",)
+    assert found.covariates.shape == (4, 1)
+    (note,) = found.notes
+    assert note.code == "covariate_left_out"
+    assert f"covariate 'age' {said}" in note.text
 
 
 def test_scores_from_training_stop_the_run():

@@ -116,6 +116,7 @@ def test_mistakes_stop_before_anything_is_written(cohort, override, code):
     assert not folder.path.exists()
 
 
+@pytest.mark.fault("A11")
 def test_a_phase_that_nobody_has_stops_the_run(cohort):
     folder, config = run(
         cohort, "cohort.phases={pre: '{pre}', early: '{patient_id}_none.nii.gz'}", "extract.fusions=[pre]"

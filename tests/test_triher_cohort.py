@@ -80,6 +80,7 @@ def test_our_name_gives_way_to_a_mapped_column(read):
     assert (swapped.patients[0].site, swapped.patients[0].cohort) == ("b", "a")
 
 
+@pytest.mark.fault("C2")
 def test_equal_rows_are_merged_with_a_note(read):
     cohort = read("patient_id,x\nA,1\nB,2\nA,1\nA , 1\n")
     assert cohort.ids() == ["A", "B"]
@@ -89,6 +90,7 @@ def test_equal_rows_are_merged_with_a_note(read):
     ]
 
 
+@pytest.mark.fault("C2", "C4")
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -114,6 +116,7 @@ def test_an_empty_id_stops(refused, blank):
     assert "line 3" in message
 
 
+@pytest.mark.fault("C10")
 @pytest.mark.parametrize(
     ("settings", "near"),
     [
@@ -182,6 +185,7 @@ def test_survival_times_need_a_unit(refused, read):
     assert read("patient_id,time\nA,5\n").patients[0].event == -1
 
 
+@pytest.mark.fault("C20")
 def test_survival_cells_that_are_empty_or_odd(read):
     cells = ["5,1", ",1", "5,", "NA,NA", "0,0", "-3,1", "1e3,0"]
     text = "patient_id,time,event\n" + "".join(f"P{i},{cell}\n" for i, cell in enumerate(cells))
@@ -191,6 +195,7 @@ def test_survival_cells_that_are_empty_or_odd(read):
     assert [p.event for p in patients] == [1, 1, -1, -1, 0, 1, 0]
 
 
+@pytest.mark.fault("C21")
 @pytest.mark.parametrize("code", ["2", "Yes", "TRUE", "1.0", "dead", "-1"])
 def test_an_event_code_that_is_not_mapped_stops(refused, code):
     found, message = refused(f"patient_id,time,event\nA,5,0\nB,5,{code}\n", time_unit="months")
@@ -198,6 +203,7 @@ def test_an_event_code_that_is_not_mapped_stops(refused, code):
     assert f"line 3: column 'event' holds '{code}'; known codes: '0', '1'" in message
 
 
+@pytest.mark.fault("C21")
 def test_event_codes_are_mapped_also_those_that_look_missing(read):
     cohort = read(
         "patient_id,time,event\nA,5,1\nB,5,2\nC,5,\nD,5,NA\n",
@@ -214,11 +220,20 @@ def test_a_covariate_that_is_no_number_stops(refused, cell):
     assert f"line 4: column 'age' holds '{cell}'" in message
 
 
+@pytest.mark.fault("C23")
+@pytest.mark.parametrize("cell", ["premenopausal", "yes", "not known", "GE"])
+def test_a_covariate_in_words_stops(refused, cell):
+    code, message = refused(f'patient_id,age\nA,50\nA,50\nB,"{cell}"\n', covariates=["age"])
+    assert code == "covariate_type"
+    assert f"line 4: covariate 'age' holds '{cell}'" in message
+
+
 @pytest.mark.parametrize("cell", ["", "NA", "N/A", "nan", "[Not Available]"])
 def test_a_missing_covariate_is_nan(read, cell):
     assert math.isnan(read(f"patient_id,age\nA,{cell}\n", covariates=["age"]).patients[0].covariates["age"])
 
 
+@pytest.mark.fault("C24")
 @pytest.mark.parametrize(
     ("columns", "covariate"), [({}, "ihc"), ({}, "ish"), ({"ihc": "HER2"}, "HER2"), ({"ish": "FISH"}, "FISH")]
 )
@@ -228,6 +243,7 @@ def test_a_label_column_is_no_covariate(refused, columns, covariate):
     assert f"'{covariate}'" in message
 
 
+@pytest.mark.fault("C9")
 def test_a_wrong_label_column_stops(refused):
     rows = "".join(f"P{i},{50 + i}\n" for i in range(10))
     assert refused("patient_id,ihc\n" + rows)[0] == "her2_codes"
@@ -277,6 +293,7 @@ IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 ODD = ["=cmd", "001", "../x", "a/b", ".", "NA", '"', "a,b", "a;b", "{x}", "-1", "'=x", "<script>", "a\nb"]
 
 
+@pytest.mark.fault("C1")
 @settings(max_examples=50, deadline=None)
 @given(ids=st.lists(IDS | st.sampled_from(ODD), min_size=1, max_size=6, unique_by=matching_key))
 def test_ids_stay_as_they_are(tmp_path_factory, ids):
@@ -288,12 +305,14 @@ def test_ids_stay_as_they_are(tmp_path_factory, ids):
     assert list(labels(cohort, "triple")[0]) == ids
 
 
+@pytest.mark.fault("C3")
 def test_c03_one_person_under_two_public_ids_stops(refused):
     code, message = refused("patient_id,cohort\nISPY2-102212,breastdcedl\nACRIN-6698-102212,mama-mia\n")
     assert code == "patient_leak"
     assert "'ISPY2-102212' and 'ACRIN-6698-102212'" in message
 
 
+@pytest.mark.fault("C14")
 def test_c14_another_separator_is_noted(read):
     cohort = read("patient_id;site\nA;1\nB;2\n")
     assert [(note.code, note.text) for note in cohort.notes] == [
@@ -301,12 +320,14 @@ def test_c14_another_separator_is_noted(read):
     ]
 
 
+@pytest.mark.fault("C15")
 def test_c15_a_decimal_comma_must_be_said(read, refused):
     text = "patient_id;age\nA;50,5\n"
     assert refused(text, covariates=["age"])[0] == "number_format"
     assert read(text, covariates=["age"], decimal=",").patients[0].covariates == {"age": 50.5}
 
 
+@pytest.mark.fault("C19")
 def test_c19_a_workbook_is_a_table(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
@@ -321,6 +342,7 @@ def test_c19_a_workbook_is_a_table(tmp_path):
     assert read_cohort(config.model_copy(update={"sheet": "Sheet"})).ids() == ["001"]
 
 
+@pytest.mark.fault("C22")
 def test_c22_another_unit_in_one_cohort_is_suspected(read):
     rows = [f"A{i},a,{300 + i},1" for i in range(5)] + [f"B{i},b,{10 + i},1" for i in range(5)]
     cohort = read("\n".join(["patient_id,cohort,time,event", *rows]) + "\n", time_unit="months")
@@ -328,6 +350,7 @@ def test_c22_another_unit_in_one_cohort_is_suspected(read):
     assert "'a'" in cohort.notes[0].text
 
 
+@pytest.mark.fault("C24")
 @pytest.mark.parametrize(
     "covariate", ["HER2_status", "erbb2_expression", "trastuzumab", "TripleNeg", "tumor_subtype"]
 )

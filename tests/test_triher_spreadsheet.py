@@ -49,6 +49,7 @@ def refused(path, *arguments, **options):
 SHEET = "xl/worksheets/sheet1.xml"
 
 
+@pytest.mark.fault("C1")
 def test_c01_ids_stay_as_a_person_reads_them(tmp_path):
     ids = ["001", "NA", "1e5", 7, 12.0, 1e5, 3, 4]
     path = save(tmp_path, [["patient_id"], *([x] for x in ids)], formats={"A5": "000", "A8": '"P"000', "A9": "00-00"})
@@ -93,6 +94,7 @@ def test_text_of_a_value(value, number_format, text):
     assert text_of(value, number_format) == text
 
 
+@pytest.mark.fault("C19")
 def test_c19_dates_and_truth_values(tmp_path):
     rows = [["id", "when", "yes"], ["P1", datetime(2021, 2, 3), True], ["P2", datetime(2021, 2, 3, 4, 5), False]]
     frame = read_table(save(tmp_path, rows))
@@ -100,6 +102,7 @@ def test_c19_dates_and_truth_values(tmp_path):
     assert frame["yes"].tolist() == ["TRUE", "FALSE"]
 
 
+@pytest.mark.fault("C19")
 def test_c19_a_date_that_no_calendar_has_is_an_error_of_its_cell(tmp_path):
     path = save(tmp_path, [["id", "when"], ["P1", 1e9]], formats={"B2": "yyyy-mm-dd"})
     code, message = refused(path)
@@ -107,6 +110,7 @@ def test_c19_a_date_that_no_calendar_has_is_an_error_of_its_cell(tmp_path):
     assert "cell B2" in message
 
 
+@pytest.mark.fault("C19")
 @pytest.mark.parametrize("formula", ["=1+1", ArrayFormula("B3:B3", "=1+1")])
 def test_c19_a_formula_that_was_never_computed_is_named(tmp_path, formula):
     code, message = refused(save(tmp_path, [["id", "age"], ["P1", 50], ["P2", formula]]))
@@ -121,6 +125,7 @@ def computed(tmp_path, cell, *, recompute=False):
     return save(tmp_path, [["id", "age", "x"], ["P1", 50, "y"]], change=change)
 
 
+@pytest.mark.fault("C19")
 @pytest.mark.parametrize(
     ("cell", "text"),
     [
@@ -135,12 +140,14 @@ def test_c19_a_formula_that_was_computed_gives_its_value(tmp_path, cell, text):
     assert read_table(computed(tmp_path, cell))["age"].tolist() == [text]
 
 
+@pytest.mark.fault("C19")
 def test_c19_the_zero_that_a_writer_puts_in_place_of_a_result_is_no_result(tmp_path):
     cell = '<c r="B2"><f>C1+1</f><v>{}</v></c>'
     assert refused(computed(tmp_path, cell.format(0), recompute=True))[0] == "xlsx_formula"
     assert read_table(computed(tmp_path, cell.format(51), recompute=True))["age"].tolist() == ["51"]
 
 
+@pytest.mark.fault("C19")
 @pytest.mark.parametrize("error", ["#N/A", "#REF!", "#DIV/0!"])
 def test_c19_an_error_value_names_its_cell(tmp_path, error):
     code, message = refused(computed(tmp_path, f'<c r="B2" t="e"><f>C1/0</f><v>{error}</v></c>'))
@@ -165,6 +172,7 @@ def two_sheets(tmp_path, *, hidden=False, empty=False):
     return tmp_path / "two.xlsx"
 
 
+@pytest.mark.fault("C19")
 def test_c19_of_several_sheets_one_must_be_named(tmp_path):
     path = two_sheets(tmp_path)
     code, message = refused(path)
@@ -174,6 +182,7 @@ def test_c19_of_several_sheets_one_must_be_named(tmp_path):
     assert read_table(path, "legend").attrs["sheet"] == "legend"
 
 
+@pytest.mark.fault("C19")
 @pytest.mark.parametrize("options", [{"hidden": True}, {"empty": True}])
 def test_c19_hidden_and_empty_sheets_do_not_count(tmp_path, options):
     path = two_sheets(tmp_path, **options)
@@ -181,12 +190,14 @@ def test_c19_hidden_and_empty_sheets_do_not_count(tmp_path, options):
     assert read_rows(path, "legend") == ([] if "empty" in options else [["field", "meaning"], ["id", "a patient"]])
 
 
+@pytest.mark.fault("C19")
 def test_c19_an_unknown_sheet_names_the_nearest(tmp_path):
     code, message = refused(two_sheets(tmp_path), "Clinical data")
     assert code == "xlsx_sheet"
     assert "did you mean 'clinical'?" in message
 
 
+@pytest.mark.fault("C19")
 def test_c19_a_text_file_has_no_sheet(tmp_path):
     (tmp_path / "table.csv").write_text("id,x\n1,2\n")
     assert refused(tmp_path / "table.csv", "clinical")[0] == "xlsx_sheet"
@@ -202,6 +213,7 @@ def merged(tmp_path, *ranges):
     return path
 
 
+@pytest.mark.fault("C19")
 @pytest.mark.parametrize("reference", ["A1:B1", "B2:B3", "C3:E9"])
 def test_c19_merged_cells_are_named(tmp_path, reference):
     code, message = refused(merged(tmp_path, reference))
@@ -209,6 +221,7 @@ def test_c19_merged_cells_are_named(tmp_path, reference):
     assert reference in message
 
 
+@pytest.mark.fault("C19")
 def test_c19_cells_merged_beside_the_table_do_not_matter(tmp_path):
     assert read_table(merged(tmp_path, "A8:C9", "F1:G2")).shape == (2, 3)
 
@@ -234,16 +247,19 @@ def test_empty_rows_and_columns_are_left_out_and_rows_keep_their_numbers(tmp_pat
     assert len(read_rows(path)) == 5
 
 
+@pytest.mark.fault("C12")
 def test_c12_a_cell_beyond_the_header_names_its_row(tmp_path):
     code, message = refused(save(tmp_path, [["id", "x"], ["P1", 1], ["P2", 2, "note"]]))
     assert code == "csv_row"
     assert "row 3: 'note'" in message
 
 
+@pytest.mark.fault("C11")
 def test_c11_a_header_that_is_there_twice(tmp_path):
     assert refused(save(tmp_path, [["id", "t", "t "], ["P1", 1, 2]]))[0] == "table_header"
 
 
+@pytest.mark.fault("C18")
 @pytest.mark.parametrize("rows", [[], [["id", "x"]], [[" "], [None]]])
 def test_c18_an_empty_sheet(tmp_path, rows):
     assert refused(save(tmp_path, rows))[0] == "table_empty"

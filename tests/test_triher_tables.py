@@ -38,12 +38,14 @@ def refused(tmp_path, data):
     return caught.value.code, caught.value.message
 
 
+@pytest.mark.fault("C1")
 def test_c01_every_cell_stays_text(tmp_path):
     frame = read(tmp_path, "patient_id,x\n001,NA\n1e5,\n1.0,null\nTrue,0x1F\n")
     assert frame["patient_id"].tolist() == ["001", "1e5", "1.0", "True"]
     assert frame["x"].tolist() == ["NA", "", "null", "0x1F"]
 
 
+@pytest.mark.fault("C14")
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_c14_separators(tmp_path, separator):
     frame = read(tmp_path, "id;ihc;ish\nP1;2+;\n".replace(";", separator))
@@ -51,6 +53,7 @@ def test_c14_separators(tmp_path, separator):
     assert frame.attrs["separator"] == separator == sniff_separator(tmp_path / "table.csv")
 
 
+@pytest.mark.fault("C14")
 @pytest.mark.parametrize("separator", ["|", "^", "~"])
 def test_c14_another_separator_is_named(tmp_path, separator):
     code, message = refused(tmp_path, "\nid|ihc|ish\nP1|2+|\n".replace("|", separator))
@@ -58,6 +61,7 @@ def test_c14_another_separator_is_named(tmp_path, separator):
     assert f"'{separator}'" in message
 
 
+@pytest.mark.fault("C14")
 @pytest.mark.parametrize("text", ["gene\nERBB2|2064\n", "a|b\nERBB2\n", "id,a|b\nP1,2|3\n"])
 def test_c14_a_bar_within_a_cell_is_no_separator(tmp_path, text):
     assert read(tmp_path, text).shape[0] == 1
@@ -67,6 +71,7 @@ def test_separator_within_a_quoted_header_does_not_count(tmp_path):
     assert list(read(tmp_path, '"a;b;c;d",x\n1,2\n').columns) == ["a;b;c;d", "x"]
 
 
+@pytest.mark.fault("C16")
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_c16_line_ends_and_byte_order_mark(tmp_path, end, mark):
@@ -100,12 +105,14 @@ def test_rows_as_they_stand(tmp_path):
     assert read_rows(tmp_path / "table.csv") == [["group", "", ""], ["id", "spacing", "ER"], ["1", "0,5"]]
 
 
+@pytest.mark.fault("C11")
 def test_c11_a_repeated_column_is_named(tmp_path):
     code, message = refused(tmp_path, "id,t,t\n1,2,3\n")
     assert code == "table_header"
     assert "'t'" in message
 
 
+@pytest.mark.fault("C12")
 @pytest.mark.parametrize(
     ("text", "where"),
     [
@@ -120,6 +127,7 @@ def test_c12_a_row_with_a_cell_too_many_is_named(tmp_path, text, where):
     assert where in message
 
 
+@pytest.mark.fault("C13")
 @pytest.mark.parametrize(
     ("text", "where"),
     [("id,x\n1\n", "line 2: 1 cells where the header has 2"), ('id,x\n"a\nb",1\n2\n', "line 4: 1 cells")],
@@ -144,11 +152,13 @@ def test_a_row_with_broken_quotes_is_named_where_it_starts(tmp_path, text, where
     assert where in message
 
 
+@pytest.mark.fault("C18")
 @pytest.mark.parametrize("text", ["", "\n", "\ufeff", "id,x\n", "id,x\n\n\n"])
 def test_c18_an_empty_table_is_refused(tmp_path, text):
     assert refused(tmp_path, text)[0] == "table_empty"
 
 
+@pytest.mark.fault("C17")
 @pytest.mark.parametrize(
     ("data", "where"),
     [
@@ -167,6 +177,7 @@ def test_c17_what_is_not_utf8_is_refused(tmp_path, data, where):
     assert where in message
 
 
+@pytest.mark.fault("C17")
 def test_c17_says_what_to_do(tmp_path):
     with pytest.raises(StopRun) as caught:
         read(tmp_path, "id,x\n1,caf\u00e9\n".encode("latin-1"))
@@ -180,6 +191,7 @@ def test_a_table_that_cannot_be_opened(tmp_path):
         assert caught.value.code == "file_unreadable"
 
 
+@pytest.mark.fault("C27")
 def test_c27_a_hundred_thousand_rows_are_quick(tmp_path):
     rows = "".join(f"P{i:06d},a/{i}.nii.gz,2+,negative,3.5\n" for i in range(100_000))
     start = time.process_time()
@@ -189,6 +201,7 @@ def test_c27_a_hundred_thousand_rows_are_quick(tmp_path):
     assert frame["patient_id"].iloc[-1] == "P099999"
 
 
+@pytest.mark.fault("C27")
 def test_c27_thousands_of_columns_are_quick(tmp_path):
     names = ",".join(f"g{i}" for i in range(5000))
     row = ",".join(["1.5"] * 5000)
@@ -198,6 +211,7 @@ def test_c27_thousands_of_columns_are_quick(tmp_path):
     assert frame.shape == (200, 5000)
 
 
+@pytest.mark.fault("C10")
 def test_c10_a_missing_column_names_the_nearest(tmp_path):
     frame = read(tmp_path, "ID,os_months\n1,2\n")
     for wanted, near in (("os_month", "os_months"), ("id", "ID"), ("OS Months", "os_months")):
@@ -208,6 +222,7 @@ def test_c10_a_missing_column_names_the_nearest(tmp_path):
         require_column(frame, "zzzz", purpose="time", where="cohort.csv")
 
 
+@pytest.mark.fault("C15")
 @pytest.mark.parametrize(
     ("cell", "decimal", "value"),
     [
@@ -223,6 +238,7 @@ def test_c15_numbers(cell, decimal, value):
     assert number(cell, decimal=decimal, where="a.csv, line 2", column="age") == value
 
 
+@pytest.mark.fault("C15")
 @pytest.mark.parametrize("decimal", [".", ","])
 @pytest.mark.parametrize(
     "cell",
@@ -236,6 +252,7 @@ def test_c15_missing_numbers(cell, decimal):
     assert is_missing(cell)
 
 
+@pytest.mark.fault("C15")
 @pytest.mark.parametrize(
     ("cell", "decimal", "remedy"),
     [
@@ -268,6 +285,7 @@ def test_c15_what_is_no_number_says_what_to_do(cell, decimal, remedy):
     assert remedy in str(caught.value)
 
 
+@pytest.mark.fault("C15")
 @given(value=st.floats(allow_nan=False, allow_infinity=False))
 def test_c15_any_number_reads_back_equal(value):
     for decimal in (".", ","):
@@ -283,6 +301,7 @@ def test_matching_key_folds_what_only_looks_different():
 FORMULAS = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=x", "''-x", "=", "-"]
 
 
+@pytest.mark.fault("C25")
 def test_c25_no_cell_is_a_formula_and_our_reader_takes_the_quote_off(tmp_path):
     path = tmp_path / "out.csv"
     write_table(path, ["id", "=x"], [[text, text] for text in FORMULAS])

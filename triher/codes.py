@@ -24,6 +24,8 @@ CODES: dict[str, tuple[str, str]] = {
     "config_key": ("the configuration holds an unknown key", "use the key that is suggested"),
     "config_value": ("a value in the configuration has the wrong type or range", "correct the value"),
     "config_yaml": ("the configuration is not valid YAML 1.2", "correct the line"),
+    "covariate_left_out": ("a covariate has one value, or is mostly missing", "choose another, or complete it"),
+    "covariate_type": ("a covariate is text", "give numbers, or a column for each level with 0 and 1"),
     "csv_row": ("a row has more or fewer cells than the header", "quote cells that hold the separator"),
     "device_missing": ("the requested device is not there", "use extract.device=auto"),
     "dicom_geometry": (
@@ -159,11 +161,13 @@ CODES: dict[str, tuple[str, str]] = {
     "store_stale": ("the feature store was made with other choices", "run triher extract with this configuration"),
     "store_unknown": ("the file is not a triher-features store", "give a file written by triher extract"),
     "store_version": ("the feature store was written by a newer TriHER", "update TriHER"),
-    "survival_missing": ("survival time or event is missing or impossible", "complete the follow-up"),
     "table_empty": ("the table holds no row", "check the file"),
     "table_format": ("the file is no table that can be read", "save it as .xlsx, or as CSV in UTF-8"),
     "table_header": ("two columns share one name", "rename one of them"),
     "table_separator": ("the table is not separated by commas", "nothing"),
+    "time_missing": ("survival time or event is missing", "complete the follow-up"),
+    "time_negative": ("the survival time is below 0", "count it from the same day for everybody"),
+    "time_zero": ("the survival time is 0", "nothing, if the event was on the first day"),
     "transfer_syntax": (
         "the images are compressed in a way for which no decoder is installed",
         "pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls python-gdcm",

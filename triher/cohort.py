@@ -27,6 +27,7 @@ _TELLS_HER2 = re.compile(
     r"her[-_ ]?2|erbb2|trastuzumab|herceptin|pertuzumab|lapatinib|t[-_]?dm1|t[-_]?dxd|triple[-_ ]?neg|tnbc|subtype",
     re.IGNORECASE,
 )
+_WORDS = re.compile(r"(?![+-]?inf(inity)?$)[^\d]*[^\W\d_][^\d]*", re.IGNORECASE)  # a letter, no digit, no infinity
 OWN_COLUMNS = ("patient_id", "cohort", "site", "split", *_LABEL_COLUMNS, "time", "event")
 
 
@@ -92,8 +93,9 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
 
     Raises:
         StopRun: as `triher.tables.read_table`; ``column_missing``, ``patient_id``, ``patient_duplicate``,
-            ``number_format``, ``event_codes``, ``her2_codes``, ``label_leak``, ``unknown_name`` (a mapped column
-            that nothing asks for) or ``config_value`` (survival times without a unit, a malformed file name).
+            ``number_format``, ``covariate_type``, ``event_codes``, ``her2_codes``, ``label_leak``, ``unknown_name``
+            (a mapped column that nothing asks for) or ``config_value`` (survival times without a unit, a malformed
+            file name).
     """
     if config.her2_rules not in RULE_SETS:
         raise unknown_name("set of HER2 rules", config.her2_rules, RULE_SETS)
@@ -217,12 +219,18 @@ def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
         mask=None if reading.box else file_of(config.mask, row, root),
         reading=reading,
         **{name: row.get(name, "") for name in _LABEL_COLUMNS},
-        covariates={
-            name: number(row[name], decimal=config.decimal, where=where, column=name) for name in config.covariates
-        },
+        covariates={name: _covariate(row[name], name, config, where) for name in config.covariates},
         time_months=time,
         event=event,
     )
+
+
+def _covariate(cell: str, name: str, config: CohortConfig, where: str) -> float:
+    """A number, NaN for a missing one."""
+    if not is_missing(cell) and _WORDS.fullmatch(cell):
+        message = f"{where}: covariate '{name}' holds '{cell}', which is text; a number was expected"
+        raise StopRun("covariate_type", message)
+    return number(cell, decimal=config.decimal, where=where, column=name)
 
 
 def _survival(row: dict[str, str], config: CohortConfig, where: str) -> tuple[float, int]:
