@@ -29,6 +29,7 @@ layers: $(VENV)/ready
 	$(BIN)/lint-imports
 
 bench: $(VENV)/ready
+	$(BIN)/python -P benchmarks/load.py
 	$(BIN)/python -P benchmarks/extract.py
 
 install: $(VENV)/ready

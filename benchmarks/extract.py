@@ -20,9 +20,7 @@ from extract.cache import SlabRecipe, ensure_slab, read_slab
 from extract.embedding import Job, Plan, embed_cohort
 from extract.encoders import find_encoder
 from extract.fusion import find_fusion
-from extract.histograms import count
 from extract.models import Encoder, choose_device
-from extract.nifti import read_volume
 from extract.normalization import find_normalization
 from extract.pictures import PictureRecipe, prepare
 from extract.weights import locate_weights
@@ -54,16 +52,6 @@ def write_patients(folder: Path, n: int) -> list[Patient]:
     return patients
 
 
-def script_statistics(patient: Patient) -> list[float]:
-    """What people write: float64 volumes and `numpy.percentile`."""
-    return [float(np.percentile(nib.load(path).get_fdata(), 98)) for path in patient.phases.values()]
-
-
-def our_statistics(patient: Patient) -> list[float]:
-    """Own inflation into int16, exact histogram."""
-    return [count(read_volume(path).voxels).quantile(0.98) for path in patient.phases.values()]
-
-
 def alternate(first: Callable[[], object], second: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, float]:
     """Median CPU seconds of two functions, measured in turns."""
     spent: tuple[list[float], list[float]] = ([], [])
@@ -93,10 +81,6 @@ def main() -> None:
 
 def measure(folder: Path, patients: list[Patient]) -> None:
     """All ratios."""
-    assert script_statistics(patients[0]) == our_statistics(patients[0])
-    script, ours = alternate(lambda: script_statistics(patients[0]), lambda: our_statistics(patients[0]))
-    show("load + statistics of a patient: nibabel float64 + percentile / ours", script / ours, ">= 6")
-
     slabs = folder / "slabs"
     entries = [ensure_slab(slabs, patient, SlabRecipe("box", 5.0, n4=False)) for patient in patients]
     spec = find_encoder("efficientnet-lite0")

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, Real
 
-from extract.tally import tally
-from triher.types import Volume
+from extract.tally import tally, tally_16_bits
 
+_MANY = 1 << 20  # voxels, from which on a table of all values of 16 bits costs nothing
 _MAX_RANGE = 1 << 20  # integer ranges up to this are counted in a table
-_MAX_SLICE_RANGE = 1 << 16  # ... and up to this in one table a slice: 42 MB for 80 slices
 
 
 @dataclass(frozen=True)
@@ -48,31 +47,13 @@ class Histogram:
 def count(voxels: Real[np.ndarray, "..."]) -> Histogram:
     """Count the values of an array of any shape."""
     flat = _in_memory_order(voxels)
+    if flat.dtype in (np.int16, np.uint16) and flat.size >= _MANY:
+        return _from_table(tally_16_bits(flat), int(np.iinfo(flat.dtype).min), flat.dtype)
     low, high = flat.min(), flat.max()
-    if not _fits(low, high, _MAX_RANGE):
+    if flat.dtype.kind == "f" or int(high) - int(low) >= _MAX_RANGE:
         values, counts = np.unique(flat, return_counts=True)
         return Histogram(values, counts.astype(np.int64))
     return _from_table(tally(flat, int(low), int(high)), int(low), flat.dtype)
-
-
-def count_slices(volume: Volume) -> tuple[Histogram, tuple[Histogram, ...]]:
-    """Count a volume and each of its slices, looking at every voxel once.
-
-    Returns:
-        The histogram of the volume, and one of each slice.
-    """
-    low, high = volume.min(), volume.max()
-    if not _fits(low, high, _MAX_SLICE_RANGE):
-        slices = tuple(count(part) for part in volume)
-        return merge(list(slices)), slices
-    tables = [tally(_in_memory_order(part), int(low), int(high)) for part in volume]
-    whole, *each = (_from_table(table, int(low), volume.dtype) for table in (np.sum(tables, axis=0), *tables))
-    return whole, tuple(each)
-
-
-def _fits(low: np.generic, high: np.generic, n_values: int) -> bool:
-    """Whether the values are whole numbers, and a table of so many entries holds their range."""
-    return low.dtype.kind != "f" and int(high) - int(low) < n_values
 
 
 def _in_memory_order(voxels: Real[np.ndarray, "..."]) -> Real[np.ndarray, " voxel"]:

@@ -6,29 +6,35 @@ import numpy as np
 from jaxtyping import Int64, Integer
 from numba import njit
 
-_HALVES = 16  # bits of the numbers that are counted four at a time
-_MANY = 1 << 20  # numbers from which on that pays for its larger tables
+_N_VALUES = 1 << 16
 
 
 def tally(flat: Integer[np.ndarray, " voxel"], low: int, high: int) -> Int64[np.ndarray, " value"]:
     """How often each whole number from `low` to `high` occurs.
 
     Args:
-        flat: numbers in that range, one behind the other in memory.
+        flat: numbers in that range.
         low: the least number that occurs.
         high: the largest.
     """
-    if flat.dtype.itemsize * 8 != _HALVES or flat.size < _MANY:
-        table = np.zeros(high - low + 1, np.int64)
-        _add_each(flat, low, table)
-        return table
-    tables = np.zeros((4, 1 << _HALVES), np.uint32)
+    table = np.zeros(high - low + 1, np.int64)
+    _add_each(flat, low, table)
+    return table
+
+
+def tally_16_bits(flat: Integer[np.ndarray, " voxel"]) -> Int64[np.ndarray, " value"]:
+    """How often each number that 16 bits can hold occurs, the least one first.
+
+    Args:
+        flat: int16 or uint16, one behind the other in memory; from about a million on, this is the faster way.
+    """
+    tables = np.zeros((4, _N_VALUES), np.uint32)
     n_words = flat.size // 4
     _add_four(flat[: 4 * n_words].view(np.uint64), tables)
     table = tables.sum(axis=0, dtype=np.int64)
     np.add.at(table, flat[4 * n_words :].view(np.uint16), 1)
-    # Negative numbers stand in the upper half, as their bits do.
-    return np.roll(table, -low)[: high - low + 1]
+    # As bits, negative numbers come after the others.
+    return np.roll(table, -int(np.iinfo(flat.dtype).min))
 
 
 @njit(nogil=True)

@@ -31,7 +31,7 @@ _WORDS = re.compile(r"(?![+-]?inf(inity)?$)[^\d]*[^\W\d_][^\d]*", re.IGNORECASE)
 OWN_COLUMNS = ("patient_id", "cohort", "site", "split", *_LABEL_COLUMNS, "time", "event")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Patient:
     """One patient: who, where from, and the files."""
 
@@ -111,7 +111,7 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     if {"time", "event"} <= set(frame.columns) and config.time_unit is None:
         message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
         raise StopRun("config_value", message, remedy="set cohort.time_unit")
-    rows, notes = _one_row_a_patient(frame, config.table, lines)
+    rows, notes = _one_row_a_patient(frame, {*OWN_COLUMNS, *cells, *config.covariates}, config.table, lines)
     patients = tuple(_patient(row, config, line) for line, row in rows.items())
     check_codes([patient.her2_entry() for patient in patients])
     _refuse_one_person_twice(patients, config.table)
@@ -147,28 +147,30 @@ def _rename(frame: pd.DataFrame, config: CohortConfig, cells: set[str]) -> pd.Da
 
 
 def _one_row_a_patient(
-    frame: pd.DataFrame, table: Path, lines: Sequence[int]
+    frame: pd.DataFrame, used: set[str], table: Path, lines: Sequence[int]
 ) -> tuple[dict[int, dict[str, str]], list[Note]]:
-    """Line -> row. Merge equal rows of one id; refuse different ones, and ids that only look different."""
+    """Line -> used cells. Merge equal rows of one id; refuse different ones, and ids that only look different."""
     notes: list[Note] = []
     keep: dict[str, int] = {}
-    names = [str(name) for name in frame.columns]
-    rows = [dict(zip(names, cells, strict=True)) for cells in frame.to_numpy().tolist()]
-    for index, row in enumerate(rows):
-        patient_id = row["patient_id"]
+    cells = frame.to_numpy()
+    ids: list[str] = frame["patient_id"].tolist()
+    for index, patient_id in enumerate(ids):
         if not patient_id:
             raise StopRun("patient_id", f"{table}, line {lines[index]}: the patient id is empty")
         first = keep.setdefault(matching_key(patient_id), index)
         if first == index:
             continue
-        if rows[first] != row:
+        if (cells[first] != cells[index]).any():
             message = (
-                f"{table}: lines {lines[first]} ('{rows[first]['patient_id']}') and {lines[index]} ('{patient_id}') "
+                f"{table}: lines {lines[first]} ('{ids[first]}') and {lines[index]} ('{patient_id}') "
                 "are one patient with different entries"
             )
             raise StopRun("patient_duplicate", message)
         notes.append(Note(patient_id, "patient_duplicate", f"line {lines[index]} repeats line {lines[first]}"))
-    return {lines[index]: rows[index] for index in keep.values()}, notes
+    names = [name for name in frame.columns if name in used]
+    columns = [frame[name].tolist() for name in names]
+    rows = {lines[k]: dict(zip(names, row, strict=True)) for k, row in enumerate(zip(*columns, strict=True))}
+    return {lines[index]: rows[lines[index]] for index in keep.values()}, notes
 
 
 def _refuse_one_person_twice(patients: Sequence[Patient], table: Path) -> None:

@@ -3,8 +3,8 @@
 import math
 import re
 import string
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from triher.phases import MissingPhase, parse_rule
 from triher.tables import number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
     """How a patient's files are read, beyond what their headers say."""
 
@@ -75,9 +75,10 @@ def fill(template: str, row: dict[str, str]) -> str:
     return "".join(text + ("" if name is None else row[name]) for text, name, _, _ in _parts(template))
 
 
-def _parts(template: str) -> Iterable[tuple[str, str | None, str | None, str | None]]:
+@lru_cache  # a table has a handful of templates and any number of rows
+def _parts(template: str) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
     """Text and cell by turns."""
-    return string.Formatter().parse(template)
+    return tuple(string.Formatter().parse(template))
 
 
 def file_of(template: str, row: dict[str, str], root: Path) -> Path:
@@ -120,6 +121,8 @@ def _pattern(text: str, where: str) -> str:
 
 def _numbers(text: str, where: str, purpose: str, n: int = 0) -> tuple[float, ...]:
     """The numbers of a list such as ``[0, 120.5]`` or ``0 120.5``, none when it is empty; demand `n` of them."""
+    if not text:
+        return ()
     cells = [cell for cell in re.split(r"[\s,;\[\]()]+", text) if cell]
     values = tuple(number(cell, decimal=".", where=where, column=purpose) for cell in cells)
     if cells and (any(map(math.isnan, values)) or (n and len(values) != n)):
