@@ -19,7 +19,7 @@ OUT_OF_SAMPLE = ("oof", "test")
 _EPSILON_MONTHS = 0.5 * 12 / 365.25
 """Half a day: an event on the day of inclusion is at risk for less than a day, not for no time."""
 _MOST_MISSING = 0.5  # of the patients; with more, complete cases are another cohort
-_NEGATIVE = "negative survival time"
+_LONGEST_MONTHS = 1200  # a hundred years: nobody is followed up for longer
 
 Months = Float64[np.ndarray, " patient"]
 Events = Bool[np.ndarray, " patient"]
@@ -68,9 +68,9 @@ def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, schem
     scores = dict(zip(averaged["patient_id"], averaged[f"p_{config.score}"].astype(float), strict=True))
     patients = {patient.patient_id: patient for patient in cohort.patients}
     known = {name: patients.get(name) for name in scores}
-    reasons = {name: _fault(patient) for name, patient in known.items()}
-    used = [patient for name, patient in known.items() if patient is not None and not reasons[name]]
-    left_out = [_left_out(name, known[name], reason) for name, reason in reasons.items() if reason]
+    faults = {name: _fault(patient) for name, patient in known.items()}
+    used = [patient for name, patient in known.items() if patient is not None and faults[name] is None]
+    left_out = [_left_out(name, known[name], *fault) for name, fault in faults.items() if fault is not None]
     zeros = [p.patient_id for p in used if p.time_months == 0]
     notes = [Note(name, "time_zero", "time 0 is taken as half a day") for name in zeros]
     times = np.array([p.time_months or _EPSILON_MONTHS for p in used], dtype=np.float64)
@@ -119,22 +119,24 @@ def _useless(name: str, patients: Sequence[Patient]) -> str:
     return f"has one value for all {len(values)} patients; the model does without it" if len(known) == 1 else ""
 
 
-def _fault(patient: Patient | None) -> str:
-    """Why a patient cannot be followed up, or an empty text."""
+def _fault(patient: Patient | None) -> tuple[str, str] | None:
+    """Code and reason where a patient cannot be followed up."""
     if patient is None:
-        return "not in the cohort table"
+        return "time_missing", "not in the cohort table"
     if patient.event < 0:
-        return "no event status"
+        return "time_missing", "no event status"
     if np.isnan(patient.time_months):
-        return "no survival time"
-    return _NEGATIVE if patient.time_months < 0 else ""
+        return "time_missing", "no survival time"
+    if patient.time_months < 0:
+        return "time_negative", "negative survival time"
+    if patient.time_months > _LONGEST_MONTHS:
+        return "time_implausible", "survival time of more than a hundred years"
+    return None
 
 
-def _left_out(patient_id: str, patient: Patient | None, reason: str) -> Skipped:
+def _left_out(patient_id: str, patient: Patient | None, code: str, reason: str) -> Skipped:
     """The row that says so."""
-    cohort = patient.cohort if patient else ""
-    code = "time_negative" if reason == _NEGATIVE else "time_missing"
-    return Skipped(patient_id, cohort, "analysis", code, reason, CODES[code][1])
+    return Skipped(patient_id, patient.cohort if patient else "", "analysis", code, reason, CODES[code][1])
 
 
 def counts_by_reason(left_out: tuple[Skipped, ...]) -> tuple[tuple[str, int], ...]:

@@ -47,10 +47,10 @@ def _split_blocks(part: Prognosis) -> list[Block]:
         reasons.append(f"a covariate is missing (adjusted model only): {part.n_incomplete}")
     if reasons:
         blocks.append(Paragraph(f"Left out of this part only: {'; '.join(reasons)}."))
-    if data.notes:
-        blocks.append(
-            Paragraph(f"A survival time of 0 was taken as half a day in {count(len(data.notes), 'patient')}.")
-        )
+    n_zero = sum(note.code == "time_zero" for note in data.notes)
+    if n_zero:
+        blocks.append(Paragraph(f"A survival time of 0 was taken as half a day in {count(n_zero, 'patient')}."))
+    blocks += [Paragraph(f"The {note.text}.") for note in data.notes if note.code == "covariate_left_out"]
     drawings = [kaplan_meier_figure(part)]
     if not (part.alone.reason and (part.adjusted is None or part.adjusted.reason)):
         drawings.append(hazard_figure(part))

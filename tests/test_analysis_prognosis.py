@@ -226,9 +226,10 @@ def test_unusable_follow_up_is_left_out_by_reason():
         patient("c", 5.0, -1, age=50.0),
         patient("d", -2.0, 0, age=50.0),
         patient("e", 0.0, 1, age=61.0),
+        patient("g", 1e6, 0, age=61.0),
     )
     config = AnalysisConfig(covariates=("age",))
-    found = follow_up(predictions("abcdef"), cohort, config, "triple")
+    found = follow_up(predictions("abcdefg"), cohort, config, "triple")
     assert found.patient_id == ("a", "e")
     assert found.score.tolist() == pytest.approx([0.25, 0.25])
     assert found.time_months[1] == pytest.approx(0.5 * 12 / 365.25)
@@ -237,10 +238,13 @@ def test_unusable_follow_up_is_left_out_by_reason():
         "no survival time": 1,
         "no event status": 1,
         "negative survival time": 1,
+        "survival time of more than a hundred years": 1,
         "not in the cohort table": 1,
     }
     codes = {row.patient_id: row.code for row in found.left_out}
-    assert codes == {"b": "time_missing", "c": "time_missing", "d": "time_negative", "f": "time_missing"}
+    missing = dict.fromkeys("bcf", "time_missing")
+    assert codes == {**missing, "d": "time_negative", "g": "time_implausible"}
+    assert len(found.patient_id) + len(found.left_out) == 7
     assert has_follow_up(cohort)
     assert not has_follow_up(table(patient("a", math.nan, -1)))
 

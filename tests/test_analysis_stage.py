@@ -1,6 +1,7 @@
 """The analysis stage from files to files: contents, freshness, every scheme, and every kind of gap."""
 
 import csv
+import html
 import json
 import subprocess
 import sys
@@ -150,6 +151,26 @@ def test_page_is_self_contained_escaped_and_well_formed(make):
     assert {value[1:] for value in links} <= set(ids)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
+
+
+@pytest.mark.fault("C20", "C23")
+def test_the_report_tells_whom_the_survival_part_leaves_out_and_classification_does_not(make):
+    config, run = make(reference=False, resamples=100)
+    frame = pd.read_csv(config.cohort.table, dtype=str).assign(grade="2")
+    frame.loc[[0, 1, 2], "time"] = ["0", "-4", "1000000"]
+    frame.loc[3, "age"] = ""
+    frame.to_csv(config.cohort.table, index=False)
+    both = {"covariates": ("age", "grade")}
+    parts = {"cohort": config.cohort.model_copy(update=both), "analysis": config.analysis.model_copy(update=both)}
+    run, page = analyzed((config.model_copy(update=parts), run))
+    text = html.unescape(page)
+    assert "A survival time of 0 was taken as half a day in 1 patient." in text
+    assert "negative survival time: 1" in text
+    assert "survival time of more than a hundred years: 1" in text
+    assert "a covariate is missing (adjusted model only): 1" in text
+    assert "The covariate 'grade' has one value for all 58 patients" in text
+    judged = [row for row in rows_of(run) if row["quantity"] == "auc_macro"]
+    assert ("oof", "", "60") in {(row["split"], row["site"], row["n"]) for row in judged}
 
 
 def test_second_run_does_nothing_until_an_input_changes(make, capsys):

@@ -165,6 +165,7 @@ CODES: dict[str, tuple[str, str]] = {
     "table_format": ("the file is no table that can be read", "save it as .xlsx, or as CSV in UTF-8"),
     "table_header": ("two columns share one name", "rename one of them"),
     "table_separator": ("the table is not separated by commas", "nothing"),
+    "time_implausible": ("the survival time is longer than a life", "correct it, or cohort.time_unit"),
     "time_missing": ("survival time or event is missing", "complete the follow-up"),
     "time_negative": ("the survival time is below 0", "count it from the same day for everybody"),
     "time_zero": ("the survival time is 0", "nothing, if the event was on the first day"),

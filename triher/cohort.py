@@ -27,11 +27,11 @@ _TELLS_HER2 = re.compile(
     r"her[-_ ]?2|erbb2|trastuzumab|herceptin|pertuzumab|lapatinib|t[-_]?dm1|t[-_]?dxd|triple[-_ ]?neg|tnbc|subtype",
     re.IGNORECASE,
 )
-_WORDS = re.compile(r"(?![+-]?inf(inity)?$)[^\d]*[^\W\d_][^\d]*", re.IGNORECASE)  # a letter, no digit, no infinity
+_WORD = re.compile(r"(?!inf(inity)?$)[^\W\d_]", re.IGNORECASE)  # begins with a letter and is no infinity: 'T2', 'no'
 OWN_COLUMNS = ("patient_id", "cohort", "site", "split", *_LABEL_COLUMNS, "time", "event")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Patient:
     """One patient: who, where from, and the files."""
 
@@ -229,7 +229,7 @@ def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
 
 def _covariate(cell: str, name: str, config: CohortConfig, where: str) -> float:
     """A number, NaN for a missing one."""
-    if not is_missing(cell) and _WORDS.fullmatch(cell):
+    if not is_missing(cell) and _WORD.match(cell):
         message = f"{where}: covariate '{name}' holds '{cell}', which is text; a number was expected"
         raise StopRun("covariate_type", message)
     return number(cell, decimal=config.decimal, where=where, column=name)

@@ -14,7 +14,7 @@ from triher.phases import MissingPhase, parse_rule
 from triher.tables import number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """How a patient's files are read, beyond what their headers say."""
 
