@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Num
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from extract.dicom_elements import DEFLATED, EXPLICIT_BIG, NATIVE, deflated_part
 from extract.dicom_frames import Frame, Storage
@@ -14,26 +15,20 @@ from triher.errors import SkipPatient
 
 # Transfer syntax -> the packages that decode it, in the words of pip; what else pydicom knows is not for MR.
 _PACKAGES = {
-    "1.2.840.10008.1.2.5": "pylibjpeg pylibjpeg-rle",
     "1.2.840.10008.1.2.4.80": "pyjpegls",
     "1.2.840.10008.1.2.4.81": "pyjpegls",
     "1.2.840.10008.1.2.4.90": "pylibjpeg pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.91": "pylibjpeg pylibjpeg-openjpeg",
 }
 _OTHER_PACKAGES = "python-gdcm"
+_RLE = "1.2.840.10008.1.2.5"
 _ALLOCATED = (8, 16, 32)
 _QUOTED = 300  # characters of what a decoder says
-# What pydicom and its plugins raise on damaged frames.
-_DAMAGE = (
-    ValueError,
-    RuntimeError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    NotImplementedError,
-    EOFError,
-    struct.error,
+DAMAGE = (
+    *(BytesLengthException, InvalidDicomError, struct.error),
+    *(ValueError, RuntimeError, AttributeError, LookupError, TypeError, EOFError),
 )
+"""What pydicom and its plugins raise on damaged files."""
 
 Stored = Num[np.ndarray, "row col"]
 
@@ -54,6 +49,14 @@ def check_storage(storage: Storage) -> None:
             raise SkipPatient("pixeldata_short", message)
     else:
         _require_decoder(storage)
+
+
+def decoding_plugin(syntax: str) -> str:
+    """Which decoder is to be used, in pydicom's words; whichever is installed if empty.
+
+    Damaged RLE makes pylibjpeg-rle panic, which ends the process; pydicom's own decoder says what is wrong.
+    """
+    return "pydicom" if syntax == _RLE else ""
 
 
 def frame_bytes(storage: Storage) -> int:
@@ -127,13 +130,13 @@ def _unpacked(data: bytes, dtype: np.dtype, storage: Storage) -> Stored:
 
 def _decoded(storage: Storage, members: list[Frame]) -> Iterator[Stored]:
     """Values through pydicom and whichever plugin is installed."""
-    from pydicom.errors import InvalidDicomError
     from pydicom.pixels.utils import iter_pixels
 
-    arrays: Iterator[Any] = iter_pixels(storage.path, indices=[frame.index for frame in members], raw=True)
+    indices, plugin = [frame.index for frame in members], decoding_plugin(storage.syntax)
+    arrays: Iterator[Any] = iter_pixels(storage.path, indices=indices, raw=True, decoding_plugin=plugin)
     try:
         for array in arrays:
             yield np.asarray(array).reshape(storage.rows, storage.cols)
-    except (InvalidDicomError, *_DAMAGE) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:_QUOTED]
         raise SkipPatient("image_corrupt", f"{storage.path}: its pixels cannot be decoded: {reason}") from error

@@ -14,6 +14,7 @@ from jaxtyping import Float64
 
 from extract.dicom_elements import EndOfData, NotDicom
 from extract.dicom_headers import read_header
+from extract.dicom_pixels import DAMAGE, decoding_plugin
 from extract.dicom_values import hashed_id, require_patient
 from extract.image import Grid, Image, canonical_image, check_grid
 from triher.errors import SkipPatient
@@ -64,11 +65,13 @@ class SegmentationSource:
             SkipPatient: ``image_corrupt`` or ``file_unreadable``.
         """
         from pydicom import dcmread
+        from pydicom.pixels.utils import pixel_array
 
         try:
             header = dcmread(self.path)
-            pixels = np.asarray(header.pixel_array).reshape(-1, header.Rows, header.Columns)
-        except (OSError, ValueError, RuntimeError, AttributeError, LookupError, EOFError) as error:
+            plugin = decoding_plugin(str(header.file_meta.TransferSyntaxUID))
+            pixels = pixel_array(header, raw=True, decoding_plugin=plugin).reshape(-1, header.Rows, header.Columns)
+        except (OSError, *DAMAGE) as error:
             raise SkipPatient("image_corrupt", f"{self.path}: its pixels cannot be decoded: {error}") from error
         least = _HALF * float(header.get("MaximumFractionalValue", 1) or 1)
         stored = np.zeros(self.grid.shape, np.int32)
@@ -108,13 +111,12 @@ def open_segmentation(path: Path, header_id: str = "") -> SegmentationSource:
             ``patient_mismatch``, ``image_unreadable``, and those of `extract.image.check_grid`.
     """
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
     try:
         header = dcmread(path, stop_before_pixels=True)
         frames = list(_stated(header))
         shape = (int(header.Columns), int(header.Rows))
-    except (InvalidDicomError, OSError, AttributeError, LookupError, ValueError, TypeError) as error:
+    except (OSError, *DAMAGE) as error:
         raise SkipPatient("image_unreadable", f"{path}: this segmentation cannot be used: {error}") from error
     require_patient([hashed_id(str(header.get("PatientID", "")))], header_id, path)
     if not frames:

@@ -171,7 +171,7 @@ CODES: dict[str, tuple[str, str]] = {
     "time_zero": ("the survival time is 0", "nothing, if the event was on the first day"),
     "transfer_syntax": (
         "the images are compressed in a way for which no decoder is installed",
-        "pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls python-gdcm",
+        "pip install pylibjpeg pylibjpeg-openjpeg pyjpegls python-gdcm",
     ),
     "transform_drift": (
         "the encoder no longer gives the embeddings it gave before",
