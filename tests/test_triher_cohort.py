@@ -402,6 +402,11 @@ def test_geometry_and_box_come_from_the_row(read):
     assert boxed.reading.spacing_mm == (2.5, 0.7, 0.7)
 
 
+def test_a_column_of_masks_counts_where_the_row_has_no_box(read):
+    boxed, masked = read("patient_id,b,mask\nA,1 2 3 4 5 6,\nB,,m.nii\n", box="{b}", mask="{mask}").patients
+    assert (boxed.mask, masked.mask.name) == (None, "m.nii")
+
+
 @pytest.mark.parametrize(
     ("settings", "code"),
     [

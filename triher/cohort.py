@@ -111,7 +111,8 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     if {"time", "event"} <= set(frame.columns) and config.time_unit is None:
         message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
         raise StopRun("config_value", message, remedy="set cohort.time_unit")
-    rows, notes = _one_row_a_patient(frame, {*OWN_COLUMNS, *cells, *config.covariates}, config.table, lines)
+    used = {*OWN_COLUMNS, *cells, *config.covariates, *template_cells("mask", config.mask)}
+    rows, notes = _one_row_a_patient(frame, used, config.table, lines)
     patients = tuple(_patient(row, config, line) for line, row in rows.items())
     check_codes([patient.her2_entry() for patient in patients])
     _refuse_one_person_twice(patients, config.table)
