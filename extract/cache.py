@@ -19,9 +19,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from extract.exam import Exam, read_exam, require_files
+from extract.exam import Exam, read_exam
 from extract.histograms import Histogram, count
 from extract.n4 import correct_bias
+from extract.presence import require_files
 from extract.regions import Box, lesion_box
 from extract.volumes import source_files
 from triher.cohort import Patient

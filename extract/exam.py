@@ -1,9 +1,7 @@
 """One patient's exam: all phases and the lesion mask on one grid, or the reason why not."""
 
-import stat
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,8 +9,9 @@ from scipy.ndimage import label as connected
 
 from extract.histograms import count
 from extract.image import Grid, Image, canonical_image, stack, voxels_sha256
+from extract.presence import require_files
 from extract.resampling import SAME_MM, apart_mm, overlap, resample
-from extract.volumes import Source, open_mask, open_source, source_files
+from extract.volumes import Source, open_mask, open_source
 from triher.cohort import Patient
 from triher.errors import Note, SkipPatient, StopRun
 from triher.phases import choose_phases, parse_rule, times_after_injection
@@ -20,7 +19,7 @@ from triher.types import Mask, Phases
 
 _MIN_LESION_VOXELS = 3
 _LARGE_MASK = 0.6
-_MIN_OVERLAP = 0.95  # of the first phase's field of view, below which phases are not resampled
+MIN_OVERLAP = 0.95  # of the first phase's field of view, below which phases are not resampled
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,12 @@ def open_phases(patient: Patient) -> Opened:
     """Read the headers of a patient's phases and find out which volume is which.
 
     Raises:
-        SkipPatient: ``phase_missing`` and whatever the headers show; ``image_4d`` when a file of one phase holds
-            several volumes; as `triher.phases.choose_phases`.
+        SkipPatient: whatever the headers show; ``phase_duplicate`` when one file is named for two phases;
+            ``image_4d`` when a file of one phase holds several volumes; as `triher.phases.choose_phases`.
     """
     reading = patient.reading
     if not reading.rules:
+        _refuse_copies(patient.phases, patient, "are one file")
         sources = {name: open_source(path, reading) for name, path in patient.phases.items()}
         for name, source in sources.items():
             if source.n_volumes > 1:
@@ -121,7 +121,7 @@ def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
         name: voxels_sha256(phase.astype(image.voxels.dtype, copy=False))
         for (name, image), phase in zip(images.items(), voxels, strict=True)
     }
-    _refuse_copies(digests, patient)
+    _refuse_copies(digests, patient, "hold equal voxels")
     notes += _doubts(voxels, mask, tuple(images))
     return Exam(
         tuple(images),
@@ -135,31 +135,6 @@ def read_exam(patient: Patient, mask_label: int | None = None) -> Exam:
     )
 
 
-def require_files(patient: Patient) -> None:
-    """Look whether every source of the patient is there, without opening any.
-
-    Raises:
-        SkipPatient: ``phase_missing``, ``mask_missing`` or ``file_unreadable``.
-    """
-    for name, path in patient.files().items():
-        if not _is_there(path):
-            if name == "mask":
-                raise SkipPatient("mask_missing", f"looked for {path}")
-            what = "the exam" if name == "exam" else f"phase '{name}'"
-            raise SkipPatient("phase_missing", f"{what} is not there: looked for {path}")
-
-
-def _is_there(path: Path) -> bool:
-    """Whether a path names a file, a folder or at least one file of a pattern."""
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return bool(source_files(path))
-    except OSError as error:
-        raise SkipPatient("file_unreadable", f"{error.filename}: {error.strerror}") from error
-    return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
-
-
 def _onto_first(what: str, image: Image, first: Image) -> tuple[Image, list[tuple[str, str]]]:
     """The phase on the grid of the first one."""
     if image.voxels.shape != first.voxels.shape:
@@ -169,7 +144,7 @@ def _onto_first(what: str, image: Image, first: Image) -> tuple[Image, list[tupl
     if distance <= SAME_MM:
         return image, []
     share = overlap(image, first)
-    if share < _MIN_OVERLAP:
+    if share < MIN_OVERLAP:
         message = f"{what} lies up to {distance:.2f} mm away from the first phase and covers {share:.0%} of it"
         raise SkipPatient("phase_geometry", message)
     text = f"{what} lies up to {distance:.2f} mm away from the first phase; resampled to it"
@@ -226,13 +201,13 @@ def _binary(image: Image, label: int | None, where: str) -> tuple[Mask, list[tup
     return np.asarray(image.voxels != 0), notes
 
 
-def _refuse_copies(digests: Mapping[str, str], patient: Patient) -> None:
+def _refuse_copies(contents: Mapping[str, Hashable], patient: Patient, what: str) -> None:
     """Refuse one image under two phase names."""
-    first_with: dict[str, str] = {}
-    for name, digest in digests.items():
-        other = first_with.setdefault(digest, name)
+    first_with: dict[Hashable, str] = {}
+    for name, content in contents.items():
+        other = first_with.setdefault(content, name)
         if other != name:
-            message = f"phases '{other}' and '{name}' hold equal voxels ({patient.phases[name]})"
+            message = f"phases '{other}' and '{name}' {what} ({patient.phases[name]})"
             raise SkipPatient("phase_duplicate", message)
 
 

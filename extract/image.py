@@ -37,6 +37,10 @@ class Grid:
     affine: Affine
     """(i, j, k) to RAS millimeters."""
 
+    def without_voxels(self) -> "Image":
+        """An image of this extent whose voxels are all 0 and take no memory."""
+        return Image(np.broadcast_to(np.int16(0), self.shape), self.affine, "")
+
 
 @dataclass(frozen=True)
 class Image:

@@ -4,6 +4,7 @@ The header is nibabel's, inflation and checks are ours; ITK, which reads a trunc
 Fields and units: nifti1.h, https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,16 +84,20 @@ def open_nifti(path: Path, assumed: Assumed | None = None, *, zero_nonfinite: bo
     try:
         with path.open("rb") as file:
             start = file.read(_START_BYTES)
+            n_bytes = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise _unreadable(path, error) from error
     header = _parse_header(start, path)
     layout, notes = _layout(header, path)
     if assumed is not None:
         notes = (*notes, ("geometry_assumed", f"{path}: the axes are taken to point to {assumed.orientation}"))
-    shape = layout.shape[:3]
+    grid = check_grid(layout.shape[:3], _affine(header, assumed, path), str(path))
+    if start[:2] != GZIP_MARK and n_bytes < layout.end:
+        message = f"{path} holds {n_bytes} of the {layout.end} bytes that its header announces"
+        raise SkipPatient("image_truncated", message)
     return NiftiSource(
         path,
-        check_grid(shape, _affine(header, assumed, path), str(path)),
+        grid,
         layout,
         _scaling(header, path),
         () if layout.time_axis is None else _times_s(header, layout.shape[layout.time_axis]),
@@ -162,6 +167,9 @@ def _affine(header: nib.Nifti1Header, assumed: Assumed | None, path: Path) -> Af
         return assumed.affine([abs(float(length)) for length in header["pixdim"][1:4]])
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         raise SkipPatient("orientation_unknown", f"{path}: sform and qform codes are both 0")
+    spacing = [float(length) for length in header["pixdim"][1:4]]
+    if int(header["sform_code"]) == 0 and min(spacing) <= 0:
+        raise SkipPatient("spacing_implausible", f"{path}: spacing {spacing} mm; expected 0.1 to 10")
     try:
         return np.asarray(header.get_best_affine(), np.float64)
     except (HeaderDataError, ValueError) as error:

@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from extract.duplicates import Member, equal_files, equal_images, people_in_common
-from extract.exam import Opened, open_phases, read_exam, require_files
-from extract.problems import Checked, Outcome, Problem
+from extract.exam import MIN_OVERLAP, Opened, open_phases, read_exam
+from extract.image import Grid
+from extract.presence import require_files
+from extract.problems import Checked, Outcome, Problem, code_for_nobody
+from extract.resampling import overlap
 from extract.volumes import open_mask, source_files
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient, contradictions, labels
@@ -41,7 +44,7 @@ def check_cohorts(checked: Sequence[Checked], reporter: Reporter, *, voxels: boo
         for found, members in _look_at_patients(one, reporter, voxels=voxels):
             problems += found
             images += members
-        problems += _check_labels(one) + _images_of_nobody(one)
+        problems += _nobody_left(one, problems) + _check_labels(one) + _images_of_nobody(one)
     copies = equal_images(images) if voxels else equal_files(checked, reporter)
     return problems + people_in_common(checked) + copies
 
@@ -97,6 +100,17 @@ def _look_at_patients(one: Checked, reporter: Reporter, *, voxels: bool) -> list
         return list(reporter.track(pool.map(examine, patients), f"checking {one.name}", len(patients)))
 
 
+def _nobody_left(one: Checked, problems: Sequence[Problem]) -> list[Problem]:
+    """Say that a run would stop when every patient of the cohort is left out."""
+    skipped = {p.patient_id: p.code for p in problems if (p.outcome, p.cohort) == ("skip", one.name)}
+    n_patients = len(one.cohort.patients)
+    if len(skipped) < n_patients:
+        return []
+    code = code_for_nobody(skipped.values())
+    text = f"0 of {n_patients} patients can be used: {', '.join(sorted(set(skipped.values())))}"
+    return [Problem("stop", one.name, "", code, text, CODES[code][1])]
+
+
 def _problem(error: TriherError, patient: Patient, one: Checked) -> Problem:
     """What an exception says about a patient."""
     outcome: Outcome = "stop" if isinstance(error, StopRun) else "skip"
@@ -110,28 +124,41 @@ def _check_headers(patient: Patient, one: Checked) -> Look:
     except SkipPatient as reason:
         return [_problem(reason, patient, one)], []
     problems = []
+    first: Grid | None = None
     try:
         opened = open_phases(patient)
+        first = next(iter(opened.grids().values()))
         problems += _notes(opened.notes, patient, one)
-        problems += [_problem(fault, patient, one) for fault in _other_shapes(opened)]
+        problems += [_problem(fault, patient, one) for fault in _misplaced_phases(opened)]
     except SkipPatient as reason:
         problems.append(_problem(reason, patient, one))
     try:
         if patient.mask is not None:
-            open_mask(patient.mask, patient.reading)
+            _check_place(patient.mask, open_mask(patient.mask, patient.reading).grid, first)
     except SkipPatient as reason:
         problems.append(_problem(reason, patient, one))
     return problems, []
 
 
-def _other_shapes(opened: Opened) -> list[SkipPatient]:
-    """Phases whose grid has another shape than the first one's."""
+def _misplaced_phases(opened: Opened) -> list[SkipPatient]:
+    """Phases whose grid has another shape than the first one's, or covers too little of it."""
     (first_name, first), *others = opened.grids().items()
-    return [
-        SkipPatient("phase_shape", f"phase '{name}' has the shape {grid.shape}, '{first_name}' {first.shape}")
-        for name, grid in others
-        if sorted(grid.shape) != sorted(first.shape)
-    ]
+    faults = []
+    for name, grid in others:
+        share = overlap(grid.without_voxels(), first.without_voxels())
+        if sorted(grid.shape) != sorted(first.shape):
+            message = f"phase '{name}' has the shape {grid.shape}, '{first_name}' {first.shape}"
+            faults.append(SkipPatient("phase_shape", message))
+        elif share < MIN_OVERLAP:
+            message = f"phase '{name}' covers {share:.0%} of '{first_name}'"
+            faults.append(SkipPatient("phase_geometry", message))
+    return faults
+
+
+def _check_place(mask: Path, grid: Grid, first: Grid | None) -> None:
+    """Refuse a mask that does not meet the first phase."""
+    if first is not None and overlap(grid.without_voxels(), first.without_voxels()) == 0:
+        raise SkipPatient("mask_geometry", f"{mask} does not meet the first phase's field of view")
 
 
 def _notes(found: Iterable[tuple[str, str]], patient: Patient, one: Checked) -> list[Problem]:

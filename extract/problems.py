@@ -1,6 +1,6 @@
 """What a look at a cohort finds: problems, and the cohorts that they are of."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,6 +39,16 @@ class Checked:
     config: CohortConfig
     cohort: Cohort
     scheme: str
+
+
+def code_for_nobody(codes: Collection[str]) -> str:
+    """Why a cohort of which no patient can be used stops the run: all lack a phase, or each has a reason of its own.
+
+    >>> code_for_nobody(["phase_missing", "no_images"]), code_for_nobody(["phase_missing", "mask_empty"])
+    ('phases_config', 'cohort_empty')
+    """
+    is_phase = "phase_missing" in codes and set(codes) <= {"phase_missing", "no_images"}
+    return "phases_config" if is_phase else "cohort_empty"
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:

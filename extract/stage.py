@@ -12,6 +12,7 @@ from extract.encoders import EncoderSpec, find_encoder
 from extract.fusion import Fusion, find_fusion
 from extract.normalization import find_normalization
 from extract.preflight import refuse_ambiguous
+from extract.problems import code_for_nobody
 from extract.weights import locate_weights, slug
 from triher.cohort import Cohort, Patient, read_cohort, sources_sha256
 from triher.config import Config
@@ -139,12 +140,11 @@ def _stop_if_nobody(
     codes = [row.code for row in skipped]
     common = max(set(codes), key=codes.count)
     example = next(row for row in skipped if row.code == common)
-    code = "phases_config" if codes.count("phase_missing") == len(codes) else "cohort_empty"
     message = (
         f"0 of {len(cohort.patients)} patients can be used; {codes.count(common)} times {common}, for instance "
         f"{example.patient_id}: {example.reason}"
     )
-    raise StopRun(code, message)
+    raise StopRun(code_for_nobody(codes), message)
 
 
 def _is_complete(store: Path, wanted: str, inputs: dict[str, str]) -> bool:

@@ -79,7 +79,7 @@ def test_reading_the_voxels_finds_more(cohort_of, tmp_path):
 def test_c05_rows_without_images_and_images_without_a_row(cohort_of):
     one = cohort_of(["P1,A,0,", "P9,A,3+,"], exams=["P1", "P2"])
     problems = check(one)
-    assert ("skip", "P9", "phase_missing") in found(problems)
+    assert ("skip", "P9", "no_images") in found(problems)
     stranger = next(p for p in problems if p.code == "no_label")
     assert "P2_pre.nii.gz" in stranger.found
 

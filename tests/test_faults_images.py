@@ -1,24 +1,27 @@
 """Bad images, one patient of three at a time: a stable code, the patient's name, and the other two done."""
 
 import gzip
-import os
+import tracemalloc
 import unicodedata
 from dataclasses import dataclass
+from itertools import permutations, product
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from extract.cache import SlabRecipe, ensure_slab
+from extract.cache import Entry, SlabRecipe, ensure_slab
 from extract.exam import read_exam
 from extract.preflight import check_cohorts, refuse_ambiguous
 from extract.problems import Checked
-from triher.cohort import Cohort, read_cohort
-from triher.config import CohortConfig
+from extract.stage import _ensure_slabs
+from triher.cohort import Cohort, Patient, read_cohort
+from triher.config import CohortConfig, Config
 from triher.errors import SkipPatient, StopRun
 from triher.files import sha256_of_file
 from triher.progress import Reporter
+from triher.runfolder import RunFolder
 from triher.tables import write_table
 
 IDS = ("P1", "P2", "P3")
@@ -45,19 +48,20 @@ class Clinic:
         return config, read_cohort(config)
 
     def run(self, **options) -> tuple[dict[str, str], dict[str, list[str]]]:
-        """Code of each patient who is skipped, and codes of the notes of each who is done."""
+        """Code of each patient in ``skipped.csv``, and codes of the notes of each who is done."""
         config, cohort = self.cohort(**options)
-        recipe = SlabRecipe("box", 5.0, n4=False, mask_label=config.mask_label)
-        skipped, done = {}, {}
-        for patient in cohort.patients:
-            try:
-                entry = ensure_slab(self.root / "slabs", patient, recipe)
-            except SkipPatient as reason:
-                skipped[patient.patient_id] = reason.code
-            else:
-                done[patient.patient_id] = [note.code for note in entry.notes if note.code != "phases_chosen"]
-        assert sorted({**skipped, **done}) == sorted(cohort.ids())
+        folder = RunFolder(self.root / "run")
+        folder.prepare()
+        entries, rows = _ensure_slabs(cohort, Config(cohort=config), folder, Reporter(quiet=True))
+        folder.write_skipped("extract", rows)
+        skipped = {row.patient_id: row.code for row in folder.read_skipped()}
+        done = {patient.patient_id: [note.code for note in entry.notes] for patient, entry in entries}
+        assert sorted([*skipped, *done]) == sorted(cohort.ids())
         return skipped, done
+
+    def slabs(self) -> list[Path]:
+        """Every file of the slab cache."""
+        return [path for path in (self.root / "run/slabs").rglob("*") if path.is_file()]
 
     def check(self, *, voxels: bool = False, **options) -> list[tuple[str, str, str]]:
         """What a look beforehand finds."""
@@ -105,13 +109,14 @@ def changed(name: str, change):
     return spoil
 
 
-def edited(name: str, field: str, value: object):
-    """Put another value into the header of a file of P2, whatever nibabel thinks of it."""
+def edited(name: str, **fields: object):
+    """Put other values into the header of a file of P2, whatever nibabel thinks of them."""
 
     def spoil(clinic: Clinic) -> None:
         data = bytearray(gzip.decompress(clinic.path(name).read_bytes()))
         header = nib.Nifti1Header(bytes(data[:348]), check=False)
-        header[field] = value
+        for field, value in fields.items():
+            header[field] = value
         data[:348] = header.binaryblock
         clinic.path(name).write_bytes(gzip.compress(bytes(data), 1))
 
@@ -202,7 +207,7 @@ FAULTS = {
     "A1 at 20 %": (raw("early", lambda data: data[: len(data) // 5]), "image_truncated", VOXELS),
     "A1 at 60 %": (raw("early", lambda data: data[: len(data) * 3 // 5]), "image_truncated", VOXELS),
     "A1 at 99 %": (raw("early", lambda data: data[: len(data) * 99 // 100]), "image_truncated", VOXELS),
-    "A2": (plain, "image_truncated", VOXELS),
+    "A2": (plain, "image_truncated", HEADERS),
     "A3": (raw("late", flip_bit), "image_corrupt", VOXELS),
     "A4 nothing": (raw("pre", lambda data: b""), "image_unreadable", HEADERS),
     "A4 a web page": (raw("pre", lambda data: b"<html>404"), "image_unreadable", HEADERS),
@@ -213,24 +218,31 @@ FAULTS = {
     "A8": (changed("early", lambda array, affine: (np.stack([array] * 5, -1), affine)), "image_4d", HEADERS),
     "A10": (lambda clinic: clinic.path("early").unlink(), "phase_missing", HEADERS),
     "A12": (changed("late", lambda array, affine: (array[:-3], affine)), "phase_shape", HEADERS),
-    "A13": (changed("late", moved(6.0, 0, 0)), "phase_geometry", VOXELS),
+    "A13": (changed("late", moved(6.0, 0, 0)), "phase_geometry", HEADERS),
     "A15": (copy_of_pre, "phase_duplicate", VOXELS),
     "A16 large": (changed("early", scaled(2, 11.0)), "spacing_implausible", HEADERS),
     "A16 small": (changed("early", scaled(0, 0.05)), "spacing_implausible", HEADERS),
-    "A16 nothing": (edited("early", "srow_x", [0, 0, 0, 0]), "spacing_implausible", HEADERS),
+    "A16 zero": (edited("early", srow_x=[0, 0, 0, 0]), "spacing_implausible", HEADERS),
+    "A16 zero without a sform": (
+        edited("early", sform_code=0, pixdim=[1, 1.2, 1.2, 0, 1, 1, 1, 1]),
+        "spacing_implausible",
+        HEADERS,
+    ),
+    "A16 negative": (
+        edited("early", sform_code=0, pixdim=[1, -1.2, 1.2, 2.5, 1, 1, 1, 1]),
+        "spacing_implausible",
+        HEADERS,
+    ),
     "A17": (not_oriented, "orientation_unknown", HEADERS),
     "A18": (sheared, "affine_sheared", HEADERS),
-    "A19": (edited("early", "srow_y", [0, np.nan, 0, 0]), "affine_invalid", HEADERS),
-    "A22": (edited("early", "dim", [3, 2000, 2000, 2000, 1, 1, 1, 1]), "image_too_large", HEADERS),
+    "A19": (edited("early", srow_y=[0, np.nan, 0, 0]), "affine_invalid", HEADERS),
+    "A22": (edited("early", dim=[3, 2000, 2000, 2000, 1, 1, 1, 1]), "image_too_large", HEADERS),
+    "A22 a million millions": (edited("early", dim=[3, *[10_000] * 3, 1, 1, 1, 1]), "image_too_large", HEADERS),
     "A23": (lambda clinic: clinic.path("mask").unlink(), "mask_missing", HEADERS),
     "A24": (changed("mask", lambda array, affine: (array * 0, affine)), "mask_empty", VOXELS),
-    "A25": (changed("mask", moved(500.0, 0, 0)), "mask_geometry", VOXELS),
+    "A25": (changed("mask", moved(500.0, 0, 0)), "mask_geometry", HEADERS),
     "A26": (changed("mask", moved(19.0, 0, 0)), "mask_outside", VOXELS),
-    "A28": (
-        changed("mask", two_voxels),
-        "mask_empty",
-        VOXELS,
-    ),
+    "A28": (changed("mask", two_voxels), "mask_empty", VOXELS),
     "A31 a loop of links": (loop, "file_unreadable", HEADERS),
 }
 
@@ -260,7 +272,6 @@ FAULTS = {
     "A28",
     "A31",
 )
-@pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("case", FAULTS)
 def test_the_patient_is_skipped_with_a_code_and_the_others_are_done(clinic, case):
     spoil, code, seen = FAULTS[case]
@@ -269,12 +280,11 @@ def test_the_patient_is_skipped_with_a_code_and_the_others_are_done(clinic, case
     assert skipped == {"P2": code}
     assert done == {"P1": [], "P3": []}
     assert "P2" in clinic.message()
-    slabs = list((clinic.root / "slabs").glob("*"))
-    assert len([path for path in slabs if path.suffix == ".safetensors"]) == 2
-    assert not [path for path in slabs if "part" in path.name]
-    assert (("skip", "P2", code) in clinic.check()) == (seen == HEADERS)
-    if seen == VOXELS:
-        assert ("skip", "P2", code) in clinic.check(voxels=True)
+    assert sorted(path.suffix for path in clinic.slabs()) == [".json"] * 2 + [".safetensors"] * 2
+    headers, voxels = clinic.check(), clinic.check(voxels=True)
+    assert (("skip", "P2", code) in headers) == (seen == HEADERS)
+    assert ("skip", "P2", code) in voxels
+    assert {patient_id for _, patient_id, _ in headers + voxels} <= {"P2"}
 
 
 def four_axes(array: np.ndarray, affine: Affine) -> tuple[np.ndarray, Affine]:
@@ -313,7 +323,7 @@ REMARKS = {
     "A9": (changed("early", four_axes), "image_squeezed"),
     "A13": (changed("late", moved(0.3, 0, 0)), "phase_resampled"),
     "A14": (swapped, "phase_order_suspect"),
-    "A21": (edited("early", "scl_slope", 0.5), "image_scaled"),
+    "A21": (edited("early", scl_slope=0.5), "image_scaled"),
     "A25": (changed("mask", larger_grid), "mask_resampled"),
     "A27": (changed("mask", as_255), "mask_binarized"),
     "A28": (changed("mask", almost_all), "mask_implausible"),
@@ -351,6 +361,28 @@ def test_several_volumes_say_what_to_set(clinic):
     assert "cohort.exam" in clinic.message()
 
 
+@pytest.mark.fault("A11")
+def test_a_phase_that_nobody_has_stops_the_run(clinic):
+    for patient_id in IDS:
+        (clinic.root / f"images/{patient_id}_late.nii.gz").unlink()
+    with pytest.raises(StopRun, match=r"0 of 3 patients.*phase 'late' is not there") as caught:
+        clinic.run()
+    assert caught.value.code == "phases_config"
+    assert ("stop", "", "phases_config") in clinic.check()
+    clinic.path("late").symlink_to(clinic.path("early"))
+    assert "phases_config" not in {code for _, _, code in clinic.check()}
+
+
+@pytest.mark.fault("A15")
+def test_one_file_that_is_named_for_two_phases_is_seen_in_headers(clinic):
+    (clinic.root / "cohort.csv").write_text("patient_id,late\nP1,late\nP2,early\nP3,late\n", encoding="utf-8")
+    phases = {name: f"images/{{patient_id}}_{name}.nii.gz" for name in PHASES} | {
+        "late": "images/{patient_id}_{late}.nii.gz"
+    }
+    assert clinic.run(phases=phases)[0] == {"P2": "phase_duplicate"}
+    assert clinic.check(phases=phases) == [("note", "", "no_label"), ("skip", "P2", "phase_duplicate")]
+
+
 @pytest.mark.fault("A17")
 def test_an_orientation_can_be_stated(clinic):
     not_oriented(clinic)
@@ -358,11 +390,47 @@ def test_an_orientation_can_be_stated(clinic):
     assert clinic.run(geometry={"orientation": "RAS", "spacing_mm": spacing_mm})[0] == {}
 
 
+def turned(clinic: Clinic, orders: dict[str, np.ndarray]) -> Entry:
+    """The slab of P1, each file with its axes in another order and direction."""
+    _, cohort = clinic.cohort()
+    files = cohort.patients[0].files()
+    paths = {name: clinic.root / f"turned_{name}.nii" for name in files}
+    for name, order in orders.items():
+        image = nib.load(files[name]).as_reoriented(order)
+        save(paths[name], np.asarray(image.dataobj), image.affine)
+    phases = {name: paths[name] for name in PHASES}
+    return ensure_slab(clinic.root / "slabs", Patient("P1", "", "", "", phases, paths["mask"]), RECIPE)
+
+
+@pytest.mark.fault("A20")
+def test_all_48_axis_orders_and_flips_give_one_slab(clinic):
+    orders = [
+        np.column_stack([order, flips]).astype(float)
+        for order, flips in product(permutations(range(3)), product((1, -1), repeat=3))
+    ]
+    names = (*PHASES, "mask")
+    slabs = {turned(clinic, dict.fromkeys(names, order)).sha256 for order in orders}
+    mixed = dict(zip(names, (orders[0], orders[7], orders[19], orders[46]), strict=True))
+    assert {turned(clinic, mixed).sha256} == slabs
+    assert slabs == {ensure_slab(clinic.root / "slabs", clinic.cohort()[1].patients[0], RECIPE).sha256}
+    assert len(list((clinic.root / "slabs").glob("*.safetensors"))) == 1
+
+
+@pytest.mark.fault("A22")
+def test_a_header_that_claims_more_than_is_there_takes_no_memory(clinic):
+    edited("early", dim=[3, 900, 1000, 1000, 1, 1, 1, 1])(clinic)
+    tracemalloc.start()
+    assert "of the 1800000352 bytes" in clinic.message()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_800_000_352 / 50
+
+
 @pytest.mark.fault("A21")
 @pytest.mark.parametrize("slope", [0.0, np.nan])
 def test_a_slope_of_nothing_is_one(clinic, slope):
     expected = read_exam(clinic.cohort()[1].patients[1])
-    edited("early", "scl_slope", slope)(clinic)
+    edited("early", scl_slope=slope)(clinic)
     found = read_exam(clinic.cohort()[1].patients[1])
     assert np.array_equal(found.voxels, expected.voxels)
 
@@ -424,11 +492,32 @@ def test_a_name_that_the_system_refuses_costs_one_patient(clinic):
     assert clinic.run(phases=phases, mask="{stem}_mask.nii.gz")[0] == {"P2": "file_unreadable"}
 
 
+@pytest.mark.fault("A30")
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("Zo\u00eb.nii.gz", "Zoe\u0308.nii.gz"), ("Zoe\u0308.nii", "Zo\u00eb.nii.gz"), ("a.nii.gz", "a.nii")],
+)
+def test_the_file_that_may_be_meant_is_named(clinic, said, found):
+    clinic.path("early").rename(clinic.root / "images" / found)
+    rows = "".join(f"{one},images/{said if one == 'P2' else f'{one}_early.nii.gz'}\n" for one in IDS)
+    (clinic.root / "cohort.csv").write_text(f"patient_id,early\n{rows}", encoding="utf-8")
+    phases = {name: f"images/{{patient_id}}_{name}.nii.gz" for name in PHASES} | {"early": "{early}"}
+    assert clinic.run(phases=phases)[0] == {"P2": "phase_missing"}
+    assert f"; there is {found!a}" in clinic.message(phases=phases)
+
+
 @pytest.mark.fault("A31")
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission(clinic):
-    clinic.path("early").chmod(0)
-    assert clinic.run()[0] == {"P2": "file_unreadable"}
+def test_a_file_without_permission(clinic, monkeypatch):
+    open_file = Path.open
+
+    def opening(path: Path, *arguments, **options):
+        if path == clinic.path("early"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opening)
+    assert clinic.run() == ({"P2": "file_unreadable"}, {"P1": [], "P3": []})
+    assert "Permission denied" in clinic.message()
 
 
 @pytest.mark.fault("A31")
@@ -436,14 +525,12 @@ def test_a_file_that_vanishes_while_the_exam_is_read(clinic, monkeypatch):
     read_bytes = Path.read_bytes
 
     def reading(path: Path) -> bytes:
-        clinic.path("late").unlink(missing_ok=True)
+        if path == clinic.path("pre"):
+            clinic.path("late").unlink()
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", reading)
-    patient = clinic.cohort()[1].patients[1]
-    with pytest.raises(SkipPatient) as caught:
-        read_exam(patient)
-    assert caught.value.code == "file_unreadable"
+    assert clinic.run() == ({"P2": "file_unreadable"}, {"P1": [], "P3": []})
 
 
 @pytest.mark.fault("A32")
@@ -461,11 +548,11 @@ def test_what_was_skipped_is_done_when_it_is_mended_and_the_rest_is_not_read_aga
     sound = clinic.path("early").read_bytes()
     clinic.path("early").write_bytes(sound[:500])
     assert clinic.run()[0] == {"P2": "image_truncated"}
-    before = {path.name: sha256_of_file(path) for path in (clinic.root / "slabs").glob("*.safetensors")}
+    before = {path.name: sha256_of_file(path) for path in clinic.slabs()}
     clinic.path("early").write_bytes(sound)
     opened_sources.clear()
     assert clinic.run()[0] == {}
     assert {path.name.split("_")[0] for path in opened_sources} == {"P2"}
-    after = {path.name: sha256_of_file(path) for path in (clinic.root / "slabs").glob("*.safetensors")}
+    after = {path.name: sha256_of_file(path) for path in clinic.slabs()}
     assert before.items() <= after.items()
-    assert len(after) == 3
+    assert (len(before), len(after)) == (4, 6)
