@@ -13,15 +13,18 @@ from extract.dicom_elements import DEFLATED, EXPLICIT_BIG, NATIVE, deflated_part
 from extract.dicom_frames import Frame, Storage
 from triher.errors import SkipPatient
 
-# Transfer syntax -> the packages that decode it, in the words of pip; what else pydicom knows is not for MR.
-_PACKAGES = {
-    "1.2.840.10008.1.2.4.80": "pyjpegls",
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
-    "1.2.840.10008.1.2.4.90": "pylibjpeg pylibjpeg-openjpeg",
-    "1.2.840.10008.1.2.4.91": "pylibjpeg pylibjpeg-openjpeg",
+# Transfer syntax -> pydicom's name of the decoder, and the packages that it needs. Others that decode the same are not
+# tried: on damaged data pylibjpeg-rle panics, and GDCM aborts at JPEG 2000, which ends the process.
+_JPEG_LS = ("pyjpegls", "pyjpegls")
+_JPEG_2000 = ("pylibjpeg", "pylibjpeg pylibjpeg-openjpeg")
+_DECODERS = {
+    "1.2.840.10008.1.2.5": ("pydicom", "pydicom"),  # RLE
+    "1.2.840.10008.1.2.4.80": _JPEG_LS,
+    "1.2.840.10008.1.2.4.81": _JPEG_LS,
+    "1.2.840.10008.1.2.4.90": _JPEG_2000,
+    "1.2.840.10008.1.2.4.91": _JPEG_2000,
 }
-_OTHER_PACKAGES = "python-gdcm"
-_RLE = "1.2.840.10008.1.2.5"
+_OTHERS = ("gdcm", "python-gdcm")
 _ALLOCATED = (8, 16, 32)
 _QUOTED = 300  # characters of what a decoder says
 DAMAGE = (
@@ -52,11 +55,8 @@ def check_storage(storage: Storage) -> None:
 
 
 def decoding_plugin(syntax: str) -> str:
-    """Which decoder is to be used, in pydicom's words; whichever is installed if empty.
-
-    Damaged RLE makes pylibjpeg-rle panic, which ends the process; pydicom's own decoder says what is wrong.
-    """
-    return "pydicom" if syntax == _RLE else ""
+    """Which decoder is used for a transfer syntax, in pydicom's words; any if empty."""
+    return "" if syntax in NATIVE else _DECODERS.get(syntax, _OTHERS)[0]
 
 
 def frame_bytes(storage: Storage) -> int:
@@ -70,10 +70,11 @@ def _require_decoder(storage: Storage) -> None:
     from pydicom.uid import UID
 
     uid = UID(storage.syntax)
+    plugin, packages = _DECODERS.get(storage.syntax, _OTHERS)
+    needed = f"pip install {packages}"
     try:
-        if get_decoder(uid).is_available:
+        if plugin in get_decoder(uid).available_plugins:
             return
-        needed = f"pip install {_PACKAGES.get(storage.syntax, _OTHER_PACKAGES)}"
     except NotImplementedError:
         needed = "export the images uncompressed"
     message = f"{storage.path} is stored as {uid.name} ({storage.syntax}), for which no decoder is installed"
