@@ -164,7 +164,7 @@ def _check_place(mask: Path, grid: Grid, first: Grid | None) -> None:
 def _notes(found: Iterable[tuple[str, str]], patient: Patient, one: Checked) -> list[Problem]:
     """Remarks, but for the choice of phases, which is no problem."""
     return [
-        Problem("note", one.name, patient.patient_id, code, text, CODES.get(code, ("", ""))[1])
+        Problem("note", one.name, patient.patient_id, code, text, CODES[code][1])
         for code, text in found
         if code != "phases_chosen"
     ]

@@ -56,6 +56,7 @@ def test_unusable_splits_stop(config, splits, code, text):
     assert caught.value.code == code
 
 
+@pytest.mark.fault("C3")
 def test_one_image_on_both_sides_stops():
     group = image_groups(["x", "y", "x"])
     people = patients(["a", "a", "b"])

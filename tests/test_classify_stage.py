@@ -111,6 +111,7 @@ def store_without(study, keep, input_sha256=None):
     write_store(study.store, study.header, [chosen], n_slices=len(chosen.slice_index))
 
 
+@pytest.mark.fault("C3")
 def test_equal_images_are_noted_in_one_part_and_stop_the_run_across_parts(make_study):
     study = make_study()
     digests = list(study.features.input_sha256)

@@ -16,6 +16,7 @@ from extract.exam import read_exam
 from extract.preflight import check_cohorts, refuse_ambiguous
 from extract.problems import Checked
 from extract.stage import _ensure_slabs
+from triher.codes import CODES
 from triher.cohort import Cohort, Patient, read_cohort
 from triher.config import CohortConfig, Config
 from triher.errors import SkipPatient, StopRun
@@ -209,6 +210,7 @@ FAULTS = {
     "A1 at 99 %": (raw("early", lambda data: data[: len(data) * 99 // 100]), "image_truncated", VOXELS),
     "A2": (plain, "image_truncated", HEADERS),
     "A3": (raw("late", flip_bit), "image_corrupt", VOXELS),
+    "C5": (lambda clinic: [path.unlink() for path in clinic.root.glob("images/P2_*")], "no_images", HEADERS),
     "A4 nothing": (raw("pre", lambda data: b""), "image_unreadable", HEADERS),
     "A4 a web page": (raw("pre", lambda data: b"<html>404"), "image_unreadable", HEADERS),
     "A5 NaN": (changed("early", with_value(np.nan)), "image_nonfinite", VOXELS),
@@ -271,6 +273,7 @@ FAULTS = {
     "A26",
     "A28",
     "A31",
+    "C5",
 )
 @pytest.mark.parametrize("case", FAULTS)
 def test_the_patient_is_skipped_with_a_code_and_the_others_are_done(clinic, case):
@@ -339,6 +342,7 @@ def test_the_patient_is_done_with_a_remark(clinic, case):
     skipped, done = clinic.run()
     assert skipped == {}
     assert code in done["P2"]
+    assert code in CODES
     assert done["P1"] == done["P3"] == []
     assert ("note", "P2", code) in clinic.check(voxels=True)
 

@@ -250,26 +250,31 @@ def test_a_wrong_label_column_stops(refused):
     assert refused("patient_id,ihc\n" + rows)[0] == "her2_codes"
 
 
+@pytest.mark.fault("C6", "C7", "C8")
 def test_labels_and_who_has_none(read):
     cohort = read(
         "patient_id,cohort,ihc,ish\nA,X,0,\nB,X,2+,neg\nC,X,3+,\nD,Y,2+,\nE,X,negative,\nF,X,,\nG,X,1+,amplified\n"
-        "H,X,2+,equivocal\nI,X,ultralow,\n"
+        "H,X,2+,equivocal\nI,X,ultralow,\nJ,X,3+/2+,\nK,X,1+-2+,\nL,X,9,\nM,X,3+,negative\n"
     )
     known, skipped = labels(cohort, "triple")
-    assert known == {"A": 0, "B": 1, "C": 2, "I": 0}
+    assert known == {"A": 0, "B": 1, "C": 2, "I": 0, "M": 2}
     assert {row.patient_id: row.reason.split(" (IHC")[0] for row in skipped} == {
         "D": "2+ without ISH",
         "E": "'negative' alone cannot tell zero from low",
         "F": "IHC missing",
         "G": "IHC 1+ with amplified ISH (discordant)",
         "H": "2+ with equivocal ISH",
+        "J": "more than one IHC value",
+        "K": "more than one IHC value",
+        "L": "IHC code not known",
     }
+    assert [note.patient_id for note in contradictions(cohort)] == ["G", "M"]
     assert {(row.code, row.stage) for row in skipped} == {("her2_unknown", "classify")}
     assert skipped[0].cohort == "Y"
     assert skipped[0].reason == "2+ without ISH (IHC '2+', ISH '')"
     assert len(known) + len(skipped) == len(cohort.patients)
-    assert labels(cohort, "binary")[0] == {"A": 0, "B": 0, "C": 1, "E": 0, "I": 0}
-    assert labels(cohort, "ultralow")[0] == {"A": 0, "B": 2, "C": 3, "I": 1}
+    assert labels(cohort, "binary")[0] == {"A": 0, "B": 0, "C": 1, "E": 0, "I": 0, "M": 1}
+    assert labels(cohort, "ultralow")[0] == {"A": 0, "B": 2, "C": 3, "I": 1, "M": 3}
 
 
 def test_labels_need_a_column_and_a_scheme(read):
