@@ -13,8 +13,8 @@ from extract.dicom_elements import DEFLATED, EXPLICIT_BIG, NATIVE, deflated_part
 from extract.dicom_frames import Frame, Storage
 from triher.errors import SkipPatient
 
-# Transfer syntax -> pydicom's name of the decoder, and the packages that it needs. Others that decode the same are not
-# tried: on damaged data pylibjpeg-rle panics, and GDCM aborts at JPEG 2000, which ends the process.
+# Transfer syntax -> pydicom's name of the decoder, and the packages that it needs. Others that decode the same are
+# not tried: on damaged data pylibjpeg-rle panics, and GDCM aborts at JPEG 2000, which ends the process.
 _JPEG_LS = ("pyjpegls", "pyjpegls")
 _JPEG_2000 = ("pylibjpeg", "pylibjpeg pylibjpeg-openjpeg")
 _DECODERS = {

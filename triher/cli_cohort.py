@@ -123,12 +123,13 @@ def import_(
 
 
 @cohort_app.command("layouts")
-def layouts() -> int:
-    """List the layouts that can be imported."""
-    from extract.adapters.registry import ADAPTERS
+def layouts(
+    name: Annotated[str, typer.Argument(help="One layout, with its options and license.", metavar="[NAME]")] = "",
+) -> int:
+    """List the layouts that can be imported, or say all about one."""
+    from extract.adapters.registry import describe, outline
 
-    rows = [(name, adapter.title, adapter.expects, adapter.license) for name, adapter in ADAPTERS.items()]
-    show("layouts for 'triher cohort import'", ("name", "cohort", "what is expected", "license"), rows)
+    typer.echo(describe(name) if name else f"{outline()}\n\noptions and license: triher cohort layouts NAME")
     return 0
 
 
@@ -139,13 +140,12 @@ def fetch(
     patients: Annotated[str, typer.Option(help="How many, or ids separated by commas; all when empty.")] = "",
     *,
     accept_license: Annotated[bool, typer.Option(help="You have read the license that is shown.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors and the result.")] = False,
 ) -> int:
     """Download a public collection, after showing its license; without a network, say what to put where."""
-    from extract.fetch import describe, read_choice
     from extract.fetch import fetch as fetch_collection
+    from extract.fetch import read_choice
 
-    typer.echo(describe(name))
     fetched = fetch_collection(
         name, out, accept_license=accept_license, patients=read_choice(patients), reporter=Reporter(quiet=quiet)
     )

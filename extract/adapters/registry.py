@@ -127,6 +127,15 @@ def find_adapter(name: str) -> Adapter:
     return ADAPTERS[name]
 
 
+def outline() -> str:
+    """Name, title and tree of every layout, as lines."""
+    return "\n".join(
+        line
+        for name, adapter in ADAPTERS.items()
+        for line in (f"{name}: {adapter.title}", *(f"    {part}" for part in adapter.expects.splitlines()))
+    )
+
+
 def describe(name: str) -> str:
     """Title, tree, options and license of a layout, as lines.
 
