@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -153,6 +154,23 @@ def test_page_is_self_contained_escaped_and_well_formed(make):
     assert "&lt;script&gt;" in page
 
 
+def with_covariates(config, *names):
+    both = {"covariates": names}
+    parts = {"cohort": config.cohort.model_copy(update=both), "analysis": config.analysis.model_copy(update=both)}
+    return config.model_copy(update=parts)
+
+
+@pytest.mark.fault("C26")
+def test_drawings_escape_names_of_the_table(make):
+    config, run = make(reference=False, resamples=100)
+    table = config.cohort.table
+    table.write_text(table.read_text(encoding="utf-8").replace("age", f"age{HOSTILE}", 1), encoding="utf-8")
+    run, page = analyzed((with_covariates(config, f"age{HOSTILE}"), run))
+    drawings = [path.read_text(encoding="utf-8") for path in (run.path / "figures").glob("*.svg")]
+    assert any(HOSTILE in "".join(ET.fromstring(drawing).itertext()) for drawing in drawings)  # noqa: S314
+    assert "<script" not in page + "".join(drawings)
+
+
 @pytest.mark.fault("C20", "C23")
 def test_the_report_tells_whom_the_survival_part_leaves_out_and_classification_does_not(make):
     config, run = make(reference=False, resamples=100)
@@ -160,9 +178,7 @@ def test_the_report_tells_whom_the_survival_part_leaves_out_and_classification_d
     frame.loc[[0, 1, 2], "time"] = ["0", "-4", "1000000"]
     frame.loc[3, "age"] = ""
     frame.to_csv(config.cohort.table, index=False)
-    both = {"covariates": ("age", "grade")}
-    parts = {"cohort": config.cohort.model_copy(update=both), "analysis": config.analysis.model_copy(update=both)}
-    run, page = analyzed((config.model_copy(update=parts), run))
+    run, page = analyzed((with_covariates(config, "age", "grade"), run))
     text = html.unescape(page)
     assert "A survival time of 0 was taken as half a day in 1 patient." in text
     assert "negative survival time: 1" in text

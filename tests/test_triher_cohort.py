@@ -286,6 +286,16 @@ def test_labels_need_a_column_and_a_scheme(read):
         labels(read("patient_id,ihc\nA,3\n"), "four")
 
 
+@pytest.mark.fault("C27")
+def test_c27_of_thousands_of_columns_only_those_in_use_are_kept(read):
+    names = [f"g{k}" for k in range(5000)]
+    text = "\n".join([",".join(["patient_id", *names]), *(",".join([f"P{i}", *["1.5"] * 5000]) for i in range(20))])
+    start = time.process_time()
+    patients = read(text + "\n", covariates=["g4999"]).patients
+    assert time.process_time() - start < 5
+    assert {patient.covariates["g4999"] for patient in patients} == {1.5}
+
+
 def test_many_patients_are_quick(read):
     rows = "".join(f"P{i:05d},2+,negative,{i % 90}\n" for i in range(5_000))
     start = time.process_time()

@@ -2,6 +2,8 @@
 
 import csv
 import math
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -199,6 +201,24 @@ def test_c27_a_hundred_thousand_rows_are_quick(tmp_path):
     assert time.process_time() - start < 10
     assert frame.shape == (100_000, 5)
     assert frame["patient_id"].iloc[-1] == "P099999"
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C27")
+def test_c27_a_million_rows_take_seconds_and_bounded_memory(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = "".join(f"P{i:07d},A,S{i % 30},train,2+,negative,{i % 90},2\n" for i in range(10**6))
+    path.write_text("patient_id,cohort,site,split,ihc,ish,age,grade\n" + rows)
+    code = (
+        "import resource, sys, time; from pathlib import Path; from triher.tables import read_table;"
+        "start = time.process_time(); frame = read_table(Path(sys.argv[1]));"
+        "print(*frame.shape, time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True, timeout=120)
+    n_rows, n_columns, seconds, kilobytes = map(float, done.stdout.split())
+    assert (n_rows, n_columns) == (10**6, 8)
+    assert seconds < 30
+    assert kilobytes < 2e6
 
 
 @pytest.mark.fault("C27")
