@@ -115,4 +115,4 @@ def _network(config: Config, pictures: torch.Tensor) -> tuple[float, float, str,
     start = time.monotonic()
     n_features = float(encoder.embed(batch).shape[1])
     seconds = (time.monotonic() - start) / len(batch)
-    return seconds, encoder.memory_bytes(options.batch_size), str(device), n_features
+    return seconds, float(encoder.memory_bytes(options.batch_size)), str(device), n_features
