@@ -112,11 +112,12 @@ def _check(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, scheme: 
 def _useless(name: str, patients: Sequence[Patient]) -> str:
     """Why a covariate cannot adjust anything, or an empty text."""
     values = [patient.covariates[name] for patient in patients]
-    known = {value for value in values if not np.isnan(value)}
-    n_missing = sum(map(np.isnan, values))
-    if values and n_missing > _MOST_MISSING * len(values):
+    known = [value for value in values if not np.isnan(value)]
+    n_missing = len(values) - len(known)
+    if n_missing > _MOST_MISSING * len(values):
         return f"is missing for {n_missing} of {len(values)} patients; the model does without it"
-    return f"has one value for all {len(values)} patients; the model does without it" if len(known) == 1 else ""
+    one_value = f"has one value in all {len(known)} patients who have it; the model does without it"
+    return one_value if len(set(known)) == 1 else ""
 
 
 def _fault(patient: Patient | None) -> tuple[str, str] | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from extract.duplicates import Member, equal_files, equal_images, people_in_common
 from extract.exam import MIN_OVERLAP, Opened, open_phases, read_exam
 from extract.image import Grid
@@ -145,7 +147,7 @@ def _misplaced_phases(opened: Opened) -> list[SkipPatient]:
     (first_name, first), *others = opened.grids().items()
     faults = []
     for name, grid in others:
-        share = overlap(grid.without_voxels(), first.without_voxels())
+        share = _share(grid, first)
         if sorted(grid.shape) != sorted(first.shape):
             message = f"phase '{name}' has the shape {grid.shape}, '{first_name}' {first.shape}"
             faults.append(SkipPatient("phase_shape", message))
@@ -157,8 +159,15 @@ def _misplaced_phases(opened: Opened) -> list[SkipPatient]:
 
 def _check_place(mask: Path, grid: Grid, first: Grid | None) -> None:
     """Refuse a mask that does not meet the first phase."""
-    if first is not None and overlap(grid.without_voxels(), first.without_voxels()) == 0:
+    if first is not None and _share(grid, first) == 0:
         raise SkipPatient("mask_geometry", f"{mask} does not meet the first phase's field of view")
+
+
+def _share(grid: Grid, first: Grid) -> float:
+    """How much of the first grid another one covers, 0 to 1."""
+    if grid.shape == first.shape and np.array_equal(grid.affine, first.affine):
+        return 1.0
+    return overlap(grid.without_voxels(), first.without_voxels())
 
 
 def _notes(found: Iterable[tuple[str, str]], patient: Patient, one: Checked) -> list[Problem]:

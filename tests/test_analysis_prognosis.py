@@ -253,7 +253,7 @@ def test_unusable_follow_up_is_left_out_by_reason():
 @pytest.mark.parametrize(
     ("ages", "said"),
     [
-        ([50.0, 50.0, 50.0, math.nan], "has one value for all 4 patients"),
+        ([50.0, 50.0, 50.0, math.nan], "has one value in all 3 patients who have it"),
         ([50.0, math.nan, math.nan, math.nan], "is missing for 3 of 4 patients"),
     ],
 )

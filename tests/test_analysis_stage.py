@@ -184,7 +184,7 @@ def test_the_report_tells_whom_the_survival_part_leaves_out_and_classification_d
     assert "negative survival time: 1" in text
     assert "survival time of more than a hundred years: 1" in text
     assert "a covariate is missing (adjusted model only): 1" in text
-    assert "The covariate 'grade' has one value for all 58 patients" in text
+    assert "The covariate 'grade' has one value in all 58 patients who have it" in text
     judged = [row for row in rows_of(run) if row["quantity"] == "auc_macro"]
     assert ("oof", "", "60") in {(row["split"], row["site"], row["n"]) for row in judged}
 
