@@ -49,17 +49,17 @@ class DicomSource:
         Raises:
             SkipPatient: ``file_unreadable``, ``pixeldata_short``, ``image_corrupt`` or ``image_nonfinite``.
         """
-        wanted = [frame for k in volumes for frame in self.arranged.phases[k]]
-        n_slices = self.grid.shape[2]
+        distinct = list(dict.fromkeys(volumes))
+        wanted = [frame for k in distinct for frame in self.arranged.phases[k]]
         stack = np.empty((len(wanted), *self.grid.shape[1::-1]), _dtype(wanted))
         places = {(frame.storage.path, frame.index): place for place, frame in enumerate(wanted)}
         for frame, stored in read_stored(wanted):
             place = places[frame.storage.path, frame.index]
             stack[place] = stored if _is_as_stored(frame) else stored * np.float64(frame.slope) + frame.intercept
         remarks = () if all(map(_is_as_stored, wanted)) else (("image_scaled", _scaling(wanted)),)
+        phases = dict(zip(distinct, np.split(stack, len(distinct)), strict=True))
         return [
-            canonical_image(phase.transpose(2, 1, 0), self.grid.affine, str(self.path), remarks)
-            for phase in stack.reshape(len(volumes), n_slices, *stack.shape[1:])
+            canonical_image(phases[k].transpose(2, 1, 0), self.grid.affine, str(self.path), remarks) for k in volumes
         ]
 
 

@@ -101,7 +101,7 @@ class Values:
         self._layers = layers
 
     def raw(self, keyword: str) -> tuple[bytes, str]:
-        """Bytes, without padding where text, and their order; empty where there are none."""
+        """Bytes as they are stored, and the order in numbers of several bytes; no bytes where there are none."""
         tag = TAGS[keyword]
         for layer in self._layers:
             value = layer.values.get(tag)
