@@ -245,7 +245,7 @@ def test_who_cannot_come_in_is_named(tmp_path):
         ids[2]: "phase_missing",
         ids[3]: "mask_outside",
         ids[4]: "ambiguous_file",
-        ids[5]: "image_unreadable",
+        ids[5]: "slice_missing",
         ids[6]: "no_label",
     }
 

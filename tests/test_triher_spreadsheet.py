@@ -12,7 +12,7 @@ from openpyxl.worksheet.formula import ArrayFormula
 from triher import spreadsheet
 from triher.errors import StopRun
 from triher.spreadsheet import read_sheet, text_of
-from triher.tables import read_rows, read_table
+from triher.tables import read_cells, read_table
 
 
 def save(tmp_path, rows, *, formats=None, change=None, name="table.xlsx"):
@@ -187,7 +187,7 @@ def test_c19_of_several_sheets_one_must_be_named(tmp_path):
 def test_c19_hidden_and_empty_sheets_do_not_count(tmp_path, options):
     path = two_sheets(tmp_path, **options)
     assert read_table(path).attrs["sheet"] == "clinical"
-    assert read_rows(path, "legend") == ([] if "empty" in options else [["field", "meaning"], ["id", "a patient"]])
+    assert read_cells(path, "legend") == ([] if "empty" in options else [["field", "meaning"], ["id", "a patient"]])
 
 
 @pytest.mark.fault("C19")
@@ -232,9 +232,9 @@ def test_rows_of_a_header_that_takes_several(tmp_path):
     book.active.merge_cells("A1:B1")
     book.save(path)
     rows = [["MRI", "", "Tumor"], ["id", "spacing", "ER"], ["", "mm", "0=no"], ["1", "0.5", "0"]]
-    assert read_rows(path, heading_rows=3) == rows
+    assert read_cells(path, heading_rows=3) == rows
     with pytest.raises(StopRun) as caught:
-        read_rows(path)
+        read_cells(path)
     assert caught.value.code == "xlsx_merged"
 
 
@@ -244,7 +244,7 @@ def test_empty_rows_and_columns_are_left_out_and_rows_keep_their_numbers(tmp_pat
     frame = read_table(path)
     assert frame.to_dict("list") == {"id": ["P1", "P2"], "x": ["1", ""]}
     assert list(frame.attrs["lines"]) == [3, 5]
-    assert len(read_rows(path)) == 5
+    assert len(read_cells(path)) == 5
 
 
 @pytest.mark.fault("C12")

@@ -17,8 +17,8 @@ from triher.tables import (
     is_missing,
     matching_key,
     number,
+    read_cells,
     read_own_table,
-    read_rows,
     read_table,
     require_column,
     write_table,
@@ -104,7 +104,7 @@ def test_every_row_knows_its_line(tmp_path):
 
 def test_rows_as_they_stand(tmp_path):
     (tmp_path / "table.csv").write_text("group;;\nid; spacing;ER\n\n1;0,5\n")
-    assert read_rows(tmp_path / "table.csv") == [["group", "", ""], ["id", "spacing", "ER"], ["1", "0,5"]]
+    assert read_cells(tmp_path / "table.csv") == [["group", "", ""], ["id", "spacing", "ER"], ["1", "0,5"]]
 
 
 @pytest.mark.fault("C11")

@@ -64,7 +64,7 @@ def read_own_table(path: Path) -> pd.DataFrame:
     return _text_table(path, _restore, zero_bytes=True)
 
 
-def read_rows(path: Path, sheet: str = "", *, heading_rows: int = 0) -> list[list[str]]:
+def read_cells(path: Path, sheet: str = "", *, heading_rows: int = 0) -> list[list[str]]:
     """Read every row as it stands, for tables whose header takes several rows.
 
     Args:

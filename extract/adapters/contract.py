@@ -7,10 +7,12 @@ for headers where its own text says so. Every patient of the table and of the im
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import pandas as pd
 
 from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.tables import read_table, require_column
@@ -183,6 +185,31 @@ def read_rows(
         if first.setdefault(patient_id, line) != line:
             notes.append(Note(patient_id, "patient_duplicate", f"line {line} repeats line {first[patient_id]}"))
     return list(rows.values()), tuple(notes)
+
+
+def rows_below(
+    lines: Sequence[Sequence[str]], columns: Iterable[str], *, purpose: str, table: Path, top: int = 0
+) -> Iterator[tuple[int, Row]]:
+    """Number and cells of the rows below the one with the names, for tables whose header takes several rows.
+
+    Args:
+        lines: as `triher.tables.read_cells` gives them.
+        columns: the required ones.
+        purpose: what they are for, for the message.
+        table: the file, for messages.
+        top: which line has the names; where a name is there twice, the first column of that name counts.
+
+    Raises:
+        StopRun: ``column_missing``, ``csv_row``.
+    """
+    header = lines[top]
+    for column in columns:
+        require_column(pd.DataFrame(columns=list(header)), column, purpose=purpose, where=str(table))
+    for number_, cells in enumerate(lines[top + 1 :], top + 2):
+        if len(cells) != len(header):
+            message = f"{table}, row {number_}: {len(cells)} cells where the header has {len(header)}"
+            raise StopRun("csv_row", message)
+        yield number_, dict(zip(reversed(header), reversed(cells), strict=True))
 
 
 def whole(cell: str) -> str:

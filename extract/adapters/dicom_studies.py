@@ -50,8 +50,8 @@ def list_studies(root: Path) -> list[Study]:
         SkipPatient: ``file_unreadable``.
     """
     members: dict[tuple[str, str, str], list[tuple[Series, Path]]] = {}
-    for folder in _leaves(root):
-        series = _first_image(root / folder)
+    for folder in leaves(root):
+        series = first_image(root / folder)
         if series is not None:
             top = next(iter(folder.parts), "")
             members.setdefault((top, series.patient, series.study_uid), []).append((series, folder))
@@ -69,15 +69,19 @@ def are_apart(study: Study, others: Sequence[Study]) -> bool:
     )
 
 
-def _leaves(root: Path) -> Iterator[Path]:
-    """Every folder that holds files, relative to the root."""
+def leaves(root: Path) -> Iterator[Path]:
+    """Every folder that holds files, the root or below it, relative to the root."""
     for folder, subfolders, names in os.walk(root):
         subfolders.sort()
         if names:
             yield Path(folder).relative_to(root)
 
 
-def _first_image(folder: Path) -> Series | None:
-    """The series of the first file that is an MR image."""
+def first_image(folder: Path) -> Series | None:
+    """The series of the first file of a folder that is an MR image.
+
+    Raises:
+        SkipPatient: ``file_unreadable``.
+    """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return next(filter(None, map(peek, files[:_TRIED])), None)

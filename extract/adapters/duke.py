@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from extract.adapters.contract import (
     Imported,
     Request,
@@ -31,11 +29,12 @@ from extract.adapters.contract import (
     keeps_rows,
     number,
     part_rows,
+    rows_below,
     whole,
 )
 from extract.adapters.duke_images import Box, find_dynamic, list_patients, stored_bounds
 from triher.errors import Note, SkipPatient, Skipped, StopRun
-from triher.tables import matching_key, read_rows, require_column
+from triher.tables import matching_key, read_cells
 
 TABLES = ("Clinical_and_Other_Features.xlsx", "Clinical_and_Other_Features.csv")
 BOXES = ("Annotation_Boxes.xlsx", "Annotation_Boxes.csv")
@@ -88,7 +87,7 @@ def read(request: Request) -> Imported:
     """Read both workbooks, and the headers that tell series and slices.
 
     Raises:
-        StopRun: as `triher.tables.read_rows`; ``file_unreadable``, ``column_missing``, ``patient_duplicate``,
+        StopRun: as `triher.tables.read_cells`; ``file_unreadable``, ``column_missing``, ``patient_duplicate``,
             ``number_format``, ``her2_codes``; ``unknown_name`` for options.
     """
     check_options(request, OPTIONS)
@@ -134,19 +133,10 @@ def _patients(table: Path, sheet: str) -> list[_Clinical]:
     """The rows below the headers, each patient once."""
     lines = _rows_of(table, sheet)
     top = next((k for k, cells in enumerate(lines[: _HEADING_ROWS + 1]) if _ID in cells), 0)
-    header = lines[top]
-    for column in _NEEDED:
-        require_column(pd.DataFrame(columns=header), column, purpose="Duke's clinical table", where=str(table))
-    place = header.index(_ID)
     found: dict[str, _Clinical] = {}
-    for number_, cells in enumerate(lines[top + 1 :], top + 2):
-        if len(cells) <= place or not cells[place]:
-            continue  # the row of the codes' meanings, and empty ones
-        if len(cells) != len(header):
-            message = f"{table}, row {number_}: {len(cells)} cells where the header has {len(header)}"
-            raise StopRun("csv_row", message)
-        # Some names are there twice, for either breast: the first one is the tumor's.
-        row = dict(zip(reversed(header), reversed(cells), strict=True))
+    for number_, row in rows_below(lines, _NEEDED, purpose="Duke's clinical table", table=table, top=top):
+        if not row[_ID]:
+            continue  # the row of the codes' meanings
         patient_id = row[_ID]
         if patient_id in found:
             raise StopRun("patient_duplicate", f"{table}, row {number_}: '{patient_id}' has two rows")
@@ -159,13 +149,13 @@ def _patients(table: Path, sheet: str) -> list[_Clinical]:
 def _rows_of(table: Path, sheet: str) -> list[list[str]]:
     """All rows of the sheet with the data."""
     if sheet:
-        return read_rows(table, sheet, heading_rows=_HEADING_ROWS)
+        return read_cells(table, sheet, heading_rows=_HEADING_ROWS)
     try:
-        return read_rows(table, _SHEET, heading_rows=_HEADING_ROWS)
+        return read_cells(table, _SHEET, heading_rows=_HEADING_ROWS)
     except StopRun as error:
         if error.code != "xlsx_sheet":
             raise
-    return read_rows(table, heading_rows=_HEADING_ROWS)
+    return read_cells(table, heading_rows=_HEADING_ROWS)
 
 
 def _row(patient: _Clinical, endpoint: str) -> Row:
@@ -248,17 +238,15 @@ def _find_boxes(request: Request, table: Path) -> Path:
 
 def _read_boxes(path: Path) -> dict[str, Box]:
     """Patient -> box."""
-    header, *body = read_rows(path)
-    for column in (_ID, *_BOX_COLUMNS):
-        require_column(pd.DataFrame(columns=header), column, purpose="boxes around tumors", where=str(path))
     boxes = {}
-    for number_, cells in enumerate(body, 2):
-        row = dict(zip(header, cells, strict=False))
-        if not row.get(_ID):
+    columns = (_ID, *_BOX_COLUMNS)
+    for number_, row in rows_below(read_cells(path), columns, purpose="boxes around tumors", table=path):
+        if not row[_ID]:
             continue
-        bounds = [number(whole(row.get(name, "")), name, f"{path}, row {number_}") for name in _BOX_COLUMNS]
+        bounds = [number(whole(row[name]), name, f"{path}, row {number_}") for name in _BOX_COLUMNS]
         if any(value is None or value != int(value) for value in bounds):
-            raise StopRun("number_format", f"{path}, row {number_}: a box needs six whole numbers, found {cells}")
+            message = f"{path}, row {number_}: a box needs six whole numbers, found {list(row.values())}"
+            raise StopRun("number_format", message)
         r0, r1, c0, c1, s0, s1 = (int(value) for value in bounds if value is not None)
         boxes[row[_ID]] = Box((r0, r1), (c0, c1), (s0, s1))
     return boxes

@@ -2,13 +2,15 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from extract.adapters.dicom_studies import first_image, leaves
+from extract.dicom_frames import Frame
+from extract.dicom_headers import scan_dicom
 from triher.errors import SkipPatient
 
 # Descriptions in the collection, from users' lists of them: "ax dyn pre" and "ax dyn 1st pass" to "4th pass" (also
@@ -20,16 +22,6 @@ _OTHER = re.compile(r"\b(sub|mip|seg)")
 _NUMBERED = re.compile(r"\bph ?(\d)|(?<!\d)(\d) ?(?:st|nd|rd|th)(?![a-z])")
 _PATIENT = re.compile(r"Breast_MRI_\d{3}", re.IGNORECASE)
 _FOLDER = re.compile(r"[\d.]+-(?P<description>.*)-[\d.A-Z]+")
-_TAGS = (
-    "Modality",
-    "SeriesDescription",
-    "SeriesInstanceUID",
-    "InstanceNumber",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "Rows",
-    "Columns",
-)
 _SAME_MM = 0.01  # positions are written with three decimals or more
 
 
@@ -75,24 +67,26 @@ def list_patients(root: Path) -> dict[str, Path]:
 
 
 def find_dynamic(folder: Path) -> Dynamic:
-    """The series of the dynamic exam: one header a folder is read, that of its first file.
+    """The series of the dynamic exam: one header a folder is read.
 
     Raises:
         SkipPatient: ``phase_missing`` when there is no series before contrast; ``ambiguous_file`` when two series are
-            one phase; ``image_unreadable``.
+            one phase; ``file_unreadable``.
     """
     phases: dict[int, tuple[str, Path]] = {}
-    for place, files in _folders(folder):
-        header = _header(files[0])
-        found = _FOLDER.fullmatch(place.name)
-        description = str(header.get("SeriesDescription", "") or (found["description"] if found else ""))
+    for place in map(folder.joinpath, leaves(folder)):
+        series = first_image(place)
+        if series is None:
+            continue
+        named = _FOLDER.fullmatch(place.name)
+        description = series.description or (named["description"] if named else "")
         phase = phase_of(description)
-        if phase is None or str(header.get("Modality", "MR")) != "MR":
+        if phase is None:
             continue
         if phase in phases:
             message = f"{phases[phase][1]} and {place} are both phase {phase} ('{description}')"
             raise SkipPatient("ambiguous_file", message)
-        phases[phase] = (str(header.SeriesInstanceUID), place)
+        phases[phase] = (series.uid, place)
     if 0 not in phases:
         raise SkipPatient(
             "phase_missing", f"no series before contrast below {folder}; phases found: {sorted(phases)}"
@@ -116,13 +110,14 @@ def stored_bounds(box: Box, dynamic: Dynamic) -> tuple[int, int, int, int, int, 
 
     Raises:
         SkipPatient: ``mask_outside`` when the box does not fit; ``mask_geometry`` when the slices between first and
-            last do not lie beside one another; ``image_unreadable``.
+            last do not lie beside one another; ``slice_missing`` when the numbers do not count from 1;
+            ``dicom_geometry``.
     """
-    headers = [header for header in _headers(dynamic.folders[0]) if str(header.SeriesInstanceUID) == dynamic.uids[0]]
-    first = headers[0]
-    places = _places(headers)
+    found, _ = scan_dicom(dynamic.folders[0])
+    frames = [frame for frame in found if frame.series.uid == dynamic.uids[0]]
+    places = _places(frames)
     where = f"{dynamic.folders[0]}: the box {box}"
-    limits = (int(first.Columns), int(first.Rows), len(places))
+    limits = (frames[0].storage.cols, frames[0].storage.rows, len(places))
     for (low, high), n in zip((box.columns, box.rows, box.slices), limits, strict=True):
         if not 1 <= low <= high <= n:
             message = f"{where} does not fit into {limits[0]} columns, {limits[1]} rows and {limits[2]} slices"
@@ -134,48 +129,27 @@ def stored_bounds(box: Box, dynamic: Dynamic) -> tuple[int, int, int, int, int, 
     return (box.columns[0] - 1, box.columns[1], box.rows[0] - 1, box.rows[1], low, high)
 
 
-def _places(headers: Sequence[Any]) -> list[int]:
+def _places(frames: Sequence[Frame]) -> list[int]:
     """For each slice in the order of instance numbers, its place along the normal.
 
     Where one series holds several volumes, every position counts once, at its first number.
     """
-    cosines = np.array(headers[0].ImageOrientationPatient, dtype=float)
-    normal = np.cross(cosines[:3], cosines[3:])
-    numbered = sorted(
-        (int(header.InstanceNumber), float(normal @ np.array(header.ImagePositionPatient, dtype=float)))
-        for header in headers
-    )
+    numbered = []
+    for frame in frames:
+        if frame.instance is None or frame.orientation is None or frame.position is None:
+            message = f"{frame.storage.path} has no usable number, position or orientation"
+            raise SkipPatient("dicom_geometry", message)
+        normal = np.cross(frame.orientation[:3], frame.orientation[3:])
+        numbered.append((frame.instance, float(normal @ np.array(frame.position))))
+    numbered.sort()
+    numbers = [number for number, _ in numbered]
+    if numbers != list(range(1, len(numbers) + 1)):
+        found = f"{len(numbers)} images have numbers from {numbers[0]} to {numbers[-1]}, not from 1 on without a gap"
+        message = f"{frames[0].storage.path.parent}: {found}, so the box cannot be placed"
+        raise SkipPatient("slice_missing", message)
     positions: list[float] = []
     for _, position in numbered:
         if all(abs(position - other) > _SAME_MM for other in positions):
             positions.append(position)
     ascending = sorted(positions)
     return [ascending.index(position) for position in positions]
-
-
-def _folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Every folder with files in it, and those files by name."""
-    for place, subfolders, names in os.walk(folder):
-        subfolders.sort()
-        files = sorted(Path(place) / name for name in names if not name.startswith(".") and name != "LICENSE")
-        if files:
-            yield Path(place), files
-
-
-def _headers(folder: Path) -> list[Any]:
-    """The headers of all files of a folder."""
-    return [_header(path) for path in next(files for _, files in _folders(folder))]
-
-
-def _header(path: Path) -> Any:  # noqa: ANN401 - pydicom has no types
-    """What is needed of a header, without pixels."""
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-    except (InvalidDicomError, OSError) as error:
-        raise SkipPatient("image_unreadable", f"{path}: {error}") from error
-    if "SeriesInstanceUID" not in header:
-        raise SkipPatient("image_unreadable", f"{path} has no SeriesInstanceUID")
-    return header

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from extract.adapters.contract import (
     Imported,
     Request,
@@ -28,10 +26,11 @@ from extract.adapters.contract import (
     image_root,
     keeps_rows,
     part_rows,
+    rows_below,
 )
 from triher.errors import Note, StopRun, unknown_name
 from triher.label_rules import DEFAULT_RULES, RULE_SETS
-from triher.tables import is_missing, read_rows, require_column
+from triher.tables import is_missing, read_cells
 
 TABLES = ("clinical_patient_brca.txt", "nationwidechildrens.org_clinical_patient_brca.txt")
 OPTIONS = {
@@ -80,7 +79,7 @@ def read(request: Request) -> Imported:
 
     Raises:
         StopRun: ``column_missing``, ``csv_row``, ``patient_id``, ``patient_duplicate``; ``unknown_name`` for options;
-            ``ambiguous_file`` when a patient has two exams; as `triher.tables.read_rows`.
+            ``ambiguous_file`` when a patient has two exams; as `triher.tables.read_cells`.
     """
     settings = _settings(request)
     table = find_table(request, TABLES)
@@ -134,14 +133,8 @@ def _settings(request: Request) -> dict[str, Any]:
 
 def _patients(table: Path) -> Iterator[tuple[int, Row]]:
     """Number and cells of every patient's row, without the rows that belong to the header."""
-    header, *body = read_rows(table)
-    names = pd.DataFrame(columns=header)
-    for column in (_ID, *_COPIED.values(), *_DECODED, *_FOLLOW_UP):
-        require_column(names, column, purpose="a clinical table of TCGA", where=str(table))
-    for number, cells in enumerate(body, 2):
-        if len(cells) != len(header):
-            raise StopRun("csv_row", f"{table}, row {number}: {len(cells)} cells where the header has {len(header)}")
-        row = dict(zip(header, cells, strict=True))
+    columns = (_ID, *_COPIED.values(), *_DECODED, *_FOLLOW_UP)
+    for number, row in rows_below(read_cells(table), columns, purpose="a clinical table of TCGA", table=table):
         if row[_ID] != _ID and not row[_ID].startswith("CDE_ID:"):
             yield number, row
 
