@@ -47,7 +47,8 @@ def choose_series(frames: Sequence[Frame], rule: str, where: str) -> tuple[dict[
     if len({series.study_uid for series in main}) > 1:
         raise _ambiguous(main, where)
     if len(main) > 1:
-        notes.append(("series_joined", f"{len(main)} series are taken together: {_listed(main)}"))
+        numbers = ", ".join(_number(series) for series in main)
+        notes.append(("series_joined", f"{len(main)} series are taken together: {numbers}"))
     return main, notes
 
 
@@ -87,7 +88,7 @@ def _without_strays(members: list[Frame], where: str) -> tuple[list[Frame], Note
         kinds = ", ".join(f"{len(group)} of {group[0].kind[0] or 'no ImageType'}" for group in groups[:_LISTED])
         message = f"{where}: series {_name(series)} holds several kinds or orientations of images: {kinds}"
         raise SkipPatient("series_mixed", message)
-    text = f"{n_others} of {len(members)} images of series {_name(series)} are of another kind or orientation"
+    text = f"{n_others} of {len(members)} images of series {_number(series)} are of another kind or orientation"
     return main, [("series_strays", f"{text}; left out")]
 
 
@@ -123,6 +124,11 @@ def _listed(found: Mapping[Series, list[Frame]]) -> str:
     return "; ".join(names[:_LISTED]) + (f"; and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
+def _number(series: Series) -> str:
+    """A series in remarks, where text of the header has no place."""
+    return "?" if series.number is None else str(series.number)
+
+
 def _name(series: Series) -> str:
-    """A series in words."""
-    return f"{'?' if series.number is None else series.number} '{series.description}'"
+    """A series for somebody who must choose among several."""
+    return f"{_number(series)} '{series.description}'"
