@@ -110,7 +110,7 @@ def _nobody_left(one: Checked, problems: Sequence[Problem]) -> list[Problem]:
         return []
     code = code_for_nobody(skipped.values())
     text = f"0 of {n_patients} patients can be used: {', '.join(sorted(set(skipped.values())))}"
-    return [Problem("stop", one.name, "", code, text, CODES[code][1])]
+    return [Problem("stop", one.name, "", code, text, "mend what is said about the patients")]
 
 
 def _problem(error: TriherError, patient: Patient, one: Checked) -> Problem:
