@@ -1,6 +1,7 @@
 """Duke as The Cancer Imaging Archive delivers it: workbooks with headers of three rows, DICOM, boxes for masks."""
 
-from itertools import pairwise
+import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,29 +20,84 @@ from triher.config import read_config
 from triher.errors import StopRun
 from triher.tables import read_own_table
 
-# The head of the public workbook: groups, names, meaning of the codes. Names stand twice for either breast.
-COLUMNS = (
-    ("Patient Information", "Patient ID", ""),
-    ("MRI Technical Information", "Days to MRI (From the Date of Diagnosis)", "Value"),
-    ("", "Manufacturer", "{GE MEDICAL SYSTEMS=0, MPTronic software=1, SIEMENS=2}"),
-    ("", "Field Strength (Tesla)", "{1.494=1.494, 1.5=1.5, 2.8936=2.8936, 3=3}"),
-    ("Demographics", "Date of Birth (Days)", "(Taking date of diagnosis as day 0)"),
-    ("", "Menopause (at diagnosis)", "{0=pre, 1=post, 2=N/A}"),
-    ("Tumor Characteristics", "ER", "{0=neg, 1=pos}"),
-    ("", "PR", "{0=neg, 1=pos}"),
-    ("", "HER2", "{0=neg, 1=pos, 2=borderline}"),
-    ("", "Mol Subtype", "{0=luminal-like, 1=ER/PR pos HER2 pos, 2=her2, 3=trip neg}"),
-    ("", "Tumor Location", "L or R"),
-    ("", "Tumor Location", "L or R"),
-    ("Recurrence", "Recurrence event(s)", "{0=no, 1=yes}"),
-    ("", "Days to local recurrence (from the date of diagnosis)", ""),
-    ("", "Days to distant recurrence(from the date of diagnosis) ", ""),
-    ("Follow Up", "Days to death (from the date of diagnosis)", ""),
-    ("", "Days to last local recurrence free assessment (from the date of diagnosis)", ""),
-    ("", "Days to last distant recurrence free assemssment(from the date of diagnosis)", ""),
-    ("", "Age at last contact in EMR f/u(days)(from the date of diagnosis) ,last time patient known to be alive", ""),
-)
-NAMES = [name for _, name, _ in COLUMNS]
+# Names of the public workbook by their group, with its spelling, spaces and line breaks; those of mammography stand
+# again for ultrasound.
+GROUPS = {
+    "Patient Information": ["Patient ID"],
+    "MRI Technical Information": [
+        *("Days to MRI (From the Date of Diagnosis)", "Manufacturer", "Manufacturer Model Name", "Scan Options"),
+        *("Field Strength (Tesla)", "Patient Position During MRI", "Image Position of Patient", "Contrast Agent"),
+        *("Contrast Bolus Volume (mL)", "TR (Repetition Time)", "TE (Echo Time)", "Acquisition Matrix"),
+        *("Slice Thickness ", "Rows", "Columns", "Reconstruction Diameter ", "Flip Angle \n"),
+        "FOV Computed (Field of View) in cm ",
+    ],
+    "Demographics": [
+        *("Date of Birth (Days)", "Menopause (at diagnosis)", "Race and Ethnicity"),
+        "Metastatic at Presentation (Outside of Lymph Nodes)",
+    ],
+    "Tumor Characteristics": [
+        *("ER", "PR", "HER2", "Mol Subtype", "Oncotype score", "Staging(Tumor Size)# [T]"),
+        *("Staging(Nodes)#(Nx replaced by -1)[N]", "Staging(Metastasis)#(Mx -replaced by -1)[M]", "Tumor Grade"),
+        *("Nottingham grade", "Histologic type", "Tumor Location", "Position", "Bilateral Information"),
+        "For Other Side If Bilateral",
+    ],
+    "MRI Findings": [
+        *("Multicentric/Multifocal", "Contralateral Breast Involvement", "Lymphadenopathy or Suspicious Nodes"),
+        *("Skin/Nipple Invovlement", "Pec/Chest Involvement"),
+    ],
+    "SURGERY": ["Surgery", "Days to Surgery (from the date of diagnosis)", "Definitive Surgery Type"],
+    "Radiation Therapy": ["Neoadjuvant Radiation Therapy", "Adjuvant Radiation Therapy"],
+    "Tumor Response": [
+        "Clinical Response, Evaluated Through Imaging ",
+        "Pathologic Response to Neoadjuvant Therapy",
+    ],
+    "Recurrence": [
+        "Recurrence event(s)",
+        "Days to local recurrence (from the date of diagnosis) ",
+        "Days to distant recurrence(from the date of diagnosis) ",
+    ],
+    "Follow Up": [
+        "Days to death (from the date of diagnosis) ",
+        "Days to last local recurrence free assessment (from the date of diagnosis) ",
+        "Days to last distant recurrence free assemssment(from the date of diagnosis) ",
+        "Age at last contact in EMR f/u(days)(from the date of diagnosis) ,last time patient known to be alive, "
+        "unless age of death is reported(in such case the age of death",
+    ],
+    "Mammography Characteristics": [
+        *("Age at mammo (days)", "Breast Density", "Shape", "Margin", "Architectural distortion", "Mass Density"),
+        *("Calcifications", "Tumor Size (cm)"),
+    ],
+    "US features": ["Shape", "Margin", "Tumor Size (cm)", "Echogenicity", "Solid", "Posterior acoustic shadowing"],
+    "Chemotherapy": ["Neoadjuvant Chemotherapy", "Adjuvant Chemotherapy"],
+    "Endocrine Therapy": [
+        *("Neoadjuvant Endocrine Therapy Medications ", "Adjuvant Endocrine Therapy Medications "),
+        *("Known Ovarian Status ", "Number of Ovaries In Situ \n"),
+        "Therapeutic or Prophylactic Oophorectomy as part of Endocrine Therapy ",
+    ],
+    "Anti-Her2 Neu Therapy": ["Neoadjuvant Anti-Her2 Neu Therapy", "Adjuvant Anti-Her2 Neu Therapy "],
+    "Neoadjuvant therapy": ["Received Neoadjuvant Therapy or Not"],
+    "Pathologic Response to Neoadjuvant Therapy": [
+        "Pathologic response to Neoadjuvant therapy: Pathologic stage (T) following neoadjuvant therapy ",
+        "Pathologic response to Neoadjuvant therapy:  Pathologic stage (N) following neoadjuvant therapy",
+        "Pathologic response to Neoadjuvant therapy:  Pathologic stage (M) following neoadjuvant therapy ",
+    ],
+    "Near Complete Response": [
+        "Overall Near-complete Response:  Stricter Definition",
+        "Overall Near-complete Response:  Looser Definition",
+        "Near-complete Response (Graded Measure)",
+    ],
+}
+NAMES = [name for names in GROUPS.values() for name in names]
+MEANINGS = {
+    "Manufacturer": "{GE MEDICAL SYSTEMS=0, MPTronic software=1, SIEMENS=2}",
+    "Date of Birth (Days)": "(Taking date of diagnosis as day 0)",
+    "Menopause (at diagnosis)": "{0=pre, 1=post, 2=N/A}",
+    "HER2": "{0=neg, 1=pos, 2=borderline}",
+    "Mol Subtype": "{0=luminal-like, 1=ER/PR pos HER2 pos, 2=her2, 3=trip neg}",
+    "Recurrence event(s)": "{0=no, 1=yes}",
+}
+FOLLOW_UP_NAMES = [*GROUPS["Recurrence"][1:], *GROUPS["Follow Up"]]
+LOCAL, DISTANT, DEATH, FREE_LOCAL, FREE_DISTANT, CONTACT = FOLLOW_UP_NAMES
 SHAPE = (12, 10, 6)  # column, row, slice
 AFFINE = np.diag([-0.7, -0.7, 2.0, 1.0])
 BOX = (3, 6, 4, 9, 2, 3)  # rows 3 to 6, columns 4 to 9, slices 2 to 3, counted from 1
@@ -58,12 +114,14 @@ def write_clinical(folder: Path, *patients: dict[str, object]) -> None:
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.title = "Data"
-    for row in zip(*COLUMNS, strict=True):
-        sheet.append(list(row))
-    starts = [k for k, (group, _, _) in enumerate(COLUMNS, 1) if group] + [len(COLUMNS) + 1]
-    for start, end in pairwise(starts):
-        if end - start > 1:
-            sheet.merge_cells(start_row=1, end_row=1, start_column=start, end_column=end - 1)
+    sheet.append([group if k == 0 else None for group, names in GROUPS.items() for k in range(len(names))])
+    sheet.append(NAMES)
+    sheet.append([MEANINGS.get(name) for name in NAMES])
+    last = 0
+    for names in GROUPS.values():
+        first, last = last + 1, last + len(names)
+        if last > first:
+            sheet.merge_cells(start_row=1, end_row=1, start_column=first, end_column=last)
     for patient in patients:
         sheet.append([patient.get(name, "NC") for name in NAMES])
     book.save(folder / "Clinical_and_Other_Features.xlsx")
@@ -81,12 +139,12 @@ def person(patient_id: str, **changes: object) -> dict[str, object]:
         "HER2": 0,
         "Mol Subtype": 0,
         "Recurrence event(s)": 0,
-        NAMES[13]: "NP",
-        NAMES[14]: "NP",
-        NAMES[15]: "NP",
-        NAMES[16]: 1201,
-        NAMES[17]: 1180,
-        NAMES[18]: 1300,
+        LOCAL: "NP",
+        DISTANT: "NP",
+        DEATH: "NP",
+        FREE_LOCAL: 1201,
+        FREE_DISTANT: 1180,
+        CONTACT: 1300,
     }
     return row | {
         next((name for name in NAMES if name.startswith(key)), key): value for key, value in changes.items()
@@ -189,6 +247,7 @@ def test_what_the_workbook_says_is_taken_over(tmp_path):
     assert patients["Breast_MRI_001"].covariates == {"age": 41.6}
     assert read_config(tmp_path / "out.yaml").scheme == "binary"
     assert not {"Mol Subtype", "HER2"} & set(rows["Breast_MRI_001"])
+    assert not any("Anti-Her2" in column for column in rows["Breast_MRI_001"])
 
 
 FOLLOW_UP = {
@@ -271,7 +330,9 @@ def test_borderline_her2_has_no_class(tmp_path):
 STOPS = {
     "her2_codes": [person("Breast_MRI_001", HER2=3)],
     "patient_duplicate": [person("Breast_MRI_001"), person("Breast_MRI_001", HER2=1)],
-    "number_format": [person("Breast_MRI_001", **{"Date of Birth (Days)": "1961"}) | {NAMES[4]: "April"}],
+    "number_format": [
+        person("Breast_MRI_001", **{"Date of Birth (Days)": "1961"}) | {"Date of Birth (Days)": "April"}
+    ],
     "table_empty": [],
 }
 
@@ -310,3 +371,135 @@ def test_the_workbook_of_boxes_is_asked_for(tmp_path):
 )
 def test_descriptions_of_the_collection(description, phase):
     assert phase_of(description) == phase
+
+
+def drop_series(folder: Path, patient_id: str, *numbers: int) -> None:
+    """Take away series by their numbers: 3 is before contrast, 4 the first pass."""
+    for number in numbers:
+        (series,) = (folder / "Duke-Breast-Cancer-MRI" / patient_id).glob(f"*/{number}.000000*")
+        shutil.rmtree(series)
+
+
+@pytest.mark.parametrize("numbers", [(3,), (4,), (4, 5, 6)], ids=["pre", "first pass", "all passes"])
+def test_phases_that_others_would_pass_for_must_be_there(tmp_path, numbers):
+    write_clinical(tmp_path, person("Breast_MRI_001"), person("Breast_MRI_002"))
+    write_boxes(tmp_path, Breast_MRI_001=BOX, Breast_MRI_002=BOX)
+    for seed, patient_id in enumerate(("Breast_MRI_001", "Breast_MRI_002")):
+        write_images(tmp_path, patient_id, seed=seed)
+    drop_series(tmp_path, "Breast_MRI_002", *numbers)
+    rows, lost, _ = run(tmp_path)
+    assert (sorted(rows), lost) == (["Breast_MRI_001"], {"Breast_MRI_002": "phase_missing"})
+
+
+def test_a_gap_among_later_phases_is_noted(tmp_path):
+    write_clinical(tmp_path, person("Breast_MRI_001"))
+    write_boxes(tmp_path, Breast_MRI_001=BOX)
+    voxels = write_images(tmp_path, "Breast_MRI_001")
+    drop_series(tmp_path, "Breast_MRI_001", 5)
+    rows, lost, patients = run(tmp_path)
+    assert (lost, rows["Breast_MRI_001"]["n_series"]) == ({}, "3")
+    notes = read_own_table(tmp_path / "out.notes.csv").set_index("code")["text"]
+    assert "[0, 1, 3]" in notes["phase_missing"]
+    for found, k in zip(read_exam(patients["Breast_MRI_001"]).voxels, (0, 1, 3), strict=True):
+        assert np.array_equal(found, voxels[k].transpose(2, 1, 0))
+
+
+def test_a_folder_of_segmentations_of_the_same_name_does_no_harm(tmp_path):
+    write_clinical(tmp_path, person("Breast_MRI_001"))
+    write_boxes(tmp_path, Breast_MRI_001=BOX)
+    write_images(tmp_path, "Breast_MRI_001")
+    other = tmp_path / "A_Segmentation_Masks_NRRD/Breast_MRI_001"  # comes first by name
+    other.mkdir(parents=True)
+    (other / "Segmentation_Breast_MRI_001_Breast.seg.nrrd").write_bytes(b"NRRD0004")
+    rows, lost, _ = run(tmp_path)
+    assert (lost, rows["Breast_MRI_001"]["exam"]) == ({}, "Duke-Breast-Cancer-MRI/Breast_MRI_001")
+
+
+@pytest.mark.parametrize("moved", ["*/*", "*/5.000000*"], ids=["copied", "split"])
+def test_images_of_one_patient_in_two_folders_are_named(tmp_path, moved):
+    write_clinical(tmp_path, person("Breast_MRI_001"), person("Breast_MRI_002"))
+    write_boxes(tmp_path, Breast_MRI_001=BOX, Breast_MRI_002=BOX)
+    for seed, patient_id in enumerate(("Breast_MRI_001", "Breast_MRI_002")):
+        write_images(tmp_path, patient_id, seed=seed)
+    home = tmp_path / "Duke-Breast-Cancer-MRI/Breast_MRI_002"
+    for series in list(home.glob(moved)):
+        shutil.copytree(series, tmp_path / "again/Breast_MRI_002" / series.name)
+        if moved != "*/*":
+            shutil.rmtree(series)
+    rows, lost, _ = run(tmp_path)
+    assert (sorted(rows), lost) == (["Breast_MRI_001"], {"Breast_MRI_002": "ambiguous_file"})
+
+
+def test_rows_stay_on_request_whatever_their_images_lack(tmp_path):
+    ids = [f"Breast_MRI_{n:03d}" for n in range(1, 5)]
+    write_clinical(tmp_path, *map(person, ids))
+    write_boxes(tmp_path, **dict.fromkeys((ids[0], ids[2], ids[3]), BOX))
+    for seed, one in enumerate(ids[:3]):  # 2 has no box, 4 no images
+        write_images(tmp_path, one, seed=seed)
+    drop_series(tmp_path, ids[2], 3)
+    imported = read(Request(tmp_path, options={"without-images": "keep"}))
+    assert [(row["patient_id"], bool(row["box"])) for row in imported.rows] == [
+        (ids[0], True),
+        *((one, False) for one in ids[1:]),
+    ]
+    assert imported.skipped == ()
+    codes = [(note.patient_id, note.code) for note in imported.notes]
+    assert codes == [("", "no_images"), (ids[1], "mask_missing"), (ids[2], "phase_missing"), ("", "follow_up")]
+
+
+def test_a_row_without_an_id_is_no_heading(tmp_path):
+    write_clinical(tmp_path, person("Breast_MRI_001"), person(""))
+    write_boxes(tmp_path, Breast_MRI_001=BOX)
+    with pytest.raises(StopRun, match=r"row 5: the column 'Patient ID' is empty") as caught:
+        read(Request(tmp_path, options={"without-images": "keep"}))
+    assert caught.value.code == "patient_id"
+
+
+def write_plain_csv(folder: Path, *patients: dict[str, object]) -> None:
+    """Names and patients alone, as people save the sheet."""
+    with (folder / "Clinical_and_Other_Features.csv").open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([NAMES, *([one.get(name, "NC") for name in NAMES] for one in patients)])
+
+
+def test_a_csv_without_groups_and_meanings_loses_nobody(tmp_path):
+    write_boxes(tmp_path, Breast_MRI_001=BOX)
+    request = Request(tmp_path, options={"without-images": "keep"})
+    write_plain_csv(tmp_path, person("Breast_MRI_001"), person("Breast_MRI_002"))
+    assert [row["patient_id"] for row in read(request).rows] == ["Breast_MRI_001", "Breast_MRI_002"]
+    write_plain_csv(tmp_path, person(""), person("Breast_MRI_002"))
+    with pytest.raises(StopRun, match="row 2: the column 'Patient ID' is empty"):
+        read(request)
+
+
+@pytest.mark.parametrize("column", FOLLOW_UP_NAMES)
+def test_every_column_of_the_follow_up_must_be_there(tmp_path, column):
+    write_clinical(tmp_path, person("Breast_MRI_001"))
+    write_boxes(tmp_path, Breast_MRI_001=BOX)
+    path = tmp_path / "Clinical_and_Other_Features.xlsx"
+    book = openpyxl.load_workbook(path)
+    book.active.cell(2, NAMES.index(column) + 1).value = "renamed"
+    book.save(path)
+    with pytest.raises(StopRun, match=column[:13]) as caught:
+        read(Request(tmp_path, options={"without-images": "keep"}))
+    assert caught.value.code == "column_missing"
+
+
+BOXES = {
+    "patient_duplicate": [("Breast_MRI_001", *BOX), ("Breast_MRI_001", 1, 2, 1, 2, 1, 2)],
+    "patient_id": [("", *BOX)],
+    "number_format": [("Breast_MRI_001", 1, 2, 1, 2, 1, 2.5)],
+}
+
+
+@pytest.mark.parametrize("code", BOXES)
+def test_what_the_workbook_of_boxes_must_not_hold(tmp_path, code):
+    write_clinical(tmp_path, person("Breast_MRI_001"))
+    write_boxes(tmp_path)
+    path = tmp_path / "Annotation_Boxes.xlsx"
+    book = openpyxl.load_workbook(path)
+    for cells in BOXES[code]:
+        book.active.append(list(cells))
+    book.save(path)
+    with pytest.raises(StopRun) as caught:
+        read(Request(tmp_path, options={"without-images": "keep"}))
+    assert caught.value.code == code

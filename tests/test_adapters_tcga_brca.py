@@ -199,3 +199,83 @@ def test_rows_without_images_stay_on_request(tmp_path):
     assert (summary.n_out, lost) == (2, {})
     known, _ = labels(read_cohort(read_config(tmp_path / "out.yaml").cohort), "triple")
     assert sorted(known) == sorted(patients)
+
+
+@pytest.mark.parametrize("place", ["", f"{ONE}", f"{ONE}/nifti", f"more/{ONE.lower()}/a/b"])
+def test_exams_may_lie_at_any_depth(tmp_path, place):
+    write_clinical(tmp_path, line(ONE))
+    write_exam(tmp_path / place, ONE)
+    _, patients, lost = run(tmp_path)
+    assert lost == {}
+    assert len(read_exam(patients[ONE]).phases) == 3
+
+
+def test_the_dicom_that_nifti_files_were_made_from_may_lie_beside_them(tmp_path):
+    write_clinical(tmp_path, line(ONE))
+    write_exam(tmp_path / ONE / "nifti", ONE)
+    (tmp_path / ONE / "dicom").mkdir()
+    (tmp_path / ONE / "dicom/1-001.dcm").write_bytes(b"any")
+    assert [row["exam"] for row in read(Request(tmp_path)).rows] == [f"{ONE}/nifti/{ONE}_phase*.nii.gz"]
+
+
+def test_the_mask_of_a_dicom_exam_may_lie_among_its_folders(tmp_path):
+    write_clinical(tmp_path, line(ONE))
+    phases = [np.random.default_rng(k).integers(1, 900, (9, 8, 4)).astype(np.int16) for k in range(3)]
+    write_dicom(tmp_path / ONE / "study/3-dyn", phases, AFFINE, (-30.0, 90.0, 390.0), vendor="ge", patient_id=ONE)
+    write_nifti(tmp_path / ONE / "seg" / f"{ONE}_mask.nii.gz")
+    (row,) = read(Request(tmp_path)).rows
+    assert (row["exam"], row["mask"]) == (ONE, f"{ONE}/seg/{ONE}_mask.nii.gz")
+
+
+@pytest.mark.parametrize("phases", [(0,), (1, 2, 3), (0, 2, 3)], ids=["one", "none before contrast", "gap"])
+def test_phases_that_others_would_pass_for_must_be_there(tmp_path, phases):
+    write_clinical(tmp_path, line(ONE), line(OTHER))
+    write_exam(tmp_path, ONE)
+    for phase in phases:
+        write_nifti(tmp_path / f"{OTHER}_phase{phase}.nii.gz", phase)
+    write_nifti(tmp_path / f"{OTHER}_mask.nii.gz")
+    _, patients, lost = run(tmp_path)
+    assert (sorted(patients), lost) == ([ONE], {OTHER: "phase_missing"})
+
+
+def test_a_mask_alone_and_a_hidden_file_are_no_exam(tmp_path):
+    write_clinical(tmp_path, line(ONE), line(OTHER))
+    write_exam(tmp_path, ONE)
+    write_nifti(tmp_path / OTHER / f"{OTHER}_mask.nii.gz")
+    (tmp_path / OTHER / ".DS_Store").write_bytes(b"")
+    assert run(tmp_path)[2] == {OTHER: "no_images"}
+
+
+def compressed_otherwise(folder: Path) -> None:
+    nib.save(nib.load(folder / f"{ONE}_phase3.nii.gz"), folder / f"{ONE}_phase3.nii")
+    (folder / f"{ONE}_phase3.nii.gz").unlink()
+
+
+TWICE = {
+    "phases of two formats": compressed_otherwise,
+    "a folder of DICOM elsewhere": lambda folder: [(folder / ONE).mkdir(), (folder / ONE / "1.dcm").touch()],
+    "two masks": lambda folder: write_nifti(folder / "again" / f"{ONE}_mask.nii.gz"),
+}
+
+
+@pytest.mark.parametrize("case", TWICE)
+def test_two_exams_or_masks_of_one_patient_are_named(tmp_path, case):
+    write_clinical(tmp_path, line(ONE))
+    write_exam(tmp_path, ONE)
+    TWICE[case](tmp_path)
+    with pytest.raises(StopRun, match=f"{ONE} has files in .* and in ") as caught:
+        read(Request(tmp_path))
+    assert caught.value.code == "ambiguous_file"
+
+
+def test_a_table_with_headers_alone_is_empty(tmp_path):
+    write_clinical(tmp_path)
+    with pytest.raises(StopRun, match="holds no patient") as caught:
+        read(Request(tmp_path))
+    assert caught.value.code == "table_empty"
+
+
+def test_repeated_rows_are_both_named(tmp_path):
+    write_clinical(tmp_path, line(ONE), line(OTHER), line(ONE))
+    with pytest.raises(StopRun, match=f"rows 4 and 6 are both '{ONE}'"):
+        read(Request(tmp_path))

@@ -35,18 +35,15 @@ from extract.adapters.contract import (
     Imported,
     Request,
     Row,
-    binary_her2,
     check_options,
     choose_option,
-    filled,
     find_table,
     gap,
     image_root,
     keeps_rows,
-    number,
     part_rows,
-    read_rows,
 )
+from extract.adapters.rows import binary_her2, filled, number, read_rows
 from triher.errors import Note, SkipPatient, Skipped, StopRun
 
 TABLES = ("BreastDCEDL_metadata_min_crop.csv", "BreastDCEDL_metadata.csv", "metadata_spy2_vis1_for_modeling.csv")
@@ -74,7 +71,7 @@ def read(request: Request) -> Imported:
     """Read the table, list the images, and peek at the depth of Duke's volumes.
 
     Raises:
-        StopRun: as `extract.adapters.contract.read_rows`; ``unknown_name`` for options; ``ambiguous_file`` when two
+        StopRun: as `extract.adapters.rows.read_rows`; ``unknown_name`` for options; ``ambiguous_file`` when two
             files are one phase; ``her2_codes``, ``split_value``, ``number_format``; ``patient_id`` for an id of no
             known cohort.
     """

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from extract.adapters.contract import Row, filled, number
+from extract.adapters.contract import Row
+from extract.adapters.rows import filled, number
 from triher.errors import SkipPatient, StopRun
 
 PHASES = {"pre": "pre", "early": "post_early", "late": "post_late"}

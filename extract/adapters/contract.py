@@ -5,17 +5,12 @@ for headers where its own text says so. Every patient of the table and of the im
 `Imported.skipped`: nobody is lost on the way in.
 """
 
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 from triher.errors import Note, Skipped, StopRun, unknown_name
-from triher.tables import read_table, require_column
 
 Row = dict[str, str]
 Gap = Literal["no_images", "no_label", "phase_missing", "mask_missing", "spacing_implausible", "image_unreadable"]
@@ -35,8 +30,6 @@ _REMEDIES: dict[Gap, str] = {
     "spacing_implausible": "complete the table",
     "image_unreadable": "download the patient's images again",
 }
-_WHOLE = re.compile(r"(-?\d+)\.0*")
-_MISSING = {"", "na", "nan", "none", "null"}
 
 
 @dataclass(frozen=True)
@@ -143,126 +136,6 @@ def image_root(request: Request) -> Path:
     return root
 
 
-def read_rows(
-    path: Path, columns: Sequence[str], *, purpose: str, sheet: str = ""
-) -> tuple[list[Row], tuple[Note, ...]]:
-    """Read a table as text, whole numbers without ``.0``, and demand the columns that it is nothing without.
-
-    Args:
-        path: CSV, TSV or workbook.
-        columns: the required ones, the id first.
-        purpose: what the columns are for, for the message.
-        sheet: which sheet of a workbook.
-
-    Returns:
-        One row a patient, and a note for every row that says the same twice or, such as the mean below MAMA-MIA's
-        workbook, says nothing in any of the columns.
-
-    Raises:
-        StopRun: as `triher.tables.read_table`; ``column_missing``; ``patient_id`` when an id is empty;
-            ``patient_duplicate`` when two different rows carry one id.
-    """
-    frame = read_table(path, sheet)
-    for column in columns:
-        require_column(frame, column, purpose=purpose, where=str(path))
-    names = [str(name) for name in frame.columns]
-    lines = frame.attrs.get("lines", range(2, len(frame) + 2))
-    rows: dict[str, Row] = {}
-    first: dict[str, int] = {}
-    notes = []
-    for line, cells in zip(lines, frame.to_numpy().tolist(), strict=True):
-        row = dict(zip(names, map(whole, map(str, cells)), strict=True))
-        if not any(row[column] for column in columns):
-            stray = ", ".join(f"{name} '{cell}'" for name, cell in row.items() if cell)
-            notes.append(Note("", "stray_row", f"{path}, line {line} is no patient; it holds {stray}"))
-            continue
-        patient_id = row[columns[0]]
-        if not patient_id:
-            raise StopRun("patient_id", f"{path}, line {line}: the column '{columns[0]}' is empty")
-        if rows.setdefault(patient_id, row) != row:
-            message = f"{path}: lines {first[patient_id]} and {line} are both '{patient_id}' with different entries"
-            raise StopRun("patient_duplicate", message)
-        if first.setdefault(patient_id, line) != line:
-            notes.append(Note(patient_id, "patient_duplicate", f"line {line} repeats line {first[patient_id]}"))
-    return list(rows.values()), tuple(notes)
-
-
-def rows_below(
-    lines: Sequence[Sequence[str]], columns: Iterable[str], *, purpose: str, table: Path, top: int = 0
-) -> Iterator[tuple[int, Row]]:
-    """Number and cells of the rows below the one with the names, for tables whose header takes several rows.
-
-    Args:
-        lines: as `triher.tables.read_cells` gives them.
-        columns: the required ones.
-        purpose: what they are for, for the message.
-        table: the file, for messages.
-        top: which line has the names; where a name is there twice, the first column of that name counts.
-
-    Raises:
-        StopRun: ``column_missing``, ``csv_row``.
-    """
-    header = lines[top]
-    for column in columns:
-        require_column(pd.DataFrame(columns=list(header)), column, purpose=purpose, where=str(table))
-    for number_, cells in enumerate(lines[top + 1 :], top + 2):
-        if len(cells) != len(header):
-            message = f"{table}, row {number_}: {len(cells)} cells where the header has {len(header)}"
-            raise StopRun("csv_row", message)
-        yield number_, dict(zip(reversed(header), reversed(cells), strict=True))
-
-
-def whole(cell: str) -> str:
-    """A whole number without the ``.0`` that a table of floats puts behind it; other text as it is.
-
-    >>> whole("1.0"), whole("0.5859"), whole("")
-    ('1', '0.5859', '')
-    """
-    found = _WHOLE.fullmatch(cell)
-    return found[1] if found else cell
-
-
-def filled(cell: str) -> str:
-    """The cell, or nothing where it says that there is nothing.
-
-    >>> filled("NaN"), filled("3")
-    ('', '3')
-    """
-    return "" if cell.casefold() in _MISSING else cell
-
-
-def number(cell: str, column: str, where: str) -> float | None:
-    """A finite number, or None where there is none.
-
-    Raises:
-        StopRun: ``number_format``.
-    """
-    text = filled(cell)
-    try:
-        value = float(text) if text else None
-    except ValueError:
-        value = math.nan
-    if value is not None and not math.isfinite(value):
-        raise StopRun("number_format", f"{where}: column '{column}' holds '{cell}', which is no number")
-    return value
-
-
-def binary_her2(cell: str, where: str) -> str:
-    """The IHC entry for a yes-or-no HER2 column: ``positive``, ``negative`` or nothing.
-
-    Raises:
-        StopRun: ``her2_codes`` for anything but 0, 1 and a missing value; a 2 would pass for an IHC score.
-
-    >>> binary_her2("1", "the table")
-    'positive'
-    """
-    try:
-        return {"1": "positive", "0": "negative", "": ""}[filled(whole(cell))]
-    except KeyError:
-        message = f"{where}: HER2 is '{cell}'; expected 0 (negative), 1 (positive) or nothing"
-        raise StopRun("her2_codes", message) from None
-
-
 def part_rows(
     rows: Sequence[Row], missing: Mapping[str, str], *, keep: bool
 ) -> tuple[tuple[Row, ...], tuple[Skipped, ...], tuple[Note, ...]]:
@@ -277,11 +150,16 @@ def part_rows(
         The rows that stay, who is left out, and one note that counts those who stay without images.
     """
     if keep:
-        text = f"{len(missing)} of {len(rows)} patients have no images here; their rows are kept"
-        return tuple(rows), (), (Note("", "no_images", text),) if missing else ()
+        return tuple(rows), (), note_kept(len(missing), len(rows))
     skipped = tuple(
         gap(row["patient_id"], row["cohort"], "no_images", missing[row["patient_id"]])
         for row in rows
         if row["patient_id"] in missing
     )
     return tuple(row for row in rows if row["patient_id"] not in missing), skipped, ()
+
+
+def note_kept(n_without: int, n_rows: int) -> tuple[Note, ...]:
+    """How many rows stay without their images, if any do."""
+    text = f"{n_without} of {n_rows} patients have no images here; their rows are kept"
+    return (Note("", "no_images", text),) if n_without else ()

@@ -38,6 +38,10 @@ class Box:
 class Dynamic:
     """The dynamic series of a patient in the order of time."""
 
+    patient: Path
+    """The patient's folder."""
+    phases: tuple[int, ...]
+    """Place in time of each series, see `phase_of`: 0, 1 and what follows."""
     uids: tuple[str, ...]
     folders: tuple[Path, ...]
 
@@ -55,26 +59,30 @@ def phase_of(description: str) -> int | None:
     return int(found[1] or found[2]) if found else 0
 
 
-def list_patients(root: Path) -> dict[str, Path]:
-    """Patient id -> folder, for every folder ``Breast_MRI_<nnn>`` at any depth."""
-    found: dict[str, Path] = {}
+def list_patients(root: Path) -> dict[str, list[Path]]:
+    """Patient id -> every folder ``Breast_MRI_<nnn>``, at any depth."""
+    found: dict[str, list[Path]] = {}
     for folder, subfolders, _ in os.walk(root):
         for name in sorted(subfolders):
             if _PATIENT.fullmatch(name):
-                found.setdefault(f"Breast_MRI_{name[-3:]}", Path(folder) / name)
+                found.setdefault(f"Breast_MRI_{name[-3:]}", []).append(Path(folder) / name)
         subfolders[:] = sorted(name for name in subfolders if not _PATIENT.fullmatch(name))
     return dict(sorted(found.items()))
 
 
-def find_dynamic(folder: Path) -> Dynamic:
+def find_dynamic(patient: Sequence[Path]) -> Dynamic:
     """The series of the dynamic exam: one header a folder is read.
 
+    Args:
+        patient: the folders that bear the patient's name; all but one may hold other things, such as segmentations.
+
     Raises:
-        SkipPatient: ``phase_missing`` when there is no series before contrast; ``ambiguous_file`` when two series are
-            one phase; ``file_unreadable``.
+        SkipPatient: ``phase_missing`` when there is no series before contrast or no first one after it, for the
+            second would pass for it; ``ambiguous_file`` when two series are one phase, or series lie in two of the
+            folders; ``file_unreadable``.
     """
-    phases: dict[int, tuple[str, Path]] = {}
-    for place in map(folder.joinpath, leaves(folder)):
+    found: dict[int, tuple[str, Path, Path]] = {}
+    for home, place in ((folder, folder / leaf) for folder in patient for leaf in leaves(folder)):
         series = first_image(place)
         if series is None:
             continue
@@ -83,16 +91,20 @@ def find_dynamic(folder: Path) -> Dynamic:
         phase = phase_of(description)
         if phase is None:
             continue
-        if phase in phases:
-            message = f"{phases[phase][1]} and {place} are both phase {phase} ('{description}')"
-            raise SkipPatient("ambiguous_file", message)
-        phases[phase] = (series.uid, place)
-    if 0 not in phases:
-        raise SkipPatient(
-            "phase_missing", f"no series before contrast below {folder}; phases found: {sorted(phases)}"
-        )
-    ordered = [phases[phase] for phase in sorted(phases)]
-    return Dynamic(tuple(uid for uid, _ in ordered), tuple(place for _, place in ordered))
+        if phase in found:
+            raise SkipPatient(
+                "ambiguous_file", f"{found[phase][1]} and {place} are both phase {phase} ('{description}')"
+            )
+        found[phase] = (series.uid, place, home)
+    phases = tuple(sorted(found))
+    if phases[:2] != (0, 1):
+        where = " and ".join(map(str, patient))
+        message = f"the series before contrast and the first one after it must be below {where}"
+        raise SkipPatient("phase_missing", f"{message}; phases found: {list(phases)}")
+    uids, folders, homes = zip(*(found[phase] for phase in phases), strict=True)
+    if len(set(homes)) > 1:
+        raise SkipPatient("ambiguous_file", f"the phases lie in {' and '.join(map(str, dict.fromkeys(homes)))}")
+    return Dynamic(homes[0], phases, uids, folders)
 
 
 def stored_bounds(box: Box, dynamic: Dynamic) -> tuple[int, int, int, int, int, int]:

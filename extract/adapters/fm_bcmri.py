@@ -22,14 +22,13 @@ from extract.adapters.contract import (
     Row,
     check_options,
     choose_option,
-    filled,
     find_table,
     gap,
     image_root,
     keeps_rows,
     part_rows,
-    whole,
 )
+from extract.adapters.rows import filled, whole
 from triher.errors import Note, Skipped, StopRun
 from triher.tables import read_table, require_column
 

@@ -19,18 +19,15 @@ from extract.adapters.contract import (
     Imported,
     Request,
     Row,
-    binary_her2,
     check_options,
     choose_option,
-    filled,
     find_table,
     gap,
     image_root,
     keeps_rows,
-    number,
     part_rows,
-    read_rows,
 )
+from extract.adapters.rows import binary_her2, filled, number, read_rows
 from triher.errors import Note, SkipPatient, Skipped
 
 TABLE = "her2_triple_class.csv"

@@ -22,18 +22,15 @@ from extract.adapters.contract import (
     Imported,
     Request,
     Row,
-    binary_her2,
     check_options,
     choose_option,
-    filled,
     find_table,
     gap,
     image_root,
     keeps_rows,
-    number,
     part_rows,
-    read_rows,
 )
+from extract.adapters.rows import binary_her2, filled, number, read_rows
 from triher.errors import Note, SkipPatient, Skipped, StopRun, unknown_name
 
 TABLES = ("clinical_and_imaging_info.csv", "clinical_and_imaging_info.xlsx")
@@ -92,7 +89,7 @@ def read(request: Request) -> Imported:
     """Read the table and list the images.
 
     Raises:
-        StopRun: as `extract.adapters.contract.read_rows`; ``unknown_name`` for options and data sets;
+        StopRun: as `extract.adapters.rows.read_rows`; ``unknown_name`` for options and data sets;
             ``ambiguous_file`` when one volume is there twice; ``her2_codes``, ``number_format``.
     """
     check_options(request, OPTIONS)
