@@ -7,14 +7,15 @@ import openpyxl
 import pytest
 
 from extract.adapters.contract import Request
-from extract.adapters.guesses import suggest
+from extract.adapters.guesses import SPELLINGS, suggest
 from extract.adapters.importing import import_cohort
+from extract.adapters.table import read
 from extract.exam import read_exam
 from extract.phantom_dicom import write_dicom
 from triher.cohort import labels, read_cohort
 from triher.config import read_config
 from triher.errors import StopRun
-from triher.tables import read_own_table
+from triher.tables import read_own_table, read_table
 
 HEADER = ("PID", "HER2 IHC", "FISH", "Hospital", "Age", "FU (months)", "Died")
 ROWS = (
@@ -215,7 +216,142 @@ def test_a_row_without_an_id_and_a_folder_for_a_table(exams):
         ("ihc", ["her2", "HER2_IHC_score"], ["HER2_IHC_score", "her2"]),
         ("time", ["OS.months", "PFS"], ["OS.months"]),
         ("site", ["Age"], []),
+        ("site", ["Hospitel"], ["Hospitel"]),
+        ("ihc", ["er_ihc_score"], []),  # another receptor
+        ("pre", ["PR"], []),
+        ("event", ["Censored"], []),  # it means the opposite
     ],
 )
 def test_spellings_are_suggested_the_likeliest_first(ours, columns, expected):
     assert suggest(ours, columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "ours", "theirs"),
+    [
+        ("tcga-brca/clinical_patient_brca.txt", "ihc", "her2_ihc_score"),
+        ("tcga-brca/clinical_patient_brca.txt", "ish", "her2_fish_status"),
+        ("tcga-brca/clinical_patient_brca.txt", "site", "tissue_source_site"),
+        ("mama-mia/clinical_and_imaging_info.csv", "cohort", "dataset"),
+        ("ispy2/her2_triple_class.csv", "patient_id", "id"),
+        ("breastdcedl/BreastDCEDL_metadata_min_crop.csv", "early", "post_early"),
+    ],
+)
+def test_the_first_suggestion_for_real_tables(shared, table, ours, theirs):
+    assert suggest(ours, map(str, read_table(shared / "data" / table).columns))[0] == theirs
+
+
+def test_spellings_are_written_as_they_are_compared():
+    for ours, spellings in SPELLINGS.items():
+        for spelling in spellings:
+            assert suggest(ours, [spelling]) == [spelling]
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Files without content, for what is told by names alone."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def listed(folder: Path, template: str, *rows: tuple[str, ...], header=("PID", "HER2"), **options: str):
+    """Import boxes with one source an exam; the rows by patient and code by id of those left out."""
+    write_csv(folder / "p.csv", rows, header=header)
+    named = {"map:patient_id": "PID", "map:ihc": "HER2", "exam": template, "box": "0 2 0 2 0 2"} | options
+    named = {name: text for name, text in named.items() if text}
+    imported = read(Request(folder / "p.csv", options=named))
+    everybody = [*(row["patient_id"] for row in imported.rows), *(one.patient_id for one in imported.skipped)]
+    assert len(set(everybody)) == len(everybody)
+    return imported, {one.patient_id: one.code for one in imported.skipped}
+
+
+def test_files_of_a_patient_are_nobody_elses(tmp_path):
+    touch(tmp_path, "im/001_dce_0.nii.gz", "im/001_dce_1.nii.gz", "im/777_0.nii.gz")
+    assert listed(tmp_path, "im/{PID}_*.nii.gz", ("001", "3+"))[1] == {"777": "no_label"}
+
+
+def test_a_mask_is_no_image_of_a_stranger(tmp_path):
+    touch(tmp_path, *(f"im/{one}{end}.nii.gz" for one in ("1", "2") for end in ("", "_mask")))
+    lost = listed(tmp_path, "im/{PID}.nii.gz", ("1", "3+"), box="", mask="im/{PID}_mask.nii.gz")[1]
+    assert lost == {"2": "no_label"}
+
+
+def test_a_pattern_that_fits_the_files_of_two_patients_is_refused(tmp_path):
+    touch(tmp_path, "im/1_0.nii.gz", "im/1_1.nii.gz", "im/10_0.nii.gz")
+    with pytest.raises(StopRun, match=r"10_0\.nii\.gz is an image of '1' and of '10'") as caught:
+        listed(tmp_path, "im/{PID}*.nii.gz", ("1", "3+"), ("10", "0"))
+    assert caught.value.code == "ambiguous_file"
+
+
+def test_one_folder_may_hold_the_series_of_many(tmp_path):
+    touch(tmp_path, "dump/1.dcm")
+    header = ("PID", "HER2", "UID")
+    rows = (("1", "3+", "1.2.3"), ("2", "0", "1.2.4"))
+    imported, lost = listed(tmp_path, "dump", *rows, header=header, series="{UID}")
+    assert ([row["patient_id"] for row in imported.rows], lost) == (["1", "2"], {})
+
+
+@pytest.mark.parametrize("folder", ["im", "im.v2", "im [1]"])
+@pytest.mark.parametrize("name", ["{PID}", "{PID}.nii.gz", "{PID}/dyn"])
+def test_strangers_are_found_whatever_folders_are_called(tmp_path, folder, name):
+    for one in ("1", "2"):
+        place = f"{folder}/{name.format(PID=one)}"
+        touch(tmp_path, place if name.endswith(".gz") else f"{place}/1.dcm")
+    assert listed(tmp_path, f"{folder}/{name}", ("1", "3+"))[1] == {"2": "no_label"}
+
+
+def test_an_empty_cell_is_named_as_the_reason(tmp_path):
+    touch(tmp_path, "im/1.nii.gz")
+    rows = (("1", "3+", "im/1.nii.gz"), ("2", "0", ""))
+    imported, lost = listed(tmp_path, "{F}", *rows, header=("PID", "HER2", "F"))
+    assert lost == {"2": "no_images"}
+    assert imported.skipped[0].reason.endswith("empty in the table: F")
+
+
+def test_who_has_no_box_needs_a_mask(tmp_path):
+    touch(tmp_path, "im/1.nii.gz", "im/2.nii.gz", "im/3.nii.gz", "seg/3.nii.gz")
+    header = ("PID", "HER2", "i0", "i1", "j0", "j1", "k0", "k1", "M")
+    empty = ("",) * 6
+    rows = (
+        ("1", "3+", *"020202", ""),
+        ("2", "0", *empty, ""),
+        ("3", "0", *empty, "seg/3.nii.gz"),
+    )
+    box = "{i0} {i1} {j0} {j1} {k0} {k1}"
+    imported, lost = listed(tmp_path, "im/{PID}.nii.gz", *rows, header=header, box=box, mask="{M}")
+    assert lost == {"2": "mask_missing"}
+    imported, lost = listed(tmp_path, "im/{PID}.nii.gz", *rows, header=header, box=box)
+    assert lost == {"2": "mask_missing", "3": "mask_missing"}
+    assert imported.skipped[0].reason.endswith("empty in the table: mask, i0, i1, j0, j1, k0, k1")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_names_that_trade_places_do_not_run_into_each_other(tmp_path, swapped):
+    touch(tmp_path, "S/1.nii.gz")
+    maps = {"map:site": "cohort", "map:cohort": "Study"}
+    maps = dict(reversed(maps.items())) if swapped else maps
+    rows = (("1", "3+", "S", "C"),)
+    imported, _ = listed(tmp_path, "{Study}/{PID}.nii.gz", *rows, header=("PID", "HER2", "Study", "cohort"), **maps)
+    assert imported.settings["exam"] == "{cohort}/{patient_id}.nii.gz"
+    assert [(row["site"], row["cohort"]) for row in imported.rows] == [("C", "S")]
+
+
+def test_a_column_of_our_name_for_files_may_have_come_from_another(tmp_path):
+    touch(tmp_path, "S/1.nii.gz")
+    write_csv(tmp_path / "p.csv", [("1", "3+", "S/1.nii.gz", "North")], header=("PID", "HER2", "F", "exam"))
+    maps = {"map:patient_id": "PID", "map:ihc": "HER2", "map:exam": "F", "map:site": "exam"}
+    imported = read(Request(tmp_path / "p.csv", options=maps | {"box": "0 2 0 2 0 2"}))
+    assert (imported.settings["exam"], [row["exam"] for row in imported.rows]) == ("{exam}", ["S/1.nii.gz"])
+
+
+def test_a_name_that_the_file_system_refuses_loses_one_patient(tmp_path):
+    touch(tmp_path, "im/1.nii.gz")
+    assert listed(tmp_path, "im/{PID}.nii.gz", ("1", "3+"), ("2" * 300, "0"))[1] == {"2" * 300: "file_unreadable"}
+
+
+def test_rows_that_stay_without_images_are_counted(tmp_path):
+    touch(tmp_path, "im/1.nii.gz", "im/3.nii.gz")
+    imported, lost = listed(tmp_path, "im/{PID}.nii.gz", ("1", "3+"), ("2", "0"), **{"without-images": "keep"})
+    assert (len(imported.rows), lost) == (2, {"3": "no_label"})
+    assert "1 of 2 patients have no images" in next(note.text for note in imported.notes if note.code == "no_images")
