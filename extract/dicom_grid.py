@@ -182,7 +182,24 @@ def _affine(slices: Sequence[Frame], where: str) -> Affine:
     if apart > max(_SAME_MM, _EVEN * spacing):
         message = f"{where}: the slices do not lie evenly on one line (up to {apart:.2f} mm beside it)"
         raise SkipPatient("dicom_geometry", message)
-    (along_row, along_column), (row_mm, column_mm) = _cosines(first), first.pixel_spacing or (0.0, 0.0)
+    return ras_affine(_cosines(first), first.pixel_spacing or (0.0, 0.0), step, positions[0])
+
+
+def ras_affine(
+    cosines: Float64[np.ndarray, "2 3"],
+    pixel_spacing: Sequence[float],
+    step: Float64[np.ndarray, "3"],
+    origin: Float64[np.ndarray, "3"],
+) -> Affine:
+    """From (column, row, slice) to RAS millimeters.
+
+    Args:
+        cosines: direction of growing column number, and of growing row number, in LPS.
+        pixel_spacing: distance of rows, distance of columns in mm.
+        step: from one slice to the next, in LPS millimeters.
+        origin: center of the first voxel, in LPS millimeters.
+    """
+    (along_row, along_column), (row_mm, column_mm) = cosines, pixel_spacing
     lps = np.eye(4)
-    lps[:3] = np.stack([along_row * column_mm, along_column * row_mm, step, positions[0]], axis=1)
+    lps[:3] = np.stack([along_row * column_mm, along_column * row_mm, step, origin], axis=1)
     return _TO_RAS @ lps

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from extract.dicom_elements import EndOfData, NotDicom
+from extract.dicom_grid import ras_affine
 from extract.dicom_headers import read_header
 from extract.dicom_pixels import DAMAGE, decoding_plugin
 from extract.dicom_values import hashed_id, require_patient
@@ -24,7 +25,6 @@ SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _SAME_DIRECTION = 1e-3  # of direction cosines
 _EVEN = 0.05  # of the spacing, by which a frame may lie beside its slice
 _HALF = 0.5  # of the largest value of a fractional segment
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ def open_segmentation(path: Path, header_id: str = "") -> SegmentationSource:
         raise SkipPatient("mask_empty", f"{path}: the segmentation has no frame")
     places, spacing_mm = _places(frames, header, path)
     first = frames[int(np.argmin(places))]
-    affine = _affine(first, spacing_mm)
+    step = np.cross(*first.cosines) * spacing_mm
+    affine = ras_affine(first.cosines, first.pixel_spacing, step, first.position)
     grid = check_grid((*shape, max(2, int(places.max()) + 1)), affine, str(path))
     placed = (_Placed(k, frame.segment, int(places[k])) for k, frame in enumerate(frames))
     return SegmentationSource(path, grid, tuple(placed), ())
@@ -172,12 +173,3 @@ def _places(frames: Sequence[_Stated], header: Any, path: Path) -> tuple[np.ndar
         message = f"{path}: the frames of the segmentation do not lie {spacing_mm:g} mm apart, as stated"
         raise SkipPatient("dicom_geometry", message)
     return np.rint(places).astype(int), spacing_mm
-
-
-def _affine(first: _Stated, spacing_mm: float) -> Float64[np.ndarray, "4 4"]:
-    """From (column, row, slice) to RAS millimeters."""
-    (along_row, along_column), (row_mm, column_mm) = first.cosines, first.pixel_spacing
-    lps = np.eye(4)
-    step = np.cross(along_row, along_column) * spacing_mm
-    lps[:3] = np.stack([along_row * column_mm, along_column * row_mm, step, first.position], axis=1)
-    return _TO_RAS @ lps
