@@ -1,213 +1,326 @@
-"""Slabs in, feature store out: readers, forward pass and writer overlap, and a killed run goes on.
+"""Slabs in, feature stores out: readers, forward pass and writer overlap, and a killed run goes on."""
 
-The patients are cut into shards by their position. Batches are packed across the patients of a shard and never
-across shards, so that a shard's bytes do not depend on where an earlier run was killed. Each shard is a small
-store that appears atomically; at the end they are joined, and the join appears atomically.
-"""
-
-import shutil
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from threading import Lock
+from typing import Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Shaped, UInt8
 
 from extract.cache import read_slab
-from extract.models import Encoder
-from extract.pictures import ChosenSlices, PictureRecipe, Prepared, prepare
-from triher.errors import SkipPatient, Skipped, StopRun
-from triher.files import locked, sha256_of_json
+from extract.pictures import ChosenSlices, Drawing, PictureRecipe, Prepared
+from extract.shards import Job, Lane, Shard, cut_shards
+from triher.errors import SkipPatient, Skipped
+from triher.files import locked
 from triher.progress import Reporter
-from triher.store import Features, Header, concatenate, read_index, read_store, write_store
+from triher.store import Features
 from triher.types import Embeddings
 
 _AHEAD = 2  # patients prepared in advance for each reader
+_UNWRITTEN = 2  # shards that may wait for the writer before the forward pass waits for it
+
+Rows = Float32[torch.Tensor, "row feature"]
+SkippedAt = tuple[int, Skipped]
+"""The start of the shard, and who was left out of it."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One patient to embed."""
+class Embedder(Protocol):
+    """What turns a patient's drawing into rows of features; thread-safe in `prepare`, used by one thread in `embed`."""
 
-    patient_id: str
-    cohort: str
-    slab: Path
-    input_sha256: str
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def prepare(self, drawing: Drawing) -> Prepared:
+        """What goes into the network, on the host."""
+
+    def embed(
+        self, inputs: Shaped[torch.Tensor, "row ..."], masks: UInt8[torch.Tensor, "row row_px col_px"] | None
+    ) -> Rows:
+        """One row of features for each input, on whatever device; the computation may still be under way."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the work is cut up; nothing of it changes an embedding."""
+    """How the work is cut up; nothing of it changes what an embedding means."""
 
     batch_size: int
     shard_patients: int
     readers: int
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Patients that are committed together."""
-
-    path: Path
-    jobs: tuple[Job, ...]
-
-    def is_done(self, header: Header) -> bool:
-        """Whether an earlier run embedded all its patients with the same encoder and recipe."""
-        features = _read_like(self.path, header)
-        wanted = [(job.patient_id, job.input_sha256) for job in self.jobs]
-        return features is not None and list(zip(features.patient_id, features.input_sha256, strict=True)) == wanted
-
-
 def embed_cohort(
-    jobs: Sequence[Job],
-    encoder: Encoder,
+    jobs: Iterable[Job],
+    lanes: Sequence[Lane],
+    devices: Sequence[Sequence[Embedder]],
     recipe: PictureRecipe,
-    header: Header,
-    target: Path,
     plan: Plan,
     reporter: Reporter,
+    n_jobs: int,
 ) -> list[Skipped]:
-    """Embed the patients and write the store `target`.
+    """Embed the patients with every encoder in one pass over their slabs, and write a store for each.
 
     Finished shards of an earlier run, and patients of an earlier store with equal identity and input, are kept.
 
+    Args:
+        jobs: the patients in their order; may still be coming while the first are embedded.
+        lanes: where each encoder's embeddings go.
+        devices: for each device the encoders, in the order of the lanes.
+        recipe: what is drawn of each slab.
+        plan: sizes of batches and shards, and how many threads read.
+        reporter: where progress goes.
+        n_jobs: about how many patients will come.
+
     Returns:
-        Patients who were left out, because the encoder gave NaN or infinity or their cached slab is damaged.
+        Patients who were left out, because an encoder gave NaN or infinity or their cached slab is damaged.
 
     Raises:
         StopRun: ``store_locked`` when another process writes the same store, ``cohort_empty`` when no patient
-            is left.
+            is left, ``store_corrupt`` when an earlier store is damaged.
     """
-    skipped: list[Skipped] = []
-    with locked(target.with_suffix(".lock")):
-        known = _known_patients(target, jobs, header)
-        shards = cut_shards(jobs, target, plan.shard_patients)
-        open_shards = [shard for shard in shards if not shard.is_done(header)]
-        todo = [job for shard in open_shards for job in shard.jobs if job not in known]
-        with (
-            ThreadPoolExecutor(plan.readers) as pool,
-            ThreadPoolExecutor(1) as writer,
-            reporter.bar(f"embedding with {encoder.spec.name}", len(todo)) as advance,
-        ):
-            stream = _prepare_ahead(pool, todo, recipe, plan.readers * _AHEAD)
-            writes = []
-            for shard in open_shards:
-                fresh = [job for job in shard.jobs if job not in known]
-                found = known | _embed_patients(
-                    islice(stream, len(fresh)), encoder, plan.batch_size, advance, skipped
-                )
-                parts = [found[job] for job in shard.jobs if job in found]
-                writes.append(writer.submit(_write_shard, shard.path, header, parts))
-            for write in writes:
-                write.result()
-        _join([shard.path for shard in shards if shard.path.exists()], target, header)
-        shutil.rmtree(_shard_folder(target), ignore_errors=True)
+    with contextlib.ExitStack() as locks:
+        for lane in lanes:
+            locks.enter_context(locked(lane.lock))
+        names = ", ".join(encoder.name for encoder in devices[0])
+        with reporter.bar(f"embedding with {names}", n_jobs) as advance:
+            shards = SharedShards(cut_shards(jobs, lanes, plan.shard_patients), advance)
+            embed = partial(embed_shards, shards, lanes, recipe=recipe, plan=plan, advance=shards.advance)
+            skipped = embed(devices[0]) if len(devices) == 1 else _side_by_side(embed, devices, shards)
+        for i, lane in enumerate(lanes):
+            lane.join(shard.paths[i] for shard in shards.taken)
+    return [row for _, row in sorted(skipped, key=itemgetter(0))]
+
+
+class SharedShards:
+    """The shards that are not done in every lane, for several devices to take from, each once."""
+
+    def __init__(self, shards: Iterator[Shard], advance: Callable[[], None]) -> None:
+        """Nothing is cut before the first is taken."""
+        self._shards = shards
+        self._advance = advance
+        self._lock = Lock()
+        self.taken: list[Shard] = []
+        self.is_stopped = False
+
+    def __iter__(self) -> Iterator[Shard]:
+        """Take shards as long as there are any."""
+        while True:
+            with self._lock:
+                shard = None if self.is_stopped else next(self._shards, None)
+                if shard is None:
+                    return
+                self.taken.append(shard)
+            if all(shard.is_done):
+                self.advance(len(shard.jobs))
+            else:
+                yield shard
+
+    def advance(self, n: int = 1) -> None:
+        """Tell that patients are done."""
+        with self._lock:
+            for _ in range(n):
+                self._advance()
+
+
+def _side_by_side(
+    embed: Callable[[Sequence[Embedder]], list[SkippedAt]], devices: Sequence[Sequence[Embedder]], shards: SharedShards
+) -> list[SkippedAt]:
+    """Let every device take shards in a thread of its own; the first that fails stops all."""
+    with ThreadPoolExecutor(len(devices)) as pool:
+        try:
+            futures = [pool.submit(embed, encoders) for encoders in devices]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            shards.is_stopped = any(future.done() and future.exception() for future in futures)
+            return [row for future in futures for row in future.result()]
+        except BaseException:
+            shards.is_stopped = True
+            raise
+
+
+def embed_shards(
+    shards: Iterable[Shard],
+    lanes: Sequence[Lane],
+    encoders: Sequence[Embedder],
+    *,
+    recipe: PictureRecipe,
+    plan: Plan,
+    advance: Callable[[], None],
+) -> list[SkippedAt]:
+    """Embed shards one after the other and commit each.
+
+    Returns:
+        Who was left out, with the start of the shard.
+    """
+    skipped: list[SkippedAt] = []
+    with ThreadPoolExecutor(plan.readers) as readers, ThreadPoolExecutor(1) as writer:
+        unwritten: deque[Future[list[SkippedAt]]] = deque()
+        stream = _prepare_ahead(readers, shards, encoders, recipe, plan.readers * _AHEAD)
+        for _, work in groupby(stream, key=lambda item: item.shard.start):
+            packers = [_Packer(encoder, plan.batch_size) for encoder in encoders]
+            for item in work:
+                skipped += _pack(item, packers)
+                advance()
+            unwritten.append(writer.submit(_commit, item.shard, lanes, [packer.finish() for packer in packers]))
+            if len(unwritten) > _UNWRITTEN:
+                skipped += unwritten.popleft().result()
+        for future in unwritten:
+            skipped += future.result()
     return skipped
 
 
-def cut_shards(jobs: Sequence[Job], target: Path, size: int) -> list[Shard]:
-    """Cut the patients into shards; each one's name holds a hash of who is in it."""
-    shards = []
-    for start in range(0, len(jobs), size):
-        mine = tuple(jobs[start : start + size])
-        digest = sha256_of_json([[job.patient_id, job.input_sha256] for job in mine])
-        shards.append(Shard(_shard_folder(target) / f"{start:08d}-{digest[:16]}.h5", mine))
-    return shards
+@dataclass(frozen=True)
+class _Item:
+    """One patient on the way into the encoders."""
 
-
-def _read_like(store: Path, header: Header) -> Features | None:
-    """The embeddings of a store made with the same encoder and recipe, by libraries that give the same probe."""
-    if not store.exists() or read_index(store).identity != header.identity:
-        return None
-    found, features = read_store(store)
-    return features if found.resembles(header) else None
-
-
-def _shard_folder(target: Path) -> Path:
-    """Where the shards of a store lie until they are joined."""
-    return target.with_suffix(".shards")
-
-
-def _known_patients(target: Path, jobs: Sequence[Job], header: Header) -> dict[Job, Features]:
-    """The patients of an earlier store that can be taken over."""
-    features = _read_like(target, header)
-    if features is None:
-        return {}
-    held = {pair: i for i, pair in enumerate(zip(features.patient_id, features.input_sha256, strict=True))}
-    keys = {job: (job.patient_id, job.input_sha256) for job in jobs}
-    return {job: features.select([held[key]]) for job, key in keys.items() if key in held}
+    shard: Shard
+    job: Job
+    prepared: "dict[int, Prepared] | SkipPatient"
+    """For each lane that lacks the patient."""
 
 
 def _prepare_ahead(
-    pool: ThreadPoolExecutor, jobs: Sequence[Job], recipe: PictureRecipe, ahead: int
-) -> Iterator[tuple[Job, Prepared | SkipPatient]]:
+    pool: ThreadPoolExecutor,
+    shards: Iterable[Shard],
+    encoders: Sequence[Embedder],
+    recipe: PictureRecipe,
+    ahead: int,
+) -> Iterator[_Item]:
     """Prepare patients in the pool, a bounded number ahead, in their order."""
-    waiting: deque[tuple[Job, Future[Prepared | SkipPatient]]] = deque()
-    for job in jobs:
-        waiting.append((job, pool.submit(_prepare_job, job, recipe)))
-        if len(waiting) > ahead:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for job, future in waiting:
-        yield job, future.result()
-
-
-def _prepare_job(job: Job, recipe: PictureRecipe) -> Prepared | SkipPatient:
-    """The pictures of a patient, or why there are none."""
+    waiting: deque[Future[_Item]] = deque()
     try:
-        return prepare(read_slab(job.slab), recipe)
+        for shard in shards:
+            for job in shard.jobs:
+                waiting.append(pool.submit(_prepare, shard, job, encoders, recipe))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _prepare(shard: Shard, job: Job, encoders: Sequence[Embedder], recipe: PictureRecipe) -> _Item:
+    """What goes into each encoder that lacks the patient, or why there is nothing."""
+    lacking = [lane for lane, missing in enumerate(shard.missing) if job in missing]
+    if not lacking:
+        return _Item(shard, job, {})
+    try:
+        drawing = Drawing(read_slab(job.slab), recipe)
+        return _Item(shard, job, {lane: encoders[lane].prepare(drawing) for lane in lacking})
     except SkipPatient as reason:
-        return reason
+        return _Item(shard, job, reason)
 
 
-def _embed_patients(
-    items: Iterable[tuple[Job, Prepared | SkipPatient]],
-    encoder: Encoder,
-    batch_size: int,
-    advance: Callable[[], None],
-    skipped: list[Skipped],
-) -> dict[Job, Features]:
-    """Embed the patients of one shard, in full batches whatever their numbers of slices."""
-    kept: list[tuple[Job, ChosenSlices, list[str]]] = []
+def _pack(item: _Item, packers: "Sequence[_Packer]") -> list[SkippedAt]:
+    """Hand a patient to the encoders."""
+    if isinstance(item.prepared, SkipPatient):
+        return [(item.shard.start, item.prepared.row(item.job.patient_id, item.job.cohort, "extract"))]
+    for lane, prepared in item.prepared.items():
+        packers[lane].add(item.job, prepared)
+    return []
 
-    def pictures() -> Iterator[torch.Tensor]:
-        for job, prepared in items:
-            if isinstance(prepared, SkipPatient):
-                skipped.append(prepared.row(job.patient_id, job.cohort, "extract"))
-            else:
-                kept.append((job, prepared.slices, list(prepared.views)))
-                yield from prepared.views.values()
-            advance()
 
-    rows = _embed_stream(pictures(), encoder, batch_size)
-    found = {}
-    for job, slices, names in kept:
+@dataclass(frozen=True)
+class _Embedded:
+    """The patients of one shard in one lane."""
+
+    encoder: str
+    kept: list[tuple[Job, ChosenSlices, tuple[str, ...]]]
+    """Patient, slices and names of views."""
+    rows: list[Rows]
+    """Views one after the other for each patient; on the device, perhaps still being computed."""
+
+
+class _Packer:
+    """Packs full batches across patients, whatever their numbers of slices."""
+
+    def __init__(self, encoder: Embedder, batch_size: int) -> None:
+        """Start an empty batch."""
+        self._encoder = encoder
+        self._size = batch_size
+        self._batches: list[torch.Tensor] = []
+        self._n = 0
+        self._kept: list[tuple[Job, ChosenSlices, tuple[str, ...]]] = []
+        self._rows: list[Rows] = []
+
+    def add(self, job: Job, prepared: Prepared) -> None:
+        """Take a patient's rows; full batches go to the encoder at once."""
+        self._kept.append((job, prepared.slices, tuple(prepared.views)))
+        for inputs in prepared.views.values():
+            columns = [inputs] if prepared.masks is None else [inputs, prepared.masks]
+            start = 0
+            while start < len(inputs):
+                taken = min(self._size - self._n, len(inputs) - start)
+                self._fill([column[start : start + taken] for column in columns])
+                start += taken
+
+    def _fill(self, columns: list[torch.Tensor]) -> None:
+        """Copy rows into the batch, and embed it when it is full."""
+        if not self._batches:
+            self._batches = [_empty_batch(column, self._size) for column in columns]
+        n = len(columns[0])
+        for batch, column in zip(self._batches, columns, strict=True):
+            batch[self._n : self._n + n].copy_(column)
+        self._n += n
+        if self._n == self._size:
+            self._embed()
+
+    def _embed(self) -> None:
+        """Give the batch to the encoder; the next one gets memory of its own, as this may still be copied."""
+        inputs, *masks = (batch[: self._n] for batch in self._batches)
+        self._rows.append(self._encoder.embed(inputs, masks[0] if masks else None))
+        self._batches, self._n = [], 0
+
+    def finish(self) -> _Embedded:
+        """Embed what is left."""
+        if self._n:
+            self._embed()
+        return _Embedded(self._encoder.name, self._kept, self._rows)
+
+
+def _empty_batch(like: torch.Tensor, size: int) -> torch.Tensor:
+    """Memory for a batch, from which a GPU can copy while the processor goes on."""
+    layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
+    batch = torch.empty((size, *like.shape[1:]), dtype=like.dtype, memory_format=layout)
+    return batch.pin_memory() if torch.cuda.is_available() else batch
+
+
+def _commit(shard: Shard, lanes: Sequence[Lane], embedded: Sequence[_Embedded]) -> list[SkippedAt]:
+    """Wait for the rows of a shard and write it in every lane that lacks it."""
+    skipped: list[SkippedAt] = []
+    for lane, path, done, one in zip(lanes, shard.paths, shard.is_done, embedded, strict=True):
+        if done:
+            continue
+        found, bad = _by_patient(one)
+        skipped += [(shard.start, row) for row in bad]
+        parts = [found.get(job) or lane.known(job) for job in shard.jobs]
+        lane.commit(path, [part for part in parts if part is not None])
+    return skipped
+
+
+def _by_patient(embedded: _Embedded) -> tuple[dict[Job, Features], list[Skipped]]:
+    """Cut the rows up; patients with values that are not finite are left out."""
+    found, skipped = {}, []
+    rows = torch.cat(embedded.rows).cpu().numpy() if embedded.rows else np.zeros((0, 0), np.float32)
+    for job, slices, names in embedded.kept:
         n = len(slices.index)
         views = {name: rows[i * n : (i + 1) * n] for i, name in enumerate(names)}
         rows = rows[n * len(names) :]
         if all(np.isfinite(block).all() for block in views.values()):
             found[job] = _features(job, slices, views)
         else:
-            reason = SkipPatient("embedding_nonfinite", f"{encoder.spec.name} returned NaN or infinity")
+            reason = SkipPatient("embedding_nonfinite", f"{embedded.encoder} returned NaN or infinity")
             skipped.append(reason.row(job.patient_id, job.cohort, "extract"))
-    return found
-
-
-def _embed_stream(chunks: Iterable[torch.Tensor], encoder: Encoder, batch_size: int) -> Embeddings:
-    """Embed pictures that come in chunks of any size, in their order."""
-    pending = torch.zeros((0, 3, encoder.spec.input_size, encoder.spec.input_size), dtype=torch.uint8)
-    done: list[Embeddings] = []
-    for chunk in chunks:
-        pending = torch.cat([pending, chunk])
-        while len(pending) >= batch_size:
-            done.append(encoder.embed(pending[:batch_size]))
-            pending = pending[batch_size:]
-    if len(pending):
-        done.append(encoder.embed(pending))
-    return np.concatenate(done) if done else np.zeros((0, 0), np.float32)
+    return found, skipped
 
 
 def _features(job: Job, slices: ChosenSlices, views: dict[str, Embeddings]) -> Features:
@@ -221,19 +334,3 @@ def _features(job: Job, slices: ChosenSlices, views: dict[str, Embeddings]) -> F
         views,
         {name: np.array([value], np.float64) for name, value in slices.acquisition.items()},
     )
-
-
-def _write_shard(path: Path, header: Header, parts: list[Features]) -> None:
-    """Commit the patients of a shard; a shard without any leaves no file."""
-    path.unlink(missing_ok=True)
-    if parts:
-        features = concatenate(parts)
-        write_store(path, header, [features], n_slices=len(features.slice_index))
-
-
-def _join(paths: Sequence[Path], target: Path, header: Header) -> None:
-    """Join the shards, one at a time in memory."""
-    if not paths:
-        raise StopRun("cohort_empty", f"no patient could be embedded for {target}")
-    n_slices = sum(read_index(path).n_slices for path in paths)
-    write_store(target, header, (read_store(path)[1] for path in paths), n_slices=n_slices)

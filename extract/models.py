@@ -1,6 +1,7 @@
 """Build the networks behind the encoder table, and run them on pictures."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from extract.encoders import EncoderSpec
+from extract.pictures import Drawing, Prepared
 from extract.torchvision_cure import import_torchvision
 from triher.errors import StopRun, unknown_name
 
@@ -22,13 +24,28 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 _PROBE_PICTURES = 4
 
 
+@dataclass(frozen=True)
+class Running:
+    """How a network is run; what it computes stays the same up to rounding."""
+
+    precision: str = "float32"
+    """``float32`` or ``bfloat16``; the latter only on GPUs, as processors without such units take 6 to 20 times as
+    long for it."""
+
+    def uses_bfloat16(self, device: torch.device) -> bool:
+        """Whether this device computes in bfloat16."""
+        return self.precision == "bfloat16" and device.type == "cuda"
+
+
 class Encoder:
     """A frozen network on a device: 8-bit pictures in, embeddings out."""
 
-    def __init__(self, spec: EncoderSpec, weights: Path, device: torch.device) -> None:
+    def __init__(self, spec: EncoderSpec, weights: Path, device: torch.device, how: Running | None = None) -> None:
         """Build the network and load its weights; takes seconds."""
         self.spec = spec
         self.device = device
+        self.how = how or Running()
+        self.remarks: list[str] = []
         module, forward = _builder(spec)(spec, weights)
         module.requires_grad_(requires_grad=False).eval()
         self._module = module.to(device)
@@ -40,10 +57,48 @@ class Encoder:
         self._mean = 255 * torch.tensor(spec.mean, device=device).reshape(shape)
         self._scale = 1 / (255 * torch.tensor(spec.std, device=device).reshape(shape))
         self._buffer = torch.empty(0, device=device)
+        self._most: int | None = None
+        """Pictures that fit into the device's memory at once, where that was found out."""
+
+    @property
+    def name(self) -> str:
+        """The encoder's name in the table."""
+        return self.spec.name
+
+    def prepare(self, drawing: Drawing) -> Prepared:
+        """The pictures of a patient at the size of the network's input."""
+        return drawing.pictures(self.spec.input_size)
 
     @torch.inference_mode()
-    def embed(self, pictures: UInt8[torch.Tensor, "picture 3 row col"]) -> Float32[np.ndarray, "picture feature"]:
-        """Embed a batch; scaling to the network's channel statistics happens on the device."""
+    def embed(
+        self,
+        pictures: UInt8[torch.Tensor, "picture 3 row col"],
+        masks: UInt8[torch.Tensor, "picture row col"] | None = None,
+    ) -> Float32[torch.Tensor, "picture feature"]:
+        """Embed a batch; scaling to the network's channel statistics happens on the device.
+
+        Where the device's memory does not suffice the batch is halved, and that is remembered and remarked.
+
+        Returns:
+            The rows on the device, where they may still be being computed.
+
+        Raises:
+            StopRun: ``device_memory`` when not even one picture fits.
+        """
+        done: list[torch.Tensor] = []
+        start = 0
+        while start < len(pictures):
+            n = min(len(pictures) - start, self._most or len(pictures))
+            try:
+                done.append(self._run(pictures[start : start + n]))
+            except torch.OutOfMemoryError as error:
+                self._halve(n, error)
+            else:
+                start += n
+        return torch.cat(done) if len(done) != 1 else done[0]
+
+    def _run(self, pictures: UInt8[torch.Tensor, "picture 3 row col"]) -> Float32[torch.Tensor, "picture feature"]:
+        """One forward pass."""
         if self._buffer.shape[:1] < pictures.shape[:1]:
             self._buffer = torch.empty(pictures.shape, device=self.device).contiguous(
                 memory_format=torch.channels_last
@@ -51,7 +106,18 @@ class Encoder:
         batch = self._buffer[: len(pictures)]
         batch.copy_(pictures, non_blocking=True)
         batch.sub_(self._mean).mul_(self._scale)
-        return self._forward(batch).float().cpu().numpy()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.how.uses_bfloat16(self.device)):
+            return self._forward(batch).float()
+
+    def _halve(self, n: int, error: torch.OutOfMemoryError) -> None:
+        """Remember that a batch of this size is too much."""
+        if n == 1:
+            message = f"{self.device} has not enough memory for one picture of encoder '{self.name}'"
+            raise StopRun("device_memory", message, remedy="use a smaller encoder or extract.device=cpu") from error
+        self._most = n // 2
+        self._buffer = torch.empty(0, device=self.device)
+        torch.cuda.empty_cache()
+        self.remarks.append(f"{self.device}: batch of {n} pictures halved to {self._most}, out of memory")
 
     @torch.inference_mode()
     def memory_bytes(self, batch_size: int) -> int:
@@ -71,7 +137,7 @@ class Encoder:
 
     def probe(self) -> Float32[np.ndarray, "picture feature"]:
         """Embed the fixed synthetic pictures, whose drift shows a change of weights, library or transform."""
-        return self.embed(torch.from_numpy(probe_pictures(self.spec.input_size)))
+        return self.embed(torch.from_numpy(probe_pictures(self.spec.input_size))).cpu().numpy()
 
 
 def probe_pictures(side: int) -> UInt8[np.ndarray, "picture 3 row col"]:

@@ -1,10 +1,11 @@
 """From a slab to the pictures that go before the encoder."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int32, UInt8
+from jaxtyping import Bool, Float64, Int, Int32, Shaped, UInt8
 from torch.nn.functional import interpolate
 
 from extract.cache import Slab
@@ -15,14 +16,12 @@ from extract.slices import choose_slices
 
 @dataclass(frozen=True)
 class PictureRecipe:
-    """Everything between the slab and the picture."""
+    """Everything between the slab and the picture at the resolution of the source."""
 
     normalization: Normalization
     fusions: tuple[Fusion, ...]
     slice_policy: str
     n_slices: int
-    side: int
-    """Of the square picture, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -37,33 +36,74 @@ class ChosenSlices:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The pictures of one patient."""
+    """What goes into one encoder for one patient: rows of each view, in the order of the slices."""
 
     slices: ChosenSlices
-    views: dict[str, UInt8[torch.Tensor, "chosen 3 row col"]]
+    views: dict[str, Shaped[torch.Tensor, "chosen ..."]]
+    masks: UInt8[torch.Tensor, "chosen row col"] | None = None
+    """0 or 255 where the lesion is, at the size of the pictures, for encoders that ask for it."""
 
 
-def prepare(slab: Slab, recipe: PictureRecipe) -> Prepared:
-    """Choose slices, normalize, fuse and resize.
+@dataclass(frozen=True)
+class Drawing:
+    """One patient's pictures at the resolution of the source, drawn once for all encoders."""
 
-    Normalizing and fusing happen at the resolution of the source; resizing is antialiased and bicubic, on bytes.
+    slab: Slab
+    recipe: PictureRecipe
+
+    @cached_property
+    def chosen(self) -> Int[np.ndarray, " chosen"]:
+        """Positions of the chosen slices in the slab."""
+        return choose_slices(self.slab.area_mm2(), self.recipe.slice_policy, self.recipe.n_slices)
+
+    @cached_property
+    def slices(self) -> ChosenSlices:
+        """The chosen slices as the store names them."""
+        return self.slices_at(self.chosen)
+
+    def slices_at(self, positions: Int[np.ndarray, " chosen"]) -> ChosenSlices:
+        """Slices at some positions in the slab as the store names them."""
+        index = (positions + self.slab.first_slice).astype(np.int32)
+        return ChosenSlices(index, self.slab.area_mm2()[positions].astype(np.float64), self.slab.acquisition())
+
+    @cached_property
+    def views(self) -> dict[str, UInt8[np.ndarray, "chosen 3 row col"]]:
+        """The fused pictures."""
+        intervals = limits(self.slab, self.recipe.normalization)[:, self.chosen]
+        scaled = to_bytes(self.slab.voxels[:, self.chosen], intervals)
+        return {fusion.name: fuse(fusion, self.slab.phases, scaled) for fusion in self.recipe.fusions}
+
+    @cached_property
+    def mask(self) -> Bool[np.ndarray, "chosen row col"]:
+        """Where the lesion is in the chosen slices."""
+        return self.slab.mask[self.chosen]
+
+    def pictures(self, side: int, *, masks: bool = False) -> Prepared:
+        """Resize to square pictures; normalizing and fusing happened before, at the resolution of the source.
+
+        Args:
+            side: of the pictures, in pixels.
+            masks: whether the lesion's masks are wanted at the same size.
+        """
+        views = {name: fit(picture, self.slab.spacing_mm, side) for name, picture in self.views.items()}
+        if not masks:
+            return Prepared(self.slices, views)
+        lesion = fit(255 * self.mask[:, None].astype(np.uint8), self.slab.spacing_mm, side)
+        return Prepared(self.slices, views, lesion[:, 0])
+
+
+def fit(
+    pictures: UInt8[np.ndarray, "chosen channel row col"], spacing_mm: tuple[float, float, float], side: int
+) -> UInt8[torch.Tensor, "chosen channel side side"]:
+    """Bring pictures to square size with square pixels, bicubic and antialiased.
+
+    What the region lacks to a square stays black.
+
+    Args:
+        pictures: 8-bit, at the resolution of the source.
+        spacing_mm: of (slice, row, col).
+        side: of the result, in pixels.
     """
-    areas = slab.area_mm2()
-    chosen = choose_slices(areas, recipe.slice_policy, recipe.n_slices)
-    intervals = limits(slab, recipe.normalization)[:, chosen]
-    scaled = to_bytes(slab.voxels[:, chosen], intervals)
-    views = {
-        fusion.name: _resize(fuse(fusion, slab.phases, scaled), slab.spacing_mm, recipe.side)
-        for fusion in recipe.fusions
-    }
-    index = (chosen + slab.first_slice).astype(np.int32)
-    return Prepared(ChosenSlices(index, areas[chosen].astype(np.float64), slab.acquisition()), views)
-
-
-def _resize(
-    pictures: UInt8[np.ndarray, "chosen 3 row col"], spacing_mm: tuple[float, float, float], side: int
-) -> UInt8[torch.Tensor, "chosen 3 side side"]:
-    """Bring the pictures to square size with square pixels; what the region lacks to a square stays black."""
     height, width = pictures.shape[2] * spacing_mm[1], pictures.shape[3] * spacing_mm[2]
     longest = max(height, width)
     size = tuple(max(1, round(side * length / longest)) for length in (height, width))
@@ -71,7 +111,7 @@ def _resize(
     resized = interpolate(source, size, mode="bicubic", antialias=True)
     if size == (side, side):
         return resized
-    canvas = resized.new_zeros((len(resized), 3, side, side))
+    canvas = resized.new_zeros((*resized.shape[:2], side, side))
     top, left = (side - size[0]) // 2, (side - size[1]) // 2
     canvas[:, :, top : top + size[0], left : left + size[1]] = resized
     return canvas

@@ -1,0 +1,137 @@
+"""What is committed together: patients of a cohort in shards, one store for each encoder.
+
+The patients are cut into shards by their position. Batches are packed across the patients of a shard and never
+across shards, so that a shard's bytes do not depend on where an earlier run was killed. Each shard is a small
+store that appears atomically; at the end they are joined, and the join appears atomically.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+from triher.errors import StopRun
+from triher.files import sha256_of_json
+from triher.store import Features, Header, concatenate, read_index, read_store, write_store
+
+
+@dataclass(frozen=True)
+class Job:
+    """One patient to embed."""
+
+    patient_id: str
+    cohort: str
+    slab: Path
+    input_sha256: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Embeddings of an equal key by the same encoder and recipe are the same."""
+        return self.patient_id, self.input_sha256
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One encoder's way: the store that its embeddings go to, and what is already there."""
+
+    target: Path
+    header: Header
+
+    @property
+    def shard_folder(self) -> Path:
+        """Where the shards lie until they are joined."""
+        return self.target.with_suffix(".shards")
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that writes the store."""
+        return self.target.with_suffix(".lock")
+
+    @cached_property
+    def _earlier(self) -> tuple[Features, dict[tuple[str, str], int]] | None:
+        """An earlier store's embeddings and where each patient is in them."""
+        features = _read_like(self.target, self.header)
+        if features is None:
+            return None
+        keys = zip(features.patient_id, features.input_sha256, strict=True)
+        return features, {key: i for i, key in enumerate(keys)}
+
+    def known(self, job: Job) -> Features | None:
+        """The patient's embeddings in an earlier store of equal encoder and recipe."""
+        if self._earlier is None or job.key not in self._earlier[1]:
+            return None
+        features, place = self._earlier
+        return features.select([place[job.key]])
+
+    def commit(self, path: Path, parts: Sequence[Features]) -> None:
+        """Write a shard; one without patients leaves no file."""
+        path.unlink(missing_ok=True)
+        if parts:
+            features = concatenate(parts)
+            write_store(path, self.header, [features], n_slices=len(features.slice_index))
+
+    def join(self, paths: Iterable[Path]) -> None:
+        """Join the shards into the store, one at a time in memory.
+
+        Raises:
+            StopRun: ``cohort_empty`` when there is none.
+        """
+        present = [path for path in paths if path.exists()]
+        if not present:
+            raise StopRun("cohort_empty", f"no patient could be embedded for {self.target}")
+        n_slices = sum(read_index(path).n_slices for path in present)
+        write_store(self.target, self.header, (read_store(path)[1] for path in present), n_slices=n_slices)
+        shutil.rmtree(self.shard_folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Patients that are committed together, in every lane."""
+
+    start: int
+    """Position of the first among all patients."""
+    jobs: tuple[Job, ...]
+    paths: tuple[Path, ...]
+    """One a lane."""
+    missing: tuple[frozenset[Job], ...] = field(repr=False)
+    """For each lane the patients that are still to be embedded."""
+    is_done: tuple[bool, ...]
+    """For each lane whether its file is there and holds them all."""
+
+
+def cut_shards(jobs: Iterable[Job], lanes: Sequence[Lane], size: int) -> Iterator[Shard]:
+    """Cut the patients into shards as they come; each file's name holds a hash of who is in it."""
+    stream = iter(jobs)
+    start = 0
+    while mine := tuple(islice(stream, size)):
+        digest = sha256_of_json([list(job.key) for job in mine])
+        paths = tuple(lane.shard_folder / f"{start:08d}-{digest[:16]}.h5" for lane in lanes)
+        is_done = tuple(_holds(path, mine, lane.header) for path, lane in zip(paths, lanes, strict=True))
+        missing = tuple(
+            frozenset() if done else frozenset(job for job in mine if lane.known(job) is None)
+            for done, lane in zip(is_done, lanes, strict=True)
+        )
+        yield Shard(start, mine, paths, missing, is_done)
+        start += size
+
+
+def _holds(path: Path, jobs: Sequence[Job], header: Header) -> bool:
+    """Whether an earlier run embedded all the patients with the same encoder and recipe; a damaged file holds none."""
+    try:
+        features = _read_like(path, header)
+    except StopRun as error:
+        if error.code not in ("store_corrupt", "store_unknown"):
+            raise
+        return False
+    wanted = [job.key for job in jobs]
+    return features is not None and list(zip(features.patient_id, features.input_sha256, strict=True)) == wanted
+
+
+def _read_like(store: Path, header: Header) -> Features | None:
+    """The embeddings of a store made with the same encoder and recipe, by libraries that give the same probe."""
+    if not store.exists() or read_index(store).identity != header.identity:
+        return None
+    found, features = read_store(store)
+    return features if found.resembles(header) else None
