@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from extract.cache import Slab
 from extract.fusion import Fusion, fuse
-from extract.normalization import Normalization, limits, to_bytes
+from extract.normalization import Normalization, normalize
 from extract.slices import choose_slices
 
 
@@ -50,8 +50,7 @@ def prepare(slab: Slab, recipe: PictureRecipe) -> Prepared:
     """
     areas = slab.area_mm2()
     chosen = choose_slices(areas, recipe.slice_policy, recipe.n_slices)
-    intervals = limits(slab, recipe.normalization)[:, chosen]
-    scaled = to_bytes(slab.voxels[:, chosen], intervals)
+    scaled = normalize(slab, recipe.normalization, chosen)
     views = {
         fusion.name: _resize(fuse(fusion, slab.phases, scaled), slab.spacing_mm, recipe.side)
         for fusion in recipe.fusions

@@ -125,6 +125,8 @@ class ExtractConfig(Section):
     slices: SlicesConfig = SlicesConfig()
     normalization: str = "clip99-joint"
     """From scanner units to 8 bits; the joint scope keeps enhancement comparable between the phases."""
+    standard_scale: tuple[StrictFloat, ...] = ()
+    """Landmarks of ``nyul-volume`` in 0..255; fitted on the training patients when empty."""
     fusions: tuple[str, ...] = ("rgb",)
     """Views to embed: names of the fusion table, or three channels such as ``pre,early,early-pre``."""
     n4: StrictBool = False
