@@ -9,14 +9,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from extract.cache import SlabRecipe, cut_slab, ensure_slab, read_slab, write_slab
+from extract.cache import cut_slab, ensure_slab, read_slab, write_slab
 from extract.exam import read_exam
 from extract.landmarks import StandardScale
 from extract.normalization import NORMALIZATIONS, normalize
+from extract.recipe import SlabRecipe
 from triher.errors import SkipPatient
 
 STANDARD = StandardScale(tuple(float(place) for place in range(20, 240, 20)))
-RECIPE = SlabRecipe("box", 5.0, n4=False)
+RECIPE = SlabRecipe("box", 5.0)
 
 
 def test_the_second_time_no_source_is_opened(tmp_path, write_exam, opened_sources):
@@ -89,21 +90,6 @@ def test_a_damaged_slab_names_the_file_to_delete(tmp_path, write_exam):
     entry.path.write_bytes(entry.path.read_bytes()[:1000])
     with pytest.raises(SkipPatient, match="delete"):
         read_slab(entry.path)
-
-
-def test_n4_divides_all_phases_by_one_field(write_exam):
-    files = write_exam(shape=(48, 40, 16))
-    exam = read_exam(files.patient)
-    bias = np.linspace(0.7, 1.4, exam.voxels.shape[3])
-    biased = replace(exam, voxels=np.rint(exam.voxels * bias).astype(np.int16))
-    corrected = cut_slab(biased, replace(RECIPE, n4=True)).voxels.astype(float)
-    plain = cut_slab(biased, RECIPE).voxels.astype(float)
-    ratio_before, ratio_after = plain[1] / plain[0], corrected[1] / corrected[0]
-    np.testing.assert_allclose(ratio_after, ratio_before, rtol=0.02)
-    background = ~cut_slab(biased, RECIPE).mask
-    assert corrected[0][background].std() / corrected[0][background].mean() < (
-        plain[0][background].std() / plain[0][background].mean()
-    )
 
 
 def test_a_corrected_spacing_is_another_slab(tmp_path, write_exam):

@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.exposure import equalize_adapthist
 
-from extract.cache import SlabRecipe, cut_slab
+from extract.cache import cut_slab
 from extract.exam import read_exam
 from extract.histograms import Histogram, count
 from extract.landmarks import PERCENTILES, StandardScale, fit_standard_scale, foreground_landmarks, standardize
 from extract.normalization import NORMALIZATIONS, find_normalization, normalize
+from extract.recipe import SlabRecipe
 from extract.regions import lesion_box
 from extract.scaling import scale
 from triher.errors import StopRun
 
-RECIPE = SlabRecipe("box", 5.0, n4=False)
+RECIPE = SlabRecipe("box", 5.0)
 INTERVALS = sorted(name for name, how in NORMALIZATIONS.items() if how.method != "nyul")
 
 
