@@ -16,13 +16,14 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from extract.cache import SlabRecipe, ensure_slab, read_slab
+from extract.cache import ensure_slab, read_slab
 from extract.embedding import Job, Plan, embed_cohort
 from extract.encoders import find_encoder
 from extract.fusion import find_fusion
 from extract.models import Encoder, choose_device
 from extract.normalization import find_normalization
 from extract.pictures import PictureRecipe, prepare
+from extract.recipe import SlabRecipe
 from extract.weights import locate_weights
 from triher.cohort import Patient
 from triher.progress import Reporter
@@ -82,7 +83,7 @@ def main() -> None:
 def measure(folder: Path, patients: list[Patient]) -> None:
     """All ratios."""
     slabs = folder / "slabs"
-    entries = [ensure_slab(slabs, patient, SlabRecipe("box", 5.0, n4=False)) for patient in patients]
+    entries = [ensure_slab(slabs, patient, SlabRecipe("box", 5.0)) for patient in patients]
     spec = find_encoder("efficientnet-lite0")
     encoder = Encoder(spec, locate_weights(spec, None)[0], choose_device("auto"))
     recipe = PictureRecipe(
@@ -122,7 +123,7 @@ def read_slab_from_volumes(patient: Patient) -> object:
     from extract.cache import cut_slab
     from extract.exam import read_exam
 
-    return cut_slab(read_exam(patient), SlabRecipe("box", 5.0, n4=False))
+    return cut_slab(read_exam(patient), SlabRecipe("box", 5.0))
 
 
 if __name__ == "__main__":

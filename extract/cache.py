@@ -23,25 +23,16 @@ from extract.exam import Exam, read_exam
 from extract.histograms import Histogram, count
 from extract.n4 import correct_bias
 from extract.presence import require_files
-from extract.regions import Box, lesion_box
+from extract.recipe import SlabRecipe
+from extract.regions import Box, largest_part, lesion_region
 from extract.volumes import source_files
 from triher.cohort import Patient
 from triher.errors import Note, SkipPatient
 from triher.files import replacing, sha256_of_json, write_json
-from triher.types import Mask, Phases
+from triher.types import Mask, Phases, Volume
 
 FORMAT = "triher-slab"
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class SlabRecipe:
-    """What of the volume goes into the slab; every other choice is made later, from the slab."""
-
-    region: str
-    margin_mm: float
-    n4: bool
-    mask_label: int | None = None
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
     """Find the patient's slab, or read the source files once and make it.
 
     Raises:
-        SkipPatient: as `extract.exam.read_exam`.
+        SkipPatient: as `extract.exam.read_exam` and `cut_slab`.
     """
     require_files(patient)
     sources = patient.files()
@@ -160,20 +151,36 @@ def _slab_path(folder: Path, digest: str) -> Path:
 
 
 def cut_slab(exam: Exam, recipe: SlabRecipe) -> Slab:
-    """Cut the region out of an exam and count the histograms."""
-    voxels = correct_bias(exam.voxels, exam.spacing_mm) if recipe.n4 else exam.voxels
-    box = lesion_box(exam.mask, exam.spacing_mm, recipe.margin_mm)
+    """Cut the region out of an exam and count the histograms.
+
+    Raises:
+        SkipPatient: ``region_missing`` when the exam has no such region.
+    """
+    voxels = correct_bias(exam.voxels, exam.spacing_mm, recipe.n4)
+    lesion = largest_part(exam.mask) if recipe.largest_component else exam.mask
+    box = lesion_region(lesion, exam.spacing_mm, recipe)
+    histograms = tuple(count(phase) for phase in voxels)
+    place = _control(exam, voxels[0], histograms[0], box, recipe) if recipe.region == "control" else box
     return Slab(
         exam.phases,
-        np.ascontiguousarray(voxels[(slice(None), *box.index())]),
-        np.ascontiguousarray(exam.mask[box.index()]),
-        tuple(count(phase) for phase in voxels),
+        np.ascontiguousarray(voxels[(slice(None), *place.index())]),
+        np.ascontiguousarray(lesion[box.index()]),
+        histograms,
         tuple(_slice_histograms(phase, box) for phase in voxels),
         box.slices[0],
         exam.spacing_mm,
         exam.plane,
         (voxels.shape[1], voxels.shape[2], voxels.shape[3]),
     )
+
+
+def _control(exam: Exam, first_phase: Volume, histogram: Histogram, box: Box, recipe: SlabRecipe) -> Box:
+    """Where tissue without lesion lies; the lesion's mask moves there, so that slices and areas stay."""
+    from extract.control import control_box
+
+    row_px, col_px = (max(math.ceil(recipe.margin_mm / size), recipe.margin_px) for size in exam.spacing_mm[1:])
+    mirrored = exam.plane != "sagittal"
+    return control_box(first_phase, histogram, exam.mask, box, (row_px, col_px), mirrored=mirrored)
 
 
 def _slice_histograms(phase: np.ndarray, box: Box) -> tuple[Histogram, ...]:

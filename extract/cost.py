@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
-from extract.cache import SlabRecipe, ensure_slab, read_slab
+from extract.cache import ensure_slab, read_slab
 from extract.encoders import find_encoder
 from extract.fusion import find_fusion
 from extract.models import Encoder, choose_device
 from extract.normalization import find_normalization
 from extract.pictures import PictureRecipe, prepare
+from extract.recipe import SlabRecipe, slab_recipe
 from extract.weights import locate_weights
 from triher.cohort import Cohort, Patient
 from triher.config import Config
@@ -48,8 +49,7 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
         StopRun: ``cohort_empty`` when none of those patients can be read; an unknown name in the configuration.
     """
     options = config.extract
-    region = options.region
-    recipe = SlabRecipe(region.kind, float(region.margin_mm), options.n4, config.cohort.mask_label)
+    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
     spec = find_encoder(options.encoder, options.tokens)
     fusions = tuple(find_fusion(text, tuple(config.cohort.phases)) for text in options.fusions)
     picture = PictureRecipe(

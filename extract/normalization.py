@@ -1,29 +1,36 @@
 """From scanner units to 8 bits: the table of intensity normalizations, all computed from the slab cache.
 
-Each one maps an interval [low, high] of scanner units to 0..255 and clips outside. Which statistic gives the
+All but one map an interval [low, high] of scanner units to 0..255 and clip outside. Which statistic gives the
 interval is the method; over which voxels it is taken is the scope. Per-volume upper clipping is the recipe of
-Fridman & Goldstein 2025 (arXiv 2510.13897); the joint scope keeps enhancement comparable between phases.
+Fridman & Goldstein 2025 (arXiv 2510.13897); the scopes that join the phases keep enhancement comparable between
+them. ``zscore-joint`` is the z-score with mean and deviation of all phases. ``clahe`` takes the interval of
+``percentile995`` and equalizes each slice of the region by itself afterwards. ``nyul`` is in `extract.landmarks`.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64, Shaped, UInt8
+from jaxtyping import Float64, Int, UInt8
 
 from extract.cache import Slab
-from extract.histograms import Histogram, merge
-from triher.errors import unknown_name
-from triher.types import Phases
+from extract.histograms import Histogram, count, merge
+from extract.landmarks import StandardScale, standardize
+from extract.scaling import scale
+from triher.errors import StopRun, unknown_name
 
-Method = Literal["minmax", "clip", "percentile", "zscore"]
-Scope = Literal["slice", "volume", "joint"]
-_MAX_TABLE = 1 << 20
+Method = Literal["minmax", "clip", "percentile", "zscore", "clahe", "nyul"]
+Scope = Literal["slice", "volume", "joint", "pre", "mask", "mask-joint"]
+Bytes = UInt8[np.ndarray, "phase chosen row col"]
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """How the interval is found: ``clip`` is minimum to quantile, ``percentile`` two quantiles, ``zscore`` 3 SD."""
+    """How the interval is found: ``clip`` is minimum to quantile, ``percentile`` two quantiles, ``zscore`` 3 SD.
+
+    Scopes: one source ``slice``, one phase's ``volume``, the volumes of all phases (``joint``), the volume of the
+    first phase for all (``pre``), the lesion in one phase (``mask``) or in all (``mask-joint``).
+    """
 
     method: Method
     scope: Scope
@@ -37,12 +44,14 @@ _METHODS: dict[str, tuple[Method, float]] = {
     "clip99": ("clip", 0.99),
     "clip995": ("clip", 0.995),
     "percentile99": ("percentile", 0.99),
+    "percentile995": ("percentile", 0.995),
     "zscore": ("zscore", 1.0),
+    "clahe": ("clahe", 0.995),
 }
-_SCOPES: tuple[Scope, ...] = ("slice", "volume", "joint")
+_SCOPES: tuple[Scope, ...] = ("slice", "volume", "joint", "pre", "mask", "mask-joint")
 NORMALIZATIONS: dict[str, Normalization] = {
     f"{name}-{scope}": Normalization(method, scope, q) for name, (method, q) in _METHODS.items() for scope in _SCOPES
-}
+} | {"nyul-volume": Normalization("nyul", "volume")}
 
 
 def find_normalization(name: str) -> Normalization:
@@ -56,17 +65,49 @@ def find_normalization(name: str) -> Normalization:
     return NORMALIZATIONS[name]
 
 
-def limits(slab: Slab, how: Normalization) -> Float64[np.ndarray, "phase slice 2"]:
-    """The interval that becomes 0..255, for every phase and slice of the slab."""
-    n_phases, n_slices = slab.voxels.shape[:2]
-    found = np.empty((n_phases, n_slices, 2))
-    if how.scope == "slice":
-        found[:] = [[_interval(h, how) for h in phase] for phase in slab.slice_histograms]
-    elif how.scope == "volume":
-        found[:] = np.array([_interval(h, how) for h in slab.volume_histograms])[:, None]
+def normalize(
+    slab: Slab, how: Normalization, chosen: Int[np.ndarray, " chosen"], standard: StandardScale | None = None
+) -> Bytes:
+    """Bring slices of a slab to 8 bits.
+
+    Args:
+        slab: in scanner units.
+        how: an entry of `NORMALIZATIONS`.
+        chosen: positions of slices in the slab.
+        standard: of the training patients, for ``nyul-volume``.
+
+    Raises:
+        StopRun: ``scale_missing`` when Nyul's normalization has no standard scale.
+    """
+    if how.method == "nyul":
+        if standard is None:
+            raise StopRun("scale_missing", "the normalization nyul-volume has no standard scale to map volumes to")
+        phases = zip(slab.voxels[:, chosen], slab.volume_histograms, strict=True)
+        return np.stack([standardize(phase, histogram, standard) for phase, histogram in phases])
+    scaled = scale(slab.voxels, chosen, limits(slab, how, chosen))
+    return _equalize(scaled) if how.method == "clahe" else scaled
+
+
+def limits(
+    slab: Slab, how: Normalization, chosen: Int[np.ndarray, " chosen"]
+) -> Float64[np.ndarray, "phase chosen 2"]:
+    """The interval that becomes 0..255, for every phase and chosen slice of the slab."""
+    groups = _groups(slab, how.scope, chosen)
+    found = np.array([[_interval(group, how) for group in of_phase] for of_phase in groups])
+    return np.array(np.broadcast_to(found, (len(slab.voxels), len(chosen), 2)))
+
+
+def _groups(slab: Slab, scope: Scope, chosen: Int[np.ndarray, " chosen"]) -> list[list[Histogram]]:
+    """The voxels that intervals are taken over, [phase][slice]; one stands for all where it is the only one."""
+    if scope == "slice":
+        return [[of_phase[index] for index in chosen] for of_phase in slab.slice_histograms]
+    if scope in ("mask", "mask-joint"):
+        volumes = [count(phase[slab.mask]) for phase in slab.voxels]
     else:
-        found[:] = _interval(merge(list(slab.volume_histograms)), how)
-    return found
+        volumes = list(slab.volume_histograms)
+    if scope in ("joint", "mask-joint"):
+        return [[merge(volumes)]]
+    return [[volumes[0]]] if scope == "pre" else [[volume] for volume in volumes]
 
 
 def _interval(histogram: Histogram, how: Normalization) -> tuple[float, float]:
@@ -74,7 +115,7 @@ def _interval(histogram: Histogram, how: Normalization) -> tuple[float, float]:
     low, high = float(histogram.values[0]), float(histogram.values[-1])
     if how.method == "clip":
         high = histogram.quantile(how.q)
-    elif how.method == "percentile":
+    elif how.method in ("percentile", "clahe"):
         low, high = histogram.quantile(1 - how.q), histogram.quantile(how.q)
     elif how.method == "zscore":
         mean, deviation = histogram.moments()
@@ -82,31 +123,12 @@ def _interval(histogram: Histogram, how: Normalization) -> tuple[float, float]:
     return low, high
 
 
-def to_bytes(
-    voxels: Phases, intervals: Float64[np.ndarray, "phase slice 2"]
-) -> UInt8[np.ndarray, "phase slice row col"]:
-    """Map every voxel to ``round(255 * clip((v - low) / (high - low), 0, 1))``; an empty interval gives 0.
+def _equalize(scaled: Bytes) -> Bytes:
+    """Contrast limited adaptive histogram equalization of each slice, with the library's own settings."""
+    from skimage.exposure import equalize_adapthist
 
-    Integers go through a look-up table of their range, which gives the same bytes.
-    """
-    out = np.empty(voxels.shape, np.uint8)
-    for phase, slices in enumerate(intervals):
-        for index, (low, high) in enumerate(slices):
-            out[phase, index] = _map_slice(voxels[phase, index], float(low), float(high))
+    out = scaled.copy()
+    for picture in out.reshape(-1, *scaled.shape[2:]):
+        if np.ptp(picture) > 0:
+            picture[:] = np.rint(255 * equalize_adapthist(picture))
     return out
-
-
-def _map_slice(voxels: Shaped[np.ndarray, "row col"], low: float, high: float) -> UInt8[np.ndarray, "row col"]:
-    """One slice to bytes."""
-    first, last = voxels.min(), voxels.max()
-    if voxels.dtype.kind == "f" or int(last) - int(first) > min(_MAX_TABLE, voxels.size):
-        return _scale(voxels.astype(np.float64), low, high)
-    table = _scale(np.arange(int(first), int(last) + 1, dtype=np.float64), low, high)
-    return table[voxels.astype(np.intp) - int(first)]
-
-
-def _scale(values: Float64[np.ndarray, "..."], low: float, high: float) -> UInt8[np.ndarray, "..."]:
-    """The formula itself."""
-    if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    return np.rint(255 * np.clip((values - low) / (high - low), 0, 1)).astype(np.uint8)

@@ -10,8 +10,11 @@ from torch.nn.functional import interpolate
 
 from extract.cache import Slab
 from extract.fusion import Fusion, fuse
-from extract.normalization import Normalization, limits, to_bytes
+from extract.landmarks import StandardScale
+from extract.normalization import Normalization, normalize
 from extract.slices import choose_slices
+from extract.visible import visible
+from triher.config import RegionConfig
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class PictureRecipe:
     fusions: tuple[Fusion, ...]
     slice_policy: str
     n_slices: int
+    region: RegionConfig = RegionConfig()
+    standard: StandardScale | None = None
+    """Of Nyul's normalization."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,10 @@ class Drawing:
     @cached_property
     def views(self) -> dict[str, UInt8[np.ndarray, "chosen 3 row col"]]:
         """The fused pictures."""
-        intervals = limits(self.slab, self.recipe.normalization)[:, self.chosen]
-        scaled = to_bytes(self.slab.voxels[:, self.chosen], intervals)
-        return {fusion.name: fuse(fusion, self.slab.phases, scaled) for fusion in self.recipe.fusions}
+        scaled = normalize(self.slab, self.recipe.normalization, self.chosen, self.recipe.standard)
+        fused = {fusion.name: fuse(fusion, self.slab.phases, scaled) for fusion in self.recipe.fusions}
+        seen = visible(self.slab, self.recipe.region)
+        return fused if seen is None else {name: view * seen[self.chosen, None] for name, view in fused.items()}
 
     @cached_property
     def mask(self) -> Bool[np.ndarray, "chosen row col"]:

@@ -1,10 +1,17 @@
-"""The part of a volume that is kept: slices that hold lesion, and a square around it."""
+"""The part of a volume that is kept: slices that hold lesion, and a rectangle in their plane."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import label as connected
 
+from extract.recipe import SlabRecipe
+from triher.errors import SkipPatient
 from triher.types import Mask
+
+Spacing = tuple[float, float, float]
+_NEIGHBORS = np.ones((3, 3, 3))  # voxels that share a corner are of one part
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,40 @@ class Box:
         return (slice(*self.slices), slice(*self.rows), slice(*self.cols))
 
 
-def lesion_box(mask: Mask, spacing_mm: tuple[float, float, float], margin_mm: float) -> Box:
+def largest_part(mask: Mask) -> Mask:
+    """The largest connected part of the lesion; of several as large, the first one.
+
+    >>> largest_part(np.array([[[True, False, True, True]]])).tolist()
+    [[[False, False, True, True]]]
+    """
+    parts, n_parts = connected(mask, _NEIGHBORS)
+    if n_parts < 2:
+        return mask
+    return np.asarray(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+
+
+def lesion_region(mask: Mask, spacing_mm: Spacing, recipe: SlabRecipe) -> Box:
+    """The lesion's slices with the depth above and below, and the part of their plane that the recipe asks for.
+
+    Args:
+        mask: [slice, row, col] with at least one voxel set.
+        spacing_mm: of (slice, row, col).
+        recipe: for ``control``, the box whose equal is to be found elsewhere.
+
+    Raises:
+        SkipPatient: ``region_missing`` when a window in the middle between several lesions holds none of them.
+    """
+    if recipe.region == "window":
+        box = lesion_window(mask, spacing_mm, recipe.window_mm)
+    else:
+        box = lesion_box(mask, spacing_mm, recipe.margin_mm, recipe.margin_px)
+    if recipe.region == "slice":
+        box = Box(box.slices, (0, mask.shape[1]), (0, mask.shape[2]))
+    n_more = math.ceil(recipe.depth_mm / spacing_mm[0] - 1e-9)
+    return Box((max(0, box.slices[0] - n_more), min(mask.shape[0], box.slices[1] + n_more)), box.rows, box.cols)
+
+
+def lesion_box(mask: Mask, spacing_mm: Spacing, margin_mm: float, margin_px: int = 0) -> Box:
     """The slices with lesion, and the smallest square (in mm) around lesion and margin.
 
     The square is shifted to stay inside the volume, and cut where the volume is smaller.
@@ -28,16 +68,48 @@ def lesion_box(mask: Mask, spacing_mm: tuple[float, float, float], margin_mm: fl
     Args:
         mask: [slice, row, col] with at least one voxel set.
         spacing_mm: of (slice, row, col).
-        margin_mm: added on each side in the plane.
+        margin_mm: added on each side in the plane, at least.
+        margin_px: added on each side in the plane, at least.
     """
-    slices, rows, cols = (_extent(mask, axis) for axis in range(3))
-    height, width = (rows[1] - rows[0]) * spacing_mm[1], (cols[1] - cols[0]) * spacing_mm[2]
-    side_mm = max(height, width) + 2 * margin_mm
-    return Box(
-        slices,
-        _span(rows, side_mm / spacing_mm[1], mask.shape[1]),
-        _span(cols, side_mm / spacing_mm[2], mask.shape[2]),
+    slices, *plane = (_extent(mask, axis) for axis in range(3))
+    lengths = [
+        (high - low) * size_mm + 2 * max(margin_mm, margin_px * size_mm)
+        for (low, high), size_mm in zip(plane, spacing_mm[1:], strict=True)
+    ]
+    return _square(slices, plane, max(lengths), spacing_mm, mask)
+
+
+def lesion_window(mask: Mask, spacing_mm: Spacing, side_mm: float) -> Box:
+    """The slices with lesion, and a square of fixed side on the middle of the lesion's bounding box.
+
+    The square is shifted to stay inside the volume, and cut where the volume is smaller. A larger lesion is cut.
+
+    Args:
+        mask: [slice, row, col] with at least one voxel set.
+        spacing_mm: of (slice, row, col).
+        side_mm: of the square.
+
+    Raises:
+        SkipPatient: ``region_missing`` when no lesion lies in the square.
+    """
+    slices, *plane = (_extent(mask, axis) for axis in range(3))
+    box = _square(slices, plane, side_mm, spacing_mm, mask)
+    if not mask[box.index()].any():
+        message = f"the window of {side_mm:g} mm in the middle between the parts of the lesion holds none of them"
+        remedy = "set extract.region.largest_component to true, or take another region"
+        raise SkipPatient("region_missing", message, remedy=remedy)
+    return box
+
+
+def _square(
+    slices: tuple[int, int], plane: list[tuple[int, int]], side_mm: float, spacing_mm: Spacing, mask: Mask
+) -> Box:
+    """A square in the plane around the middle of two extents."""
+    rows, cols = (
+        _span(extent, side_mm / size_mm, size)
+        for extent, size_mm, size in zip(plane, spacing_mm[1:], mask.shape[1:], strict=True)
     )
+    return Box(slices, rows, cols)
 
 
 def _extent(mask: Mask, axis: int) -> tuple[int, int]:

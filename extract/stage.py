@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from extract.cache import VERSION as SLAB_VERSION
-from extract.cache import Entry, SlabRecipe, ensure_slab
+from extract.cache import Entry, ensure_slab
 from extract.encoders import EncoderSpec, find_encoder
 from extract.fusion import Fusion, find_fusion
 from extract.normalization import find_normalization
 from extract.preflight import refuse_ambiguous
 from extract.problems import code_for_nobody
+from extract.recipe import slab_recipe
 from extract.weights import locate_weights, slug
 from triher.cohort import Cohort, Patient, read_cohort, sources_sha256
 from triher.config import Config
@@ -105,8 +106,7 @@ def _ensure_slabs(
     cohort: Cohort, config: Config, run: RunFolder, reporter: Reporter
 ) -> tuple[list[tuple[Patient, Entry]], list[Skipped]]:
     """A slab for everybody who has one; the others with the reason."""
-    region = config.extract.region
-    recipe = SlabRecipe(region.kind, float(region.margin_mm), config.extract.n4, config.cohort.mask_label)
+    recipe = slab_recipe(config.extract.region, config.extract.n4, config.cohort.mask_label)
 
     def ensure(patient: Patient) -> Entry | SkipPatient:
         try:

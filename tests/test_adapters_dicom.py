@@ -10,10 +10,11 @@ import pytest
 from extract.adapters.contract import Request
 from extract.adapters.importing import import_cohort
 from extract.adapters.registry import find_adapter
-from extract.cache import SlabRecipe, ensure_slab
+from extract.cache import ensure_slab
 from extract.exam import read_exam
 from extract.phantom import write_phantom
 from extract.phantom_dicom import phantom_as_dicom, write_dicom
+from extract.recipe import SlabRecipe
 from triher.cohort import read_cohort
 from triher.config import CohortConfig, read_config
 from triher.errors import StopRun
@@ -175,7 +176,7 @@ def test_the_phantom_as_dicom_gives_the_slabs_of_its_nifti(tmp_path):
     options = {"mask": "../images/{patient_id}_mask.nii.gz", "time-unit": "months"}
     import_cohort("dicom", Request(tmp_path / "dicom", table, options=options), tmp_path / "out.csv")
     imported = read_cohort(read_config(tmp_path / "out.yaml").cohort).patients
-    recipe = SlabRecipe("box", 5.0, n4=False)
+    recipe = SlabRecipe("box", 5.0)
     for one, other in zip(nifti, imported, strict=True):
         slabs = [ensure_slab(tmp_path / "slabs", patient, recipe).sha256 for patient in (one, other)]
         assert slabs[0] == slabs[1]

@@ -9,14 +9,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from extract.cache import SlabRecipe, cut_slab, ensure_slab, read_slab, write_slab
+from extract.cache import cut_slab, ensure_slab, read_slab, write_slab
 from extract.exam import read_exam
-from extract.histograms import count, merge
-from extract.normalization import NORMALIZATIONS, find_normalization, limits, to_bytes
-from extract.regions import lesion_box
-from triher.errors import SkipPatient, StopRun
+from extract.landmarks import StandardScale
+from extract.normalization import NORMALIZATIONS, normalize
+from extract.recipe import SlabRecipe
+from triher.errors import SkipPatient
 
-RECIPE = SlabRecipe("box", 5.0, n4=False)
+STANDARD = StandardScale(tuple(float(place) for place in range(20, 240, 20)))
+RECIPE = SlabRecipe("box", 5.0)
 
 
 def test_the_second_time_no_source_is_opened(tmp_path, write_exam, opened_sources):
@@ -35,7 +36,7 @@ def test_every_normalization_of_one_patient_opens_each_source_once(tmp_path, wri
     files = write_exam()
     for how in NORMALIZATIONS.values():
         slab = read_slab(ensure_slab(tmp_path / "slabs", files.patient, RECIPE).path)
-        to_bytes(slab.voxels, limits(slab, how))
+        normalize(slab, how, np.arange(slab.voxels.shape[1]), STANDARD)
     assert len(opened_sources) == 4
 
 
@@ -65,39 +66,6 @@ def test_another_margin_is_another_slab(tmp_path, write_exam):
     assert a.sha256 != b.sha256
 
 
-@pytest.mark.parametrize("name", sorted(NORMALIZATIONS))
-def test_normalizing_the_slab_equals_normalizing_the_volume_to_the_bit(tmp_path, write_exam, name):
-    exam = read_exam(write_exam().patient)
-    write_slab(tmp_path / "slab.safetensors", cut_slab(exam, RECIPE))
-    slab = read_slab(tmp_path / "slab.safetensors")
-    box = lesion_box(exam.mask, exam.spacing_mm, RECIPE.margin_mm)
-    expected = np.empty(slab.voxels.shape, np.uint8)
-    for phase in range(3):
-        for position, index in enumerate(range(*box.slices)):
-            source = reference_voxels(exam.voxels, phase, index, name.rsplit("-", 1)[1])
-            low, high = reference_interval(source, name.rsplit("-", 1)[0])
-            inside = exam.voxels[phase, index][box.index()[1:]].astype(np.float64)
-            expected[phase, position] = np.rint(255 * np.clip((inside - low) / (high - low), 0, 1))
-    np.testing.assert_array_equal(to_bytes(slab.voxels, limits(slab, find_normalization(name))), expected)
-
-
-def reference_voxels(voxels: np.ndarray, phase: int, index: int, scope: str) -> np.ndarray:
-    return {"slice": voxels[phase, index], "volume": voxels[phase], "joint": voxels}[scope]
-
-
-def reference_interval(source: np.ndarray, method: str) -> tuple[float, float]:
-    if method == "zscore":
-        # moments are summed value by value, so the last bits depend on the order of summation
-        values, counts = np.unique(source, return_counts=True)
-        mean = (values.astype(float) * counts).sum() / counts.sum()
-        deviation = np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum())
-        np.testing.assert_allclose((mean, deviation), (source.mean(), source.std()), rtol=1e-12)
-        return mean - 3 * deviation, mean + 3 * deviation
-    low = {"percentile99": 0.01}.get(method, 0.0)
-    high = {"minmax": 1.0, "clip95": 0.95, "clip98": 0.98, "clip99": 0.99, "clip995": 0.995, "percentile99": 0.99}
-    return float(np.quantile(source, low)), float(np.quantile(source, high[method]))
-
-
 def test_the_slab_survives_the_disk(tmp_path, write_exam):
     slab = cut_slab(read_exam(write_exam().patient), RECIPE)
     write_slab(tmp_path / "slab.safetensors", slab)
@@ -122,35 +90,6 @@ def test_a_damaged_slab_names_the_file_to_delete(tmp_path, write_exam):
     entry.path.write_bytes(entry.path.read_bytes()[:1000])
     with pytest.raises(SkipPatient, match="delete"):
         read_slab(entry.path)
-
-
-def test_n4_divides_all_phases_by_one_field(write_exam):
-    files = write_exam(shape=(48, 40, 16))
-    exam = read_exam(files.patient)
-    bias = np.linspace(0.7, 1.4, exam.voxels.shape[3])
-    biased = replace(exam, voxels=np.rint(exam.voxels * bias).astype(np.int16))
-    corrected = cut_slab(biased, replace(RECIPE, n4=True)).voxels.astype(float)
-    plain = cut_slab(biased, RECIPE).voxels.astype(float)
-    ratio_before, ratio_after = plain[1] / plain[0], corrected[1] / corrected[0]
-    np.testing.assert_allclose(ratio_after, ratio_before, rtol=0.02)
-    background = ~cut_slab(biased, RECIPE).mask
-    assert corrected[0][background].std() / corrected[0][background].mean() < (
-        plain[0][background].std() / plain[0][background].mean()
-    )
-
-
-def test_histograms_of_floats_and_merged_groups():
-    rng = np.random.default_rng(1)
-    values = rng.normal(size=500).astype(np.float32)
-    assert count(values).quantile(0.37) == pytest.approx(np.quantile(values.astype(float), 0.37), abs=1e-12)
-    a, b = rng.integers(0, 50, 300), rng.integers(20, 90, 200)
-    both = np.concatenate([a, b])
-    assert merge([count(a), count(b)]).quantile(0.98) == np.quantile(both, 0.98)
-
-
-def test_an_unknown_normalization_lists_the_nearest():
-    with pytest.raises(StopRun, match="did you mean 'clip98-volume'"):
-        find_normalization("clip98_volume")
 
 
 def test_a_corrected_spacing_is_another_slab(tmp_path, write_exam):

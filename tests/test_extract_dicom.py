@@ -9,11 +9,12 @@ import numpy as np
 import pydicom
 import pytest
 
-from extract.cache import SlabRecipe, ensure_slab
+from extract.cache import ensure_slab
 from extract.dicom import open_dicom
 from extract.dicom_headers import scan_dicom
 from extract.image import canonical_image
 from extract.phantom_dicom import TRANSFER_SYNTAXES, VENDORS, write_dicom
+from extract.recipe import SlabRecipe
 from extract.volumes import open_source
 from triher.cohort import Patient
 from triher.reading import Reading
@@ -156,8 +157,8 @@ def test_all_48_axis_orders_and_flips_give_the_same_slab(tmp_path, write_exam):
         rules = {"pre": "pre", "early": "first post", "late": "last"}
         source = dict.fromkeys(rules, tmp_path / name)
         patient = Patient("P1", "test", "A", "", source, exam.patient.mask, Reading(rules))
-        slabs.add(ensure_slab(tmp_path / "slabs", patient, SlabRecipe("box", 5.0, n4=False)).sha256)
-    nifti = ensure_slab(tmp_path / "slabs", exam.patient, SlabRecipe("box", 5.0, n4=False))
+        slabs.add(ensure_slab(tmp_path / "slabs", patient, SlabRecipe("box", 5.0)).sha256)
+    nifti = ensure_slab(tmp_path / "slabs", exam.patient, SlabRecipe("box", 5.0))
     assert slabs == {nifti.sha256}
 
 

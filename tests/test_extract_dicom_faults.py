@@ -19,10 +19,11 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from extract.cache import SlabRecipe, ensure_slab
+from extract.cache import ensure_slab
 from extract.phantom_dicom import write_dicom
 from extract.preflight import check_cohorts
 from extract.problems import Checked
+from extract.recipe import SlabRecipe
 from triher.cohort import Cohort, read_cohort
 from triher.config import CohortConfig
 from triher.errors import SkipPatient
@@ -30,7 +31,7 @@ from triher.progress import Reporter
 
 IDS = ("P1", "P2", "P3")
 TIMES_S = (-30.0, 90.0, 390.5)
-RECIPE = SlabRecipe("box", 5.0, n4=False)
+RECIPE = SlabRecipe("box", 5.0)
 N_SLICES = 6
 SHAPE = (34, 32, N_SLICES)  # JPEG 2000 needs 32 pixels
 MASK = np.zeros(SHAPE, np.int16)

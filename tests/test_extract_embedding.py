@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from extract.cache import Slab, SlabRecipe, cut_slab, ensure_slab, read_slab
+from extract.cache import Slab, cut_slab, ensure_slab, read_slab
 from extract.embedding import Job, Plan, cut_shards, embed_cohort
 from extract.encoders import EncoderSpec
 from extract.exam import read_exam
@@ -16,6 +16,7 @@ from extract.fusion import find_fusion
 from extract.models import Encoder
 from extract.normalization import find_normalization
 from extract.pictures import PictureRecipe, prepare
+from extract.recipe import SlabRecipe
 from triher.errors import StopRun
 from triher.progress import Reporter
 from triher.store import Header, read_store
@@ -50,7 +51,7 @@ def jobs(tmp_path, write_exam) -> list[Job]:
     found = []
     for i in range(8):
         patient = write_exam(f"P{i}", seed=i, shape=(30, 28, 8 + i)).patient
-        entry = ensure_slab(tmp_path / "slabs", patient, SlabRecipe("box", 5.0, n4=False))
+        entry = ensure_slab(tmp_path / "slabs", patient, SlabRecipe("box", 5.0))
         found.append(Job(patient.patient_id, patient.cohort, entry.path, entry.sha256))
     return found
 
@@ -192,7 +193,7 @@ def test_a_second_writer_is_refused(tmp_path, toy, jobs):
 
 
 def test_slabs_carry_no_patient(write_exam):
-    slab: Slab = cut_slab(read_exam(write_exam("SECRET").patient), SlabRecipe("box", 5.0, n4=False))
+    slab: Slab = cut_slab(read_exam(write_exam("SECRET").patient), SlabRecipe("box", 5.0))
     assert "SECRET" not in repr(slab.acquisition())
 
 

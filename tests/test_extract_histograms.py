@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from extract.histograms import count
+from extract.histograms import count, merge
 
 RANGES = {
     np.int16: (-(2**15), 2**15 - 1),
@@ -53,3 +53,26 @@ def test_quantiles_are_those_of_numpy(array, q):
     mean, deviation = count(array).moments()
     assert mean == pytest.approx(array.mean(), abs=1e-9)
     assert deviation == pytest.approx(array.std(), abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(arrays(np.int16, st.integers(1, 60)), min_size=1, max_size=4), st.floats(0, 1))
+def test_merged_groups_are_those_of_all_voxels(groups, q):
+    together = np.concatenate(groups)
+    merged = merge([count(group) for group in groups])
+    assert np.array_equal(merged.values, count(together).values)
+    assert np.array_equal(merged.counts, count(together).counts)
+    assert merged.quantile(q) == count(together).quantile(q)
+
+
+def test_merged_groups_of_floats_and_of_a_wide_range():
+    rng = np.random.default_rng(1)
+    for low, high in ((0.0, 1.0), (-(2**30), 2**30)):
+        groups = [rng.uniform(low, high, 50).astype(np.float32 if high == 1 else np.int32) for _ in range(3)]
+        merged = merge([count(group) for group in groups])
+        assert merged.quantile(0.98) == pytest.approx(np.quantile(np.concatenate(groups).astype(float), 0.98))
+
+
+def test_quantiles_of_floats():
+    values = np.random.default_rng(1).normal(size=500).astype(np.float32)
+    assert count(values).quantile(0.37) == pytest.approx(np.quantile(values.astype(float), 0.37), abs=1e-12)

@@ -6,11 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extract.cache import SlabRecipe, cut_slab
+from extract.cache import cut_slab
 from extract.exam import read_exam
 from extract.fusion import FUSIONS, find_fusion, fuse
 from extract.normalization import find_normalization
 from extract.pictures import PictureRecipe, prepare
+from extract.recipe import SlabRecipe
 from extract.regions import lesion_box
 from extract.slices import POLICIES, choose_slices
 from triher.errors import StopRun
@@ -94,7 +95,7 @@ def recipe(**changes) -> PictureRecipe:
 
 def test_pictures_have_the_size_of_the_encoder_and_say_where_they_are_from(write_exam):
     files = write_exam()
-    slab = cut_slab(read_exam(files.patient), SlabRecipe("box", 5.0, n4=False))
+    slab = cut_slab(read_exam(files.patient), SlabRecipe("box", 5.0))
     prepared = prepare(slab, recipe())
     assert list(prepared.views) == ["rgb", "wash-in"]
     assert prepared.views["rgb"].shape == (3, 3, 64, 64)
@@ -107,7 +108,7 @@ def test_pictures_have_the_size_of_the_encoder_and_say_where_they_are_from(write
 
 def test_a_lesion_at_the_edge_of_a_narrow_volume_keeps_its_proportions(write_exam):
     files = write_exam(shape=(40, 14, 12))
-    slab = cut_slab(read_exam(files.patient), SlabRecipe("box", 6.0, n4=False))
+    slab = cut_slab(read_exam(files.patient), SlabRecipe("box", 6.0))
     assert slab.voxels.shape[2] < slab.voxels.shape[3]
     picture = prepare(slab, recipe()).views["rgb"][0]
     black = (picture == 0).all(dim=0)

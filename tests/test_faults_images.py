@@ -11,10 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from extract.cache import Entry, SlabRecipe, ensure_slab
+from extract.cache import Entry, ensure_slab
 from extract.exam import read_exam
 from extract.preflight import check_cohorts, refuse_ambiguous
 from extract.problems import Checked
+from extract.recipe import SlabRecipe
 from extract.stage import _ensure_slabs
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient, read_cohort
@@ -27,7 +28,7 @@ from triher.tables import write_table
 
 IDS = ("P1", "P2", "P3")
 PHASES = ("pre", "early", "late")
-RECIPE = SlabRecipe("box", 5.0, n4=False)
+RECIPE = SlabRecipe("box", 5.0)
 Affine = np.ndarray
 
 

@@ -47,7 +47,7 @@ def test_defaults(read):
         ("extract: {encode: x}", "extract.encode", "encoder"),
         ("classify: {fold: 3}", "classify.fold", "folds"),
         ("classify: {split: {tests: [A]}}", "classify.split.tests", "test"),
-        ("extract: {region: {margin: 5}}", "extract.region.margin", "margin_mm"),
+        ("extract: {region: {margin_m: 5}}", "extract.region.margin_m", "margin_mm"),
         ("extract: {slices: {polcy: all}}", "extract.slices.polcy", "policy"),
     ],
 )

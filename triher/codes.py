@@ -146,6 +146,14 @@ CODES: dict[str, tuple[str, str]] = {
     "phases_config": ("no patient of the cohort has this phase", "check cohort.phases"),
     "phi_present": ("the headers may identify the patient", "de-identify the images; nothing of it is kept here"),
     "pixeldata_short": ("a DICOM image ends before its last pixel", "copy the image again"),
+    "region_missing": (
+        "the exam has no region of the kind that is asked for",
+        "choose another extract.region, or leave the patient out",
+    ),
+    "scale_missing": (
+        "Nyul's normalization has no standard scale",
+        "fit it on the training patients, or give extract.standard_scale",
+    ),
     "score_in_sample": (
         "a prognostic score comes from a model that may have seen the patient",
         "use out-of-fold or held-out predictions",

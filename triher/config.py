@@ -101,9 +101,22 @@ class CohortConfig(Section):
 class RegionConfig(Section):
     """The part of each slice that the encoder sees."""
 
-    kind: Literal["box"] = "box"
-    """``box``: the square around the lesion's bounding box."""
+    kind: Literal["box", "window", "slice", "mask", "ring", "control"] = "box"
+    """``box``: the square around the lesion and a margin. ``window``: a square of fixed size on the lesion's middle.
+    ``slice``: all of the slice. ``mask``: the box, black outside the lesion. ``ring``: the lesion's surroundings, the
+    rest black. ``control``, a negative control: a box of the same size in tissue without lesion."""
     margin_mm: Annotated[StrictFloat, Field(ge=0, le=100)] = 5.0
+    """Around the lesion on each side of the box, at least."""
+    margin_px: Annotated[StrictInt, Field(ge=0, le=500)] = 0
+    """The same in pixels; the larger margin counts."""
+    window_mm: Annotated[StrictFloat, Field(ge=5, le=500)] = 80.0
+    """Side of the ``window``."""
+    ring_mm: Annotated[StrictFloat, Field(gt=0, le=100)] = 5.0
+    """Width of the ``ring``."""
+    depth_mm: Annotated[StrictFloat, Field(ge=0, le=100)] = 0.0
+    """What is kept above and below the lesion for encoders of volumes; 2-D slices are chosen where lesion is."""
+    largest_component: StrictBool = False
+    """Take the largest connected part of a mask alone, instead of all parts."""
 
 
 class SlicesConfig(Section):
@@ -125,10 +138,13 @@ class ExtractConfig(Section):
     slices: SlicesConfig = SlicesConfig()
     normalization: str = "clip99-joint"
     """From scanner units to 8 bits; the joint scope keeps enhancement comparable between the phases."""
+    standard_scale: tuple[StrictFloat, ...] = ()
+    """Landmarks of ``nyul-volume`` in 0..255; fitted on the training patients when empty."""
     fusions: tuple[str, ...] = ("rgb",)
     """Views to embed: names of the fusion table, or three channels such as ``pre,early,early-pre``."""
-    n4: StrictBool = False
-    """Divide all phases by one N4 bias field, estimated on their mean."""
+    n4: Literal["none", "shared", "per-phase"] = "none"
+    """N4 bias field: ``shared`` is estimated on the phases' mean and divided out of all, which keeps enhancement;
+    ``per-phase`` gives each phase a field of its own."""
     tokens: Literal["default", "cls", "mean"] = "default"
     """How a transformer's tokens become one vector."""
     device: str = "auto"
