@@ -47,6 +47,13 @@ class Embedder(Protocol):
     ) -> Rows:
         """One row of features for each input, on whatever device; the computation may still be under way."""
 
+    def probe(self) -> Embeddings:
+        """The rows of fixed synthetic inputs, which show drift."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What happened that the user should know."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -131,7 +138,9 @@ class SharedShards:
 
 
 def _side_by_side(
-    embed: Callable[[Sequence[Embedder]], list[SkippedAt]], devices: Sequence[Sequence[Embedder]], shards: SharedShards
+    embed: Callable[[Sequence[Embedder]], list[SkippedAt]],
+    devices: Sequence[Sequence[Embedder]],
+    shards: SharedShards,
 ) -> list[SkippedAt]:
     """Let every device take shards in a thread of its own; the first that fails stops all."""
     with ThreadPoolExecutor(len(devices)) as pool:
@@ -230,61 +239,89 @@ def _pack(item: _Item, packers: "Sequence[_Packer]") -> list[SkippedAt]:
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """One patient among the rows of a shard."""
+
+    job: Job
+    slices: ChosenSlices
+    places: dict[str, tuple[torch.Size, int]]
+    """View -> which rows and where they start."""
+
+
+@dataclass(frozen=True)
 class _Embedded:
     """The patients of one shard in one lane."""
 
     encoder: str
-    kept: list[tuple[Job, ChosenSlices, tuple[str, ...]]]
-    """Patient, slices and names of views."""
-    rows: list[Rows]
-    """Views one after the other for each patient; on the device, perhaps still being computed."""
+    kept: list[_Kept]
+    rows: dict[torch.Size, list[Rows]]
+    """For each shape of input; on the device, perhaps still being computed."""
 
 
 class _Packer:
     """Packs full batches across patients, whatever their numbers of slices."""
 
     def __init__(self, encoder: Embedder, batch_size: int) -> None:
-        """Start an empty batch."""
+        """Nothing is allocated before the first patient comes."""
         self._encoder = encoder
-        self._size = batch_size
-        self._batches: list[torch.Tensor] = []
-        self._n = 0
-        self._kept: list[tuple[Job, ChosenSlices, tuple[str, ...]]] = []
-        self._rows: list[Rows] = []
+        self._batch_size = batch_size
+        self._kept: list[_Kept] = []
+        self._batches: dict[torch.Size, _Batches] = {}
 
     def add(self, job: Job, prepared: Prepared) -> None:
         """Take a patient's rows; full batches go to the encoder at once."""
-        self._kept.append((job, prepared.slices, tuple(prepared.views)))
-        for inputs in prepared.views.values():
-            columns = [inputs] if prepared.masks is None else [inputs, prepared.masks]
-            start = 0
-            while start < len(inputs):
-                taken = min(self._size - self._n, len(inputs) - start)
-                self._fill([column[start : start + taken] for column in columns])
-                start += taken
-
-    def _fill(self, columns: list[torch.Tensor]) -> None:
-        """Copy rows into the batch, and embed it when it is full."""
-        if not self._batches:
-            self._batches = [_empty_batch(column, self._size) for column in columns]
-        n = len(columns[0])
-        for batch, column in zip(self._batches, columns, strict=True):
-            batch[self._n : self._n + n].copy_(column)
-        self._n += n
-        if self._n == self._size:
-            self._embed()
-
-    def _embed(self) -> None:
-        """Give the batch to the encoder; the next one gets memory of its own, as this may still be copied."""
-        inputs, *masks = (batch[: self._n] for batch in self._batches)
-        self._rows.append(self._encoder.embed(inputs, masks[0] if masks else None))
-        self._batches, self._n = [], 0
+        places = {}
+        for name, inputs in prepared.views.items():
+            shape = inputs.shape[1:]
+            batches = self._batches.setdefault(shape, _Batches(self._encoder, self._batch_size))
+            places[name] = (shape, batches.n_rows)
+            batches.add(inputs, prepared.masks)
+        self._kept.append(_Kept(job, prepared.slices, places))
 
     def finish(self) -> _Embedded:
         """Embed what is left."""
-        if self._n:
+        rows = {shape: batches.finish() for shape, batches in self._batches.items()}
+        return _Embedded(self._encoder.name, self._kept, rows)
+
+
+class _Batches:
+    """Inputs of one shape, packed and embedded."""
+
+    def __init__(self, encoder: Embedder, size: int) -> None:
+        """Start an empty batch."""
+        self._encoder = encoder
+        self._size = size
+        self._columns: list[torch.Tensor] = []
+        self._filled = 0
+        self._rows: list[Rows] = []
+        self.n_rows = 0
+
+    def add(self, inputs: torch.Tensor, masks: torch.Tensor | None) -> None:
+        """Copy inputs into the batch, and embed it whenever it is full."""
+        columns = [inputs] if masks is None else [inputs, masks]
+        start = 0
+        while start < len(inputs):
+            if not self._columns:
+                self._columns = [_empty_batch(column, self._size) for column in columns]
+            n = min(self._size - self._filled, len(inputs) - start)
+            for batch, column in zip(self._columns, columns, strict=True):
+                batch[self._filled : self._filled + n].copy_(column[start : start + n])
+            start, self._filled = start + n, self._filled + n
+            if self._filled == self._size:
+                self._embed()
+        self.n_rows += len(inputs)
+
+    def _embed(self) -> None:
+        """Give the batch to the encoder; the next one gets memory of its own, as this may still be copied."""
+        inputs, *masks = (column[: self._filled] for column in self._columns)
+        self._rows.append(self._encoder.embed(inputs, masks[0] if masks else None))
+        self._columns, self._filled = [], 0
+
+    def finish(self) -> list[Rows]:
+        """Embed what is left."""
+        if self._filled:
             self._embed()
-        return _Embedded(self._encoder.name, self._kept, self._rows)
+        return self._rows
 
 
 def _empty_batch(like: torch.Tensor, size: int) -> torch.Tensor:
@@ -310,16 +347,15 @@ def _commit(shard: Shard, lanes: Sequence[Lane], embedded: Sequence[_Embedded]) 
 def _by_patient(embedded: _Embedded) -> tuple[dict[Job, Features], list[Skipped]]:
     """Cut the rows up; patients with values that are not finite are left out."""
     found, skipped = {}, []
-    rows = torch.cat(embedded.rows).cpu().numpy() if embedded.rows else np.zeros((0, 0), np.float32)
-    for job, slices, names in embedded.kept:
-        n = len(slices.index)
-        views = {name: rows[i * n : (i + 1) * n] for i, name in enumerate(names)}
-        rows = rows[n * len(names) :]
+    rows = {shape: torch.cat(parts).cpu().numpy() for shape, parts in embedded.rows.items()}
+    for kept in embedded.kept:
+        n = len(kept.slices.index)
+        views = {name: rows[shape][start : start + n] for name, (shape, start) in kept.places.items()}
         if all(np.isfinite(block).all() for block in views.values()):
-            found[job] = _features(job, slices, views)
+            found[kept.job] = _features(kept.job, kept.slices, views)
         else:
             reason = SkipPatient("embedding_nonfinite", f"{embedded.encoder} returned NaN or infinity")
-            skipped.append(reason.row(job.patient_id, job.cohort, "extract"))
+            skipped.append(reason.row(kept.job.patient_id, kept.job.cohort, "extract"))
     return found, skipped
 
 

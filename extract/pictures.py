@@ -13,7 +13,7 @@ from extract.fusion import Fusion, fuse
 from extract.landmarks import StandardScale
 from extract.normalization import Normalization, normalize
 from extract.slices import choose_slices
-from extract.visible import visible
+from extract.visible import blacken, visible
 from triher.config import RegionConfig
 
 
@@ -78,7 +78,7 @@ class Drawing:
         scaled = normalize(self.slab, self.recipe.normalization, self.chosen, self.recipe.standard)
         fused = {fusion.name: fuse(fusion, self.slab.phases, scaled) for fusion in self.recipe.fusions}
         seen = visible(self.slab, self.recipe.region)
-        return fused if seen is None else {name: view * seen[self.chosen, None] for name, view in fused.items()}
+        return fused if seen is None else {name: blacken(view, seen[self.chosen]) for name, view in fused.items()}
 
     @cached_property
     def mask(self) -> Bool[np.ndarray, "chosen row col"]:

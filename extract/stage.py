@@ -1,29 +1,24 @@
-"""The extraction stage: cohort in, feature store out, with nothing done twice."""
+"""The extraction stage: cohort in, feature stores out, with nothing done twice."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from extract.cache import VERSION as SLAB_VERSION
-from extract.cache import Entry, ensure_slab
-from extract.encoders import EncoderSpec, find_encoder
-from extract.fusion import Fusion, find_fusion
-from extract.normalization import find_normalization
+from extract.cache import read_slab
+from extract.landmarks import fit_standard_scale
 from extract.preflight import refuse_ambiguous
-from extract.problems import code_for_nobody
 from extract.recipe import slab_recipe
-from extract.weights import locate_weights, slug
-from triher.cohort import Cohort, Patient, read_cohort, sources_sha256
+from extract.shards import Job
+from extract.slabbing import SPREADS, Slabs
+from extract.task import Task, decide
+from triher.cohort import read_cohort, sources_sha256
 from triher.config import Config
-from triher.errors import Note, SkipPatient, Skipped, StopRun
+from triher.errors import Skipped
+from triher.held_out import is_held_out
 from triher.progress import Reporter
-from triher.runfolder import RunFolder, library_versions
-from triher.store import Header, identity, read_index
-
-PICTURE_VERSION = 1  # raised when normalization, fusion, slice choice or resizing changes what the encoder sees
-_RECIPE_KEYS = ("region", "slices", "normalization", "n4")
+from triher.runfolder import RunFolder
+from triher.store import read_index
 
 
 @dataclass(frozen=True)
@@ -31,35 +26,13 @@ class Extracted:
     """What the stage left."""
 
     store: Path
+    """Of the encoder that the configuration names first."""
     did_work: bool
     n_skipped: int
 
 
-@dataclass(frozen=True)
-class _Task:
-    """All that the stage decided before it reads an image."""
-
-    config: Config
-    spec: EncoderSpec
-    weights: Path
-    weights_sha256: str
-    fusions: tuple[Fusion, ...]
-
-    def recipe(self) -> dict[str, Any]:
-        """What the embeddings depend on besides the encoder, as JSON values."""
-        chosen = self.config.extract.model_dump(mode="json")
-        recipe = {key: chosen[key] for key in _RECIPE_KEYS}
-        recipe["fusions"] = {fusion.name: [list(channel) for channel in fusion.channels] for fusion in self.fusions}
-        recipe["phases"] = list(self.config.cohort.phases)
-        return recipe | {"slab_version": SLAB_VERSION, "picture_version": PICTURE_VERSION}
-
-    def header_facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Encoder and recipe for the header of the store."""
-        return self.spec.identity(self.weights_sha256), self.recipe()
-
-
 def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
-    """Make or complete the feature store of a cohort.
+    """Make or complete the feature stores of a cohort, one for each encoder.
 
     Source volumes are read only where no slab of them is cached; patients are embedded only where no store
     holds them with the same encoder, recipe and voxels. Patients who cannot be used are named in
@@ -72,140 +45,95 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     start = time.monotonic()
     cohort = read_cohort(config.cohort, survival=False)
     refuse_ambiguous(cohort)
-    task = _decide(config)
+    task = decide(config)
     run.prepare()
-    entries, skipped = _ensure_slabs(cohort, config, run, reporter)
-    encoder_facts, recipe = task.header_facts()
-    wanted = identity(encoder_facts, recipe)
-    store = run.features / f"{slug(task.spec.name)}-{wanted[:10]}.h5"
-    inputs = {patient.patient_id: entry.sha256 for patient, entry in entries}
-    did_work = not _is_complete(store, wanted, inputs)
-    if did_work:
-        skipped += _embed(task, entries, store, reporter)
-    notes = [*cohort.notes, *(note for _, entry in entries for note in entry.notes)]
-    sources = sources_sha256(cohort, config.cohort)
-    _record(run, store, config, sources, len(cohort.patients), notes, skipped, start if did_work else None)
+    options = config.extract
+    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
+    slabs = Slabs(run.slabs, cohort, recipe, SPREADS[options.engine](options.readers))
+    jobs: Iterable[Job] = slabs
+    if task.needs_fit or all(store.exists() for store in task.stores(run.features)):
+        jobs = _all_slabs(slabs, run, reporter)
+    if task.needs_fit:
+        task = _fit_scale(task, slabs)
+    stores = task.stores(run.features)
+    did_work = not _are_complete(stores, jobs)
+    skipped = _embed(task, jobs, stores, len(cohort.patients), reporter) if did_work else []
+    if jobs is slabs:
+        _report_slabs(slabs, run, reporter)
+    _record(run, task, stores, slabs, skipped, start if did_work else None)
     if not did_work:
-        reporter.say(f"extract: up to date ({len(inputs)} patients in {store.name}), nothing computed")
-    return Extracted(store, did_work, len(skipped))
+        reporter.say(f"extract: up to date ({len(slabs.entries)} patients in {stores[0].name}), nothing computed")
+    return Extracted(stores[0], did_work, len(slabs.skipped) + len(skipped))
 
 
-def _decide(config: Config) -> _Task:
-    """Check every choice before work begins."""
-    spec = find_encoder(config.extract.encoder, config.extract.tokens)
-    find_normalization(config.extract.normalization)
-    phases = tuple(config.cohort.phases)
-    fusions = tuple(find_fusion(text, phases) for text in config.extract.fusions)
-    if not fusions:
-        raise StopRun("config_value", "extract.fusions is empty; name at least one, such as rgb")
-    weights, digest = locate_weights(spec, config.extract.weights_dir)
-    return _Task(config, spec, weights, digest, fusions)
+def _all_slabs(slabs: Slabs, run: RunFolder, reporter: Reporter) -> list[Job]:
+    """Go through all patients before the first is embedded."""
+    with reporter.bar("lesion slabs", len(slabs.cohort.patients)) as advance:
+        jobs = list(slabs.each(advance))
+    _report_slabs(slabs, run, reporter)
+    return jobs
 
 
-def _ensure_slabs(
-    cohort: Cohort, config: Config, run: RunFolder, reporter: Reporter
-) -> tuple[list[tuple[Patient, Entry]], list[Skipped]]:
-    """A slab for everybody who has one; the others with the reason."""
-    recipe = slab_recipe(config.extract.region, config.extract.n4, config.cohort.mask_label)
-
-    def ensure(patient: Patient) -> Entry | SkipPatient:
-        try:
-            return ensure_slab(run.slabs, patient, recipe)
-        except SkipPatient as reason:
-            return reason
-
-    entries, skipped = [], []
-    with ThreadPoolExecutor(config.extract.readers) as pool:
-        results = pool.map(ensure, cohort.patients)
-        tracked = reporter.track(results, "lesion slabs", len(cohort.patients))
-        for patient, result in zip(cohort.patients, tracked, strict=True):
-            if isinstance(result, SkipPatient):
-                skipped.append(result.row(patient.patient_id, patient.cohort, "extract"))
-            else:
-                entries.append((patient, result))
-    _stop_if_nobody(entries, skipped, cohort, run)
-    n_cached = sum(entry.was_cached for _, entry in entries)
-    n_made = len(entries) - n_cached
-    reporter.say(f"slab cache: {n_cached} reused, {n_made} made from volumes, {len(skipped)} patients skipped")
-    return entries, skipped
+def _report_slabs(slabs: Slabs, run: RunFolder, reporter: Reporter) -> None:
+    """Say what became of the patients' images, and stop when nobody is left."""
+    if not slabs.entries:
+        run.write_skipped("extract", slabs.skipped)
+    slabs.require_somebody()
+    reporter.say(slabs.summary())
 
 
-def _stop_if_nobody(
-    entries: list[tuple[Patient, Entry]], skipped: list[Skipped], cohort: Cohort, run: RunFolder
-) -> None:
-    """Stop when no patient is left, saying what most of them lack."""
-    if entries:
-        return
-    run.write_skipped("extract", skipped)
-    codes = [row.code for row in skipped]
-    common = max(set(codes), key=codes.count)
-    example = next(row for row in skipped if row.code == common)
-    message = (
-        f"0 of {len(cohort.patients)} patients can be used; {codes.count(common)} times {common}, for instance "
-        f"{example.patient_id}: {example.reason}"
-    )
-    raise StopRun(code_for_nobody(codes), message)
+def _fit_scale(task: Task, slabs: Slabs) -> Task:
+    """Fit Nyul's standard scale on the training patients."""
+    split = task.config.classify.split
+    training = [entry.path for patient, entry in slabs.entries if not is_held_out(split, patient)]
+    return replace(task, standard=fit_standard_scale(read_slab(path).volume_histograms for path in training))
 
 
-def _is_complete(store: Path, wanted: str, inputs: dict[str, str]) -> bool:
-    """Whether the store holds exactly these patients, in this order, with this identity."""
-    if not store.exists():
+def _are_complete(stores: Sequence[Path], jobs: Iterable[Job]) -> bool:
+    """Whether each store holds exactly these patients, in this order."""
+    if not all(store.exists() for store in stores):
         return False
-    index = read_index(store)
-    return index.identity == wanted and list(index.inputs.items()) == list(inputs.items())
+    wanted = [job.key for job in jobs]
+    return all(list(read_index(store).inputs.items()) == wanted for store in stores)
 
 
-def _embed(task: _Task, entries: list[tuple[Patient, Entry]], store: Path, reporter: Reporter) -> list[Skipped]:
-    """Load the network and embed; torch is imported only here."""
-    from extract.embedding import Job, Plan, embed_cohort
-    from extract.models import Encoder, choose_device
-    from extract.pictures import PictureRecipe
+def _embed(
+    task: Task, jobs: Iterable[Job], stores: Sequence[Path], n_patients: int, reporter: Reporter
+) -> list[Skipped]:
+    """Embed with the engine that was asked for; torch is imported only here."""
+    from extract.engines import ENGINES
 
-    options = task.config.extract
-    device = choose_device(options.device)
-    reporter.say(f"loading {task.spec.name} on {device}")
-    encoder = Encoder(task.spec, task.weights, device)
-    recipe = PictureRecipe(
-        find_normalization(options.normalization),
-        task.fusions,
-        options.slices.policy,
-        options.slices.n,
-        task.spec.input_size,
-    )
-    header = Header(*task.header_facts(), library_versions(), encoder.probe())
-    jobs = [Job(p.patient_id, p.cohort, entry.path, entry.sha256) for p, entry in entries]
-    plan = Plan(options.batch_size, options.shard_patients, options.readers)
-    return embed_cohort(jobs, encoder, recipe, header, store, plan, reporter)
+    return ENGINES[task.config.extract.engine](task, jobs, stores, n_patients, reporter)
 
 
 def _record(
     run: RunFolder,
-    store: Path,
-    config: Config,
-    sources: str,
-    n_patients: int,
-    notes: list[Note],
+    task: Task,
+    stores: Sequence[Path],
+    slabs: Slabs,
     skipped: list[Skipped],
     start: float | None,
 ) -> None:
-    """Write down who was left out, and what the store is."""
-    run.write_skipped("extract", skipped)
-    run.write_notes("extract", notes)
-    index = read_index(store)
+    """Write down who was left out, and what the stores are."""
+    config = task.config
+    run.write_skipped("extract", [*slabs.skipped, *skipped])
+    run.write_notes("extract", [*slabs.cohort.notes, *slabs.notes()])
+    index = read_index(stores[0])
     earlier = run.read_record()["stages"].get("extract", {}).get("seconds", 0.0)
     run.record_stage(
         "extract",
         index.identity,
-        [store],
+        list(stores),
         earlier if start is None else time.monotonic() - start,
-        store=store.name,
+        store=stores[0].name,
+        also={choice.spec.name: store.name for choice, store in zip(task.encoders[1:], stores[1:], strict=True)},
         encoder=index.encoder,
         recipe=index.recipe,
         choices=config.extract.choices(),
-        sources=sources,
-        n_patients=n_patients,
+        sources=sources_sha256(slabs.cohort, config.cohort),
+        n_patients=len(slabs.cohort.patients),
         n_done=len(index.inputs),
-        n_skipped=len(skipped),
+        n_skipped=len(slabs.skipped) + len(skipped),
         n_slices=index.n_slices,
         n_features=index.n_features,
     )

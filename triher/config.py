@@ -127,11 +127,18 @@ class SlicesConfig(Section):
     """At most this many; ignored by ``all``."""
 
 
+_HOW = {
+    "also", "weights_dir", "device", "runtime", "compile", "engine", "workers", "batch_size", "shard_patients", "readers",
+}  # fmt: skip
+
+
 class ExtractConfig(Section):
     """From volumes to a feature store."""
 
     encoder: str = "efficientnet-lite0"
     """A name of the encoder table, ``timm:MODEL``, ``open_clip:MODEL/PRETRAINED`` or ``file:MODEL@CHECKPOINT``."""
+    also: tuple[str, ...] = ()
+    """Further encoders, whose stores are made in the same pass over the slabs."""
     weights_dir: Path | None = None
     """Folder with weights placed by hand, for machines without a hub."""
     region: RegionConfig = RegionConfig()
@@ -148,6 +155,17 @@ class ExtractConfig(Section):
     tokens: Literal["default", "cls", "mean"] = "default"
     """How a transformer's tokens become one vector."""
     device: str = "auto"
+    """``auto``: all GPUs of the machine, or else the processor; or names such as ``cpu``, ``cuda:0,cuda:1``."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """``auto``: bfloat16 on GPUs that compute in it. Processors compute in float32 whatever is said here."""
+    runtime: Literal["auto", "torch", "onnx"] = "auto"
+    """``auto``: on processors ONNX Runtime for the networks that gain from it, torch for all others."""
+    compile: StrictBool = False
+    """Compile the network for the GPU first, which takes a minute and pays from some 100,000 pictures on."""
+    engine: Literal["local", "ray"] = "local"
+    """``ray`` spreads the work over the machines of a Ray cluster, or over processes of this machine."""
+    workers: Whole = 0
+    """Processes of the ``ray`` engine; 0 for one on each GPU, or one on every two processors."""
     batch_size: Positive = 32
     shard_patients: Positive = 32
     """Patients committed together; a killed run loses at most this many."""
@@ -156,9 +174,7 @@ class ExtractConfig(Section):
 
     def choices(self) -> dict[str, Any]:
         """What decides the embeddings, as JSON values; device, batches and threads do not."""
-        return self.model_dump(
-            mode="json", exclude={"weights_dir", "device", "batch_size", "shard_patients", "readers"}
-        )
+        return self.model_dump(mode="json", exclude=_HOW)
 
 
 class SplitConfig(Section):

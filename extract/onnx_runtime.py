@@ -1,0 +1,77 @@
+"""Networks on the processor by ONNX Runtime, for those that gain from it.
+
+It fuses convolution, batch norm and activation. Measured on two cores against eager torch with channels last, CPU
+time a picture: EfficientNet-Lite0 2.5 times as fast, ResNet-50 1.2, ConvNeXt-T and ViT-S no faster.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+def gains(module: torch.nn.Module) -> bool:
+    """Whether a network belongs to those that are clearly faster: depthwise convolutions with batch norm."""
+    layers = list(module.modules())
+    has_norm = any(isinstance(layer, torch.nn.BatchNorm2d) for layer in layers)
+    return has_norm and any(isinstance(layer, torch.nn.Conv2d) and layer.groups > 1 for layer in layers)
+
+
+class _Whole(torch.nn.Module):
+    """A network with its pooling, as one module."""
+
+    def __init__(self, module: torch.nn.Module, forward: Forward) -> None:
+        """Hold the network, so that its weights are exported."""
+        super().__init__()
+        self.inner = module
+        self._forward = forward
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """From scaled pictures to features."""
+        return self._forward(batch)
+
+
+def to_onnx_runtime(module: torch.nn.Module, forward: Forward, side: int) -> Forward:
+    """Translate a network; takes about two seconds.
+
+    Args:
+        module: on the processor, frozen.
+        forward: from scaled pictures [picture, 3, side, side] to features, by the module.
+        side: of the pictures.
+    """
+    import onnxruntime
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # torch's newer exporter takes 25 s where this one takes 2; both warn about themselves.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Whole(module, forward).eval(),
+            (torch.zeros((2, 3, side, side)),),
+            buffer,
+            dynamo=False,
+            input_names=["pictures"],
+            output_names=["features"],
+            dynamic_axes={"pictures": {0: "picture"}, "features": {0: "picture"}},
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+    return lambda batch: torch.from_numpy(_run(session, batch.contiguous().numpy()))
+
+
+def _run(session: Any, pictures: np.ndarray) -> np.ndarray:  # noqa: ANN401 - an untyped library
+    """One forward pass."""
+    rows: np.ndarray = session.run(None, {"pictures": pictures})[0]
+    return rows
+
+
+def agreement(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The least cosine between rows of the same pictures."""
+    return float(torch.nn.functional.cosine_similarity(one.double(), other.double(), dim=1).min())

@@ -1,0 +1,74 @@
+"""All that an extraction has decided before it reads an image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from extract.cache import VERSION as SLAB_VERSION
+from extract.encoders import find_encoder
+from extract.fusion import Fusion, find_fusion
+from extract.landmarks import StandardScale
+from extract.lanes import Choice, choose
+from extract.normalization import find_normalization
+from extract.weights import slug
+from triher.config import Config
+from triher.errors import StopRun
+from triher.held_out import require_one_training_part
+from triher.store import identity
+
+PICTURE_VERSION = 1  # raised when normalization, fusion, slice choice or resizing changes what the encoder sees
+_RECIPE_KEYS = ("region", "slices", "normalization", "n4")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The encoders and the recipe of an extraction."""
+
+    config: Config
+    encoders: tuple[Choice, ...]
+    fusions: tuple[Fusion, ...]
+    standard: StandardScale | None = None
+    """Of Nyul's normalization, once it is known."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What the embeddings depend on besides the encoder, as JSON values."""
+        chosen = self.config.extract.model_dump(mode="json")
+        recipe = {key: chosen[key] for key in _RECIPE_KEYS}
+        recipe["fusions"] = {fusion.name: [list(channel) for channel in fusion.channels] for fusion in self.fusions}
+        recipe["phases"] = list(self.config.cohort.phases)
+        recipe |= {"slab_version": SLAB_VERSION, "picture_version": PICTURE_VERSION}
+        return recipe if self.standard is None else recipe | {"standard_scale": list(self.standard.landmarks)}
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether Nyul's standard scale is still to be fitted on the training patients."""
+        return self.standard is None and find_normalization(self.config.extract.normalization).method == "nyul"
+
+    def stores(self, folder: Path) -> tuple[Path, ...]:
+        """Where each encoder's store lies."""
+        recipe = self.recipe()
+        return tuple(
+            folder / f"{slug(choice.spec.name)}-{identity(choice.facts(), recipe)[:10]}.h5"
+            for choice in self.encoders
+        )
+
+
+def decide(config: Config) -> Task:
+    """Check every choice before work begins.
+
+    Raises:
+        StopRun: for whatever the configuration says that cannot be done.
+    """
+    options = config.extract
+    find_normalization(options.normalization)
+    phases = tuple(config.cohort.phases)
+    fusions = tuple(find_fusion(text, phases) for text in options.fusions)
+    if not fusions:
+        raise StopRun("config_value", "extract.fusions is empty; name at least one, such as rgb")
+    standard = StandardScale(options.standard_scale) if options.standard_scale else None
+    names = dict.fromkeys([options.encoder, *options.also])
+    encoders = tuple(choose(find_encoder(name, options.tokens), options) for name in names)
+    task = Task(config, encoders, fusions, standard)
+    if task.needs_fit:
+        require_one_training_part(config.classify.split)
+    return task
