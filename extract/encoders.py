@@ -22,7 +22,7 @@ class EncoderSpec:
 
     name: str
     builder: str
-    """``timm``, ``timm-by-order``, ``open_clip``, or ``module:function`` of a plug-in; see `extract.models`."""
+    """``timm``, ``timm-by-order``, ``open_clip``, or ``module:function`` of a plug-in; see `extract.builders`."""
     model: str
     """The architecture's name for the builder."""
     weights: str
@@ -105,11 +105,11 @@ def _plugged_in() -> dict[str, EncoderSpec]:
 
 def _describe(name: str, library: str, rest: str) -> EncoderSpec:
     """Ask the library for the model's input size and channel statistics."""
-    from extract import models
+    from extract import builders
 
     if library == "open_clip":
-        return models.describe_open_clip(name, rest)
+        return builders.describe_open_clip(name, rest)
     model, at, checkpoint = rest.partition("@")
     if library == "file" and not at:
         raise StopRun("config_value", f"extract.encoder: '{name}' should read file:MODEL@CHECKPOINT")
-    return models.describe_timm(name, model, f"file:{checkpoint}" if library == "file" else "")
+    return builders.describe_timm(name, model, f"file:{checkpoint}" if library == "file" else "")

@@ -81,7 +81,7 @@ def _from_hub(spec: EncoderSpec, kind: str, rest: str, folder: Path | None) -> P
 
     try:
         if kind == "open_clip":
-            from extract.models import download_open_clip
+            from extract.builders import download_open_clip
 
             return download_open_clip(spec.model, rest)
         repository, _, file = rest.rpartition("/")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from extract.builders import Network
 from extract.cache import Slab, SlabRecipe, cut_slab, ensure_slab, read_slab
 from extract.embedding import Job, Plan, cut_shards, embed_cohort
 from extract.encoders import EncoderSpec
@@ -36,12 +37,12 @@ class ToyModule:
     def build(spec, weights):
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2))
-        return net, lambda batch: net(batch).flatten(1)
+        return Network(net, lambda batch, masks: net(batch).flatten(1), None, is_convolutional=True)
 
 
 @pytest.fixture
 def toy(monkeypatch) -> Encoder:
-    monkeypatch.setattr("extract.models.import_module", lambda _: ToyModule)
+    monkeypatch.setattr("extract.builders.import_module", lambda _: ToyModule)
     return Encoder(SPEC, Path("none"), torch.device("cpu"))
 
 
@@ -143,7 +144,7 @@ def test_a_new_patient_costs_only_her_own_embedding(tmp_path, toy, jobs, monkeyp
 
 
 def embed_again(jobs: list[Job], folder: Path, monkeypatch) -> Path:
-    monkeypatch.setattr("extract.models.import_module", lambda _: ToyModule)
+    monkeypatch.setattr("extract.builders.import_module", lambda _: ToyModule)
     return embed(jobs, Encoder(SPEC, Path("none"), torch.device("cpu")), folder / "fresh.h5")
 
 
