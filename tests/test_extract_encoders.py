@@ -89,7 +89,7 @@ def test_tokens_differ(tmp_path):
 
 def test_tokens_of_a_convolutional_net_are_refused(tmp_path):
     save_timm("resnet18", tmp_path / "own.safetensors")
-    with pytest.raises(StopRun, match="no transformer"):
+    with pytest.raises(StopRun, match="has no class token"):
         load(f"file:resnet18@{tmp_path / 'own.safetensors'}", tokens="cls")
 
 

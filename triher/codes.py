@@ -92,6 +92,10 @@ CODES: dict[str, tuple[str, str]] = {
         "the license of the images has not been accepted",
         "read it on the collection's page, then add --accept-license",
     ),
+    "license_unaccepted": (
+        "the license of an encoder's weights has not been accepted",
+        "read it on the page that is named, then set extract.accept_license",
+    ),
     "mask_binarized": ("the lesion's value in the mask is not 1", "nothing, if the mask is right"),
     "mask_empty": ("the lesion mask holds no voxel", "segment the lesion"),
     "mask_geometry": ("mask and image lie on different grids", "resample the mask to the image"),

@@ -129,8 +129,8 @@ class ExtractConfig(Section):
     """Views to embed: names of the fusion table, or three channels such as ``pre,early,early-pre``."""
     n4: StrictBool = False
     """Divide all phases by one N4 bias field, estimated on their mean."""
-    tokens: Literal["default", "cls", "mean"] = "default"
-    """How a transformer's tokens become one vector."""
+    tokens: Literal["default", "cls", "mean", "mask", "cls+mean", "cls+mask", "cls+mean+mask"] = "default"
+    """How the network's tokens, or its feature map, become one vector; ``mask`` weighs them by the lesion."""
     device: str = "auto"
     batch_size: Positive = 32
     shard_patients: Positive = 32
