@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from extract.cache import ensure_slab, read_slab
+from extract.devices import choose_devices
 from extract.encoders import find_encoder
 from extract.fusion import find_fusion
-from extract.models import Encoder, choose_device
+from extract.models import Encoder
 from extract.normalization import find_normalization
-from extract.pictures import PictureRecipe, prepare
+from extract.pictures import Drawing, PictureRecipe
 from extract.recipe import SlabRecipe, slab_recipe
 from extract.weights import locate_weights
 from triher.cohort import Cohort, Patient
@@ -53,14 +54,14 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
     spec = find_encoder(options.encoder, options.tokens)
     fusions = tuple(find_fusion(text, tuple(config.cohort.phases)) for text in options.fusions)
     picture = PictureRecipe(
-        find_normalization(options.normalization), fusions, options.slices.policy, options.slices.n, spec.input_size
+        find_normalization(options.normalization), fusions, options.slices.policy, options.slices.n, options.region
     )
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         slabs = _some_slabs(Path(folder), cohort, recipe)
         per_patient_s = (time.monotonic() - start) / len(slabs)
         n_bytes = sum(path.stat().st_size for path in slabs) / len(slabs)
-        views = [prepare(read_slab(path), picture).views for path in slabs]
+        views = [Drawing(read_slab(path), picture).pictures(spec.input_size).views for path in slabs]
     pictures = [view for of_patient in views for view in of_patient.values()]
     n, n_pictures = len(cohort.patients), sum(map(len, pictures)) / len(slabs)
     embed_s, device_bytes, device, n_features = _network(config, torch.cat(pictures))
@@ -104,7 +105,7 @@ def _network(config: Config, pictures: torch.Tensor) -> tuple[float, float, str,
     """Seconds a picture, bytes on the device, the device's name, and features a picture."""
     options = config.extract
     spec = find_encoder(options.encoder, options.tokens)
-    device = choose_device(options.device)
+    device = choose_devices(options.device)[0]
     try:
         weights, _ = locate_weights(spec, options.weights_dir)
     except StopRun:

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,8 +32,9 @@ SkippedAt = tuple[int, Skipped]
 """The start of the shard, and who was left out of it."""
 
 
+@runtime_checkable
 class Embedder(Protocol):
-    """What turns a patient's drawing into rows of features; thread-safe in `prepare`, used by one thread in `embed`."""
+    """What turns a patient's drawing into rows of features; `prepare` is called by several threads at once."""
 
     @property
     def name(self) -> str:

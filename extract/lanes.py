@@ -45,6 +45,6 @@ def choose(spec: EncoderSpec, options: ExtractConfig) -> Choice:
     """
     from extract.devices import choose_precision
 
-    weights, digest = locate_weights(spec, options.weights_dir)
+    weights, digest = locate_weights(spec, options.weights_dir, options.accept_license)
     precision = choose_precision(options.precision, options.device)
     return Choice(spec, weights, digest, precision, options.runtime, options.compile)

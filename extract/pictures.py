@@ -1,6 +1,6 @@
 """From a slab to the pictures that go before the encoder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -25,7 +25,7 @@ class PictureRecipe:
     fusions: tuple[Fusion, ...]
     slice_policy: str
     n_slices: int
-    region: RegionConfig = RegionConfig()
+    region: RegionConfig = field(default_factory=RegionConfig)
     standard: StandardScale | None = None
     """Of Nyul's normalization."""
 
@@ -85,24 +85,28 @@ class Drawing:
         """Where the lesion is in the chosen slices."""
         return self.slab.mask[self.chosen]
 
-    def pictures(self, side: int, *, masks: bool = False) -> Prepared:
+    def pictures(self, side: int, *, masks: bool = False, mode: str = "bicubic") -> Prepared:
         """Resize to square pictures; normalizing and fusing happened before, at the resolution of the source.
 
         Args:
             side: of the pictures, in pixels.
             masks: whether the lesion's masks are wanted at the same size.
+            mode: of the interpolation, ``bicubic`` or ``bilinear``.
         """
-        views = {name: fit(picture, self.slab.spacing_mm, side) for name, picture in self.views.items()}
+        views = {name: fit(picture, self.slab.spacing_mm, side, mode) for name, picture in self.views.items()}
         if not masks:
             return Prepared(self.slices, views)
-        lesion = fit(255 * self.mask[:, None].astype(np.uint8), self.slab.spacing_mm, side)
+        lesion = fit(255 * self.mask[:, None].astype(np.uint8), self.slab.spacing_mm, side, "bilinear")
         return Prepared(self.slices, views, lesion[:, 0])
 
 
 def fit(
-    pictures: UInt8[np.ndarray, "chosen channel row col"], spacing_mm: tuple[float, float, float], side: int
+    pictures: UInt8[np.ndarray, "chosen channel row col"],
+    spacing_mm: tuple[float, float, float],
+    side: int,
+    mode: str = "bicubic",
 ) -> UInt8[torch.Tensor, "chosen channel side side"]:
-    """Bring pictures to square size with square pixels, bicubic and antialiased.
+    """Bring pictures to square size with square pixels, antialiased.
 
     What the region lacks to a square stays black.
 
@@ -110,12 +114,13 @@ def fit(
         pictures: 8-bit, at the resolution of the source.
         spacing_mm: of (slice, row, col).
         side: of the result, in pixels.
+        mode: of the interpolation, ``bicubic`` or ``bilinear``.
     """
     height, width = pictures.shape[2] * spacing_mm[1], pictures.shape[3] * spacing_mm[2]
     longest = max(height, width)
     size = tuple(max(1, round(side * length / longest)) for length in (height, width))
     source = torch.from_numpy(np.ascontiguousarray(pictures)).contiguous(memory_format=torch.channels_last)
-    resized = interpolate(source, size, mode="bicubic", antialias=True)
+    resized = interpolate(source, size, mode=mode, antialias=True)
     if size == (side, side):
         return resized
     canvas = resized.new_zeros((*resized.shape[:2], side, side))

@@ -102,8 +102,8 @@ def _connect() -> Any:  # noqa: ANN401 - the module itself
         raise StopRun("extra_missing", "extract.engine is 'ray', which is not installed") from error
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        is_ours = "RAY_ADDRESS" not in os.environ
-        ray.init(log_to_driver=False, **({"include_dashboard": False} if is_ours else {}))
+        has_cluster = "RAY_ADDRESS" in os.environ
+        ray.init(log_to_driver=False, include_dashboard=None if has_cluster else False)
     return ray
 
 

@@ -118,7 +118,7 @@ def cut_shards(jobs: Iterable[Job], lanes: Sequence[Lane], size: int) -> Iterato
 
 
 def _holds(path: Path, jobs: Sequence[Job], header: Header) -> bool:
-    """Whether an earlier run embedded all the patients with the same encoder and recipe; a damaged file holds none."""
+    """Whether an earlier run embedded all of them with the same encoder and recipe; a damaged file holds none."""
     try:
         features = _read_like(path, header)
     except StopRun as error:

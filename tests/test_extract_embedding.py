@@ -8,23 +8,25 @@ import numpy as np
 import pytest
 import torch
 
+from extract.builders import Network
 from extract.cache import Slab, cut_slab, ensure_slab, read_slab
-from extract.embedding import Job, Plan, cut_shards, embed_cohort
-from extract.encoders import EncoderSpec
+from extract.embedding import Plan, embed_cohort
+from extract.encoder_spec import EncoderSpec
 from extract.exam import read_exam
 from extract.fusion import find_fusion
 from extract.models import Encoder
 from extract.normalization import find_normalization
-from extract.pictures import PictureRecipe, prepare
+from extract.pictures import Drawing, PictureRecipe, Prepared
 from extract.recipe import SlabRecipe
-from triher.errors import StopRun
+from extract.shards import Job, Lane, cut_shards
+from triher.errors import Skipped, StopRun
 from triher.progress import Reporter
 from triher.store import Header, read_store
 
 QUIET = Reporter(quiet=True)
 PHASES = ("pre", "early", "late")
 RECIPE = PictureRecipe(
-    find_normalization("clip98-volume"), tuple(find_fusion(f, PHASES) for f in ("rgb", "wash-in")), "all", 8, 32
+    find_normalization("clip98-volume"), tuple(find_fusion(f, PHASES) for f in ("rgb", "wash-in")), "all", 8
 )
 SPEC = EncoderSpec("toy", "toy:build", "toy", "file:none", 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "MIT", "none")
 PLAN = Plan(batch_size=5, shard_patients=3, readers=2)
@@ -37,12 +39,12 @@ class ToyModule:
     def build(spec, weights):
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2))
-        return net, lambda batch: net(batch).flatten(1)
+        return Network(net, lambda batch, _masks: net(batch).flatten(1), None, is_convolutional=True)
 
 
 @pytest.fixture
 def toy(monkeypatch) -> Encoder:
-    monkeypatch.setattr("extract.models.import_module", lambda _: ToyModule)
+    monkeypatch.setattr("extract.builders.import_module", lambda _: ToyModule)
     return Encoder(SPEC, Path("none"), torch.device("cpu"))
 
 
@@ -60,19 +62,31 @@ def header(encoder: Encoder) -> Header:
     return Header(encoder.spec.identity("0" * 64), {"test": 1}, {}, encoder.probe())
 
 
+def embed_with(jobs: list[Job], encoder: Encoder, made: Header, target: Path, plan: Plan = PLAN) -> list[Skipped]:
+    return embed_cohort(jobs, [Lane(target, made)], [[encoder]], RECIPE, plan, QUIET, len(jobs))
+
+
 def embed(jobs: list[Job], encoder: Encoder, target: Path, plan: Plan = PLAN) -> Path:
-    assert embed_cohort(jobs, encoder, RECIPE, header(encoder), target, plan, QUIET) == []
+    assert embed_with(jobs, encoder, header(encoder), target, plan) == []
     return target
+
+
+def prepared(job: Job) -> Prepared:
+    return Drawing(read_slab(job.slab), RECIPE).pictures(SPEC.input_size)
+
+
+def first_shard(jobs: list[Job], target: Path, encoder: Encoder) -> tuple[Path, tuple[Job, ...]]:
+    shard = next(cut_shards(jobs, [Lane(target, header(encoder))], PLAN.shard_patients))
+    return shard.paths[0], shard.jobs
 
 
 def test_the_store_holds_what_a_plain_loop_gives(tmp_path, toy, jobs):
     features = read_store(embed(jobs, toy, tmp_path / "a.h5"))[1]
     assert features.patient_id == tuple(job.patient_id for job in jobs)
     for i, job in enumerate(jobs):
-        prepared = prepare(read_slab(job.slab), RECIPE)
-        rows = features.rows(i)
-        np.testing.assert_array_equal(features.slice_index[rows], prepared.slices.index)
-        for name, pictures in prepared.views.items():
+        given, rows = prepared(job), features.rows(i)
+        np.testing.assert_array_equal(features.slice_index[rows], given.slices.index)
+        for name, pictures in given.views.items():
             np.testing.assert_allclose(features.views[name][rows], toy.embed(pictures), atol=1e-6)
 
 
@@ -89,16 +103,16 @@ def test_a_run_that_dies_goes_on_and_gives_the_same_bytes(tmp_path, toy, jobs, m
     batches: list[int] = []
     real = toy.embed
 
-    def dying(pictures):
+    def dying(pictures, masks):
         batches.append(len(pictures))
         if len(batches) == dies_at:
             raise KeyboardInterrupt
-        return real(pictures)
+        return real(pictures, masks)
 
     made = header(toy)
     monkeypatch.setattr(toy, "embed", dying)
     with pytest.raises(KeyboardInterrupt):
-        embed_cohort(jobs, toy, RECIPE, made, target, PLAN, QUIET)
+        embed_with(jobs, toy, made, target)
     assert not target.exists()
     kept = len(list(target.with_suffix(".shards").glob("*.h5")))
     monkeypatch.setattr(toy, "embed", real)
@@ -111,7 +125,7 @@ def test_a_run_that_dies_goes_on_and_gives_the_same_bytes(tmp_path, toy, jobs, m
 def counted(encoder: Encoder, monkeypatch) -> list[int]:
     pictures: list[int] = []
     real: Callable = encoder.embed
-    monkeypatch.setattr(encoder, "embed", lambda batch: pictures.append(len(batch)) or real(batch))
+    monkeypatch.setattr(encoder, "embed", lambda batch, masks: pictures.append(len(batch)) or real(batch, masks))
     return pictures
 
 
@@ -119,12 +133,12 @@ def test_finished_shards_are_not_embedded_again(tmp_path, toy, jobs, monkeypatch
     target = tmp_path / "a.h5"
     made = header(toy)
     reference = embed(jobs, toy, tmp_path / "whole.h5").read_bytes()
-    first = cut_shards(jobs, target, PLAN.shard_patients)[0]
-    part = embed(list(first.jobs), toy, tmp_path / "part.h5")
-    first.path.parent.mkdir()
-    part.rename(first.path)
+    path, first = first_shard(jobs, target, toy)
+    part = embed(list(first), toy, tmp_path / "part.h5")
+    path.parent.mkdir()
+    part.rename(path)
     pictures = counted(toy, monkeypatch)
-    embed_cohort(jobs, toy, RECIPE, made, target, PLAN, QUIET)
+    embed_with(jobs, toy, made, target)
     assert target.read_bytes() == reference
     slices = np.diff(read_store(target)[1].indptr)
     assert sum(pictures) == 2 * slices[3:].sum()
@@ -134,7 +148,7 @@ def test_a_new_patient_costs_only_her_own_embedding(tmp_path, toy, jobs, monkeyp
     target = embed(jobs[:-1], toy, tmp_path / "a.h5")
     made = header(toy)
     pictures = counted(toy, monkeypatch)
-    embed_cohort(jobs, toy, RECIPE, made, target, PLAN, QUIET)
+    embed_with(jobs, toy, made, target)
     features = read_store(target)[1]
     assert sum(pictures) == 2 * (features.indptr[-1] - features.indptr[-2])
     monkeypatch.undo()
@@ -144,7 +158,7 @@ def test_a_new_patient_costs_only_her_own_embedding(tmp_path, toy, jobs, monkeyp
 
 
 def embed_again(jobs: list[Job], folder: Path, monkeypatch) -> Path:
-    monkeypatch.setattr("extract.models.import_module", lambda _: ToyModule)
+    monkeypatch.setattr("extract.builders.import_module", lambda _: ToyModule)
     return embed(jobs, Encoder(SPEC, Path("none"), torch.device("cpu")), folder / "fresh.h5")
 
 
@@ -152,36 +166,36 @@ def test_other_weights_reuse_nothing(tmp_path, toy, jobs, monkeypatch):
     target = embed(jobs, toy, tmp_path / "a.h5")
     other = replace(header(toy), encoder=toy.spec.identity("1" * 64))
     pictures = counted(toy, monkeypatch)
-    embed_cohort(jobs, toy, RECIPE, other, target, PLAN, QUIET)
+    embed_with(jobs, toy, other, target)
     assert sum(pictures) == 2 * len(read_store(target)[1].slice_index)
 
 
 def test_a_patient_with_nan_is_named_and_the_others_are_done(tmp_path, toy, jobs, monkeypatch):
     real, made, seen = toy.embed, header(toy), []
 
-    def spoiling(pictures):
-        rows = real(pictures)
+    def spoiling(pictures, masks):
+        rows = real(pictures, masks)
         if not seen:
             rows[0, 0] = np.nan
         seen.append(1)
         return rows
 
     monkeypatch.setattr(toy, "embed", spoiling)
-    skipped = embed_cohort(jobs, toy, RECIPE, made, tmp_path / "a.h5", PLAN, QUIET)
+    skipped = embed_with(jobs, toy, made, tmp_path / "a.h5")
     assert [(row.patient_id, row.code) for row in skipped] == [("P0", "embedding_nonfinite")]
     assert read_store(tmp_path / "a.h5")[1].patient_id == tuple(f"P{i}" for i in range(1, 8))
 
 
 def test_a_damaged_slab_is_a_named_skip(tmp_path, toy, jobs):
     jobs[2].slab.write_bytes(b"damaged")
-    skipped = embed_cohort(jobs, toy, RECIPE, header(toy), tmp_path / "a.h5", PLAN, QUIET)
+    skipped = embed_with(jobs, toy, header(toy), tmp_path / "a.h5")
     assert [(row.patient_id, row.code) for row in skipped] == [("P2", "image_corrupt")]
 
 
 def test_nobody_left_is_a_stop(tmp_path, toy, jobs):
     jobs[0].slab.write_bytes(b"damaged")
     with pytest.raises(StopRun, match="no patient could be embedded"):
-        embed_cohort(jobs[:1], toy, RECIPE, header(toy), tmp_path / "a.h5", PLAN, QUIET)
+        embed_with(jobs[:1], toy, header(toy), tmp_path / "a.h5")
 
 
 def test_a_second_writer_is_refused(tmp_path, toy, jobs):
@@ -199,10 +213,10 @@ def test_slabs_carry_no_patient(write_exam):
 
 def test_a_patient_skipped_before_a_kill_is_named_or_done_after_it(tmp_path, toy, jobs):
     target = tmp_path / "a.h5"
-    (first, *_) = cut_shards(jobs, target, PLAN.shard_patients)
-    part = embed([job for job in first.jobs if job.patient_id != "P1"], toy, tmp_path / "part.h5")
-    first.path.parent.mkdir()
-    part.rename(first.path)
+    path, first = first_shard(jobs, target, toy)
+    part = embed([job for job in first if job.patient_id != "P1"], toy, tmp_path / "part.h5")
+    path.parent.mkdir()
+    part.rename(path)
     embed(jobs, toy, target)
     assert read_store(target)[1].patient_id == tuple(job.patient_id for job in jobs)
 
@@ -211,5 +225,5 @@ def test_embeddings_of_drifted_libraries_are_not_kept(tmp_path, toy, jobs, monke
     target = embed(jobs[:-1], toy, tmp_path / "a.h5")
     drifted = replace(header(toy), probe=header(toy).probe * 1.5)
     pictures = counted(toy, monkeypatch)
-    embed_cohort(jobs, toy, RECIPE, drifted, target, PLAN, QUIET)
+    embed_with(jobs, toy, drifted, target)
     assert sum(pictures) == 2 * len(read_store(target)[1].slice_index)

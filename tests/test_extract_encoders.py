@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from extract import encoders
+from extract.builders import Network
 from extract.encoders import ENCODERS, EncoderSpec, find_encoder
 from extract.models import Encoder, choose_device, probe_pictures
 from extract.weights import locate_weights, slug
@@ -88,7 +89,7 @@ def test_tokens_differ(tmp_path):
 
 def test_tokens_of_a_convolutional_net_are_refused(tmp_path):
     save_timm("resnet18", tmp_path / "own.safetensors")
-    with pytest.raises(StopRun, match="no transformer"):
+    with pytest.raises(StopRun, match="has no class token"):
         load(f"file:resnet18@{tmp_path / 'own.safetensors'}", tokens="cls")
 
 
@@ -167,7 +168,7 @@ def test_a_file_of_the_hub_cache_is_found_without_a_network(tmp_path, monkeypatc
 def test_a_plugin_adds_an_encoder_in_one_place(monkeypatch):
     monkeypatch.setattr(encoders, "entry_points", lambda group: [EntryPoint("x", f"{__name__}:PLUGIN", group)])
     monkeypatch.setattr(EntryPoint, "load", lambda _: PLUGIN)
-    monkeypatch.setattr("extract.models.import_module", lambda _: PluginModule)
+    monkeypatch.setattr("extract.builders.import_module", lambda _: PluginModule)
     spec = find_encoder("mean-color")
     encoder = Encoder(spec, locate_weights(spec, None)[0], CPU)
     assert encoder.probe().shape == (4, 3)
@@ -183,7 +184,7 @@ class PluginModule:
 
     @staticmethod
     def build(spec, weights):
-        return torch.nn.Identity(), lambda batch: batch.mean(dim=(2, 3))
+        return Network(torch.nn.Identity(), lambda batch, masks: batch.mean(dim=(2, 3)), None, is_convolutional=True)
 
 
 def test_devices():

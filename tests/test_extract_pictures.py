@@ -10,7 +10,7 @@ from extract.cache import cut_slab
 from extract.exam import read_exam
 from extract.fusion import FUSIONS, find_fusion, fuse
 from extract.normalization import find_normalization
-from extract.pictures import PictureRecipe, prepare
+from extract.pictures import Drawing, PictureRecipe
 from extract.recipe import SlabRecipe
 from extract.regions import lesion_box
 from extract.slices import POLICIES, choose_slices
@@ -88,7 +88,6 @@ def recipe(**changes) -> PictureRecipe:
         "fusions": (find_fusion("rgb", PHASES), find_fusion("wash-in", PHASES)),
         "slice_policy": "spread",
         "n_slices": 3,
-        "side": 64,
     }
     return PictureRecipe(**(facts | changes))
 
@@ -96,7 +95,7 @@ def recipe(**changes) -> PictureRecipe:
 def test_pictures_have_the_size_of_the_encoder_and_say_where_they_are_from(write_exam):
     files = write_exam()
     slab = cut_slab(read_exam(files.patient), SlabRecipe("box", 5.0))
-    prepared = prepare(slab, recipe())
+    prepared = Drawing(slab, recipe()).pictures(64)
     assert list(prepared.views) == ["rgb", "wash-in"]
     assert prepared.views["rgb"].shape == (3, 3, 64, 64)
     assert prepared.views["rgb"].dtype == torch.uint8
@@ -110,7 +109,7 @@ def test_a_lesion_at_the_edge_of_a_narrow_volume_keeps_its_proportions(write_exa
     files = write_exam(shape=(40, 14, 12))
     slab = cut_slab(read_exam(files.patient), SlabRecipe("box", 6.0))
     assert slab.voxels.shape[2] < slab.voxels.shape[3]
-    picture = prepare(slab, recipe()).views["rgb"][0]
+    picture = Drawing(slab, recipe()).pictures(64).views["rgb"][0]
     black = (picture == 0).all(dim=0)
     assert black[0].all()
     assert black[-1].all()

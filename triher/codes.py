@@ -36,6 +36,7 @@ CODES: dict[str, tuple[str, str]] = {
     "covariate_left_out": ("a covariate has one value, or is mostly missing", "choose another, or complete it"),
     "covariate_type": ("a covariate is text", "give numbers, or a column for each level with 0 and 1"),
     "csv_row": ("a row has more or fewer cells than the header", "quote cells that hold the separator"),
+    "device_memory": ("the device has not enough memory", "use a smaller encoder, or extract.device=cpu"),
     "device_missing": ("the requested device is not there", "use extract.device=auto"),
     "dicom_geometry": (
         "a DICOM image does not say where it lies, or its slices do not lie evenly",
@@ -91,6 +92,10 @@ CODES: dict[str, tuple[str, str]] = {
     "license_not_accepted": (
         "the license of the images has not been accepted",
         "read it on the collection's page, then add --accept-license",
+    ),
+    "license_unaccepted": (
+        "the license of an encoder's weights has not been accepted",
+        "read it on the page that is named, then set extract.accept_license",
     ),
     "mask_binarized": ("the lesion's value in the mask is not 1", "nothing, if the mask is right"),
     "mask_empty": ("the lesion mask holds no voxel", "segment the lesion"),
@@ -153,6 +158,10 @@ CODES: dict[str, tuple[str, str]] = {
     "scale_missing": (
         "Nyul's normalization has no standard scale",
         "fit it on the training patients, or give extract.standard_scale",
+    ),
+    "scale_split": (
+        "a normalization is to be fitted on training patients, and the split has no one training part",
+        "use classify.split.kind column or sites, or another normalization",
     ),
     "score_in_sample": (
         "a prognostic score comes from a model that may have seen the patient",

@@ -128,7 +128,8 @@ class SlicesConfig(Section):
 
 
 _HOW = {
-    "also", "weights_dir", "device", "runtime", "compile", "engine", "workers", "batch_size", "shard_patients", "readers",
+    "also", "weights_dir", "accept_license", "device", "runtime", "compile", "engine", "workers", "batch_size",
+    "shard_patients", "readers",
 }  # fmt: skip
 
 
@@ -141,6 +142,8 @@ class ExtractConfig(Section):
     """Further encoders, whose stores are made in the same pass over the slabs."""
     weights_dir: Path | None = None
     """Folder with weights placed by hand, for machines without a hub."""
+    accept_license: tuple[str, ...] = ()
+    """Encoders whose terms were read and accepted; needed before weights under terms of their own are downloaded."""
     region: RegionConfig = RegionConfig()
     slices: SlicesConfig = SlicesConfig()
     normalization: str = "clip99-joint"
@@ -152,8 +155,8 @@ class ExtractConfig(Section):
     n4: Literal["none", "shared", "per-phase"] = "none"
     """N4 bias field: ``shared`` is estimated on the phases' mean and divided out of all, which keeps enhancement;
     ``per-phase`` gives each phase a field of its own."""
-    tokens: Literal["default", "cls", "mean"] = "default"
-    """How a transformer's tokens become one vector."""
+    tokens: Literal["default", "cls", "mean", "mask", "cls+mean", "cls+mask", "cls+mean+mask"] = "default"
+    """How the network's tokens, or its feature map, become one vector; ``mask`` weighs them by the lesion."""
     device: str = "auto"
     """``auto``: all GPUs of the machine, or else the processor; or names such as ``cpu``, ``cuda:0,cuda:1``."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

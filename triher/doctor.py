@@ -63,6 +63,6 @@ def _device() -> Finding:
     """The fastest device that extraction would take."""
     if find_spec("torch") is None:
         return Finding("device", is_fine=False, state="unknown without torch", remedy="pip install 'triher[extract]'")
-    from extract.models import choose_device
+    from extract.devices import choose_devices
 
-    return Finding("device", is_fine=True, state=str(choose_device("auto")))
+    return Finding("device", is_fine=True, state=str(choose_devices("auto")))

@@ -1,0 +1,101 @@
+"""Networks of timm: with checkpoints in timm's layout, in one that timm converts, and in two of other libraries."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from extract.builders import Network, assemble
+from extract.checkpoints import Tensors, build_hollow, fill, misfit, read_tensors, without_prefix
+from extract.encoder_spec import EncoderSpec
+from extract.tokens import Layout
+from extract.torchvision_cure import import_torchvision
+
+import_torchvision()  # timm imports it, and would fail beside a CPU build of torch
+
+import timm  # noqa: E402
+
+_CHILDREN = {0: "conv1", 1: "bn1", 4: "layer1", 5: "layer2", 6: "layer3", 7: "layer4"}
+"""Positions of a torchvision ResNet's children; 2 and 3 are the activation and the pooling, 8 the last pooling."""
+
+
+def build_timm(spec: EncoderSpec, weights: Path) -> Network:
+    """A timm network without its classifier; a checkpoint of another size has its position table resampled."""
+    module: Any = build_hollow(partial(_create, spec, num_classes=0))
+    fill(module, _converted(module, spec, weights), spec, weights, unused=_classifiers(module))
+    return _network(module, spec)
+
+
+def build_timm_by_order(spec: EncoderSpec, weights: Path) -> Network:
+    """A timm network with a checkpoint of the same tensors under other names, in the same order."""
+    module = build_hollow(partial(_create, spec))
+    stored, names = read_tensors(weights), list(module.state_dict())
+    if len(names) != len(stored):
+        raise misfit(spec, weights, f"it holds {len(stored)} tensors where {len(names)} were expected")
+    fill(module, dict(zip(names, stored.values(), strict=True)), spec, weights)
+    return _network(module, spec)
+
+
+def build_from_children(spec: EncoderSpec, weights: Path) -> Network:
+    """A ResNet saved as ``Sequential(*resnet.children())`` without its classifier, as ``Lab-Rasool/RadImageNet``."""
+    module = build_hollow(partial(_create, spec, num_classes=0))
+    stored = without_prefix(read_tensors(weights), "backbone.")
+    fill(module, {_child_name(name): tensor for name, tensor in stored.items()}, spec, weights)
+    return _network(module, spec)
+
+
+def _create(spec: EncoderSpec, **options: Any) -> torch.nn.Module:  # noqa: ANN401 - passed on to timm
+    """A network for pictures of the entry's size."""
+    cfg = timm.get_pretrained_cfg(spec.model)
+    if cfg and cfg.fixed_input_size and cfg.input_size[-1] != spec.input_size:
+        options["img_size"] = spec.input_size
+    module: torch.nn.Module = timm.create_model(spec.model, in_chans=spec.channels, **options)
+    return module
+
+
+def _converted(module: torch.nn.Module, spec: EncoderSpec, weights: Path) -> Tensors:
+    """The file's tensors under timm's names, by the architecture's own converter where it has one."""
+    stored = read_tensors(weights)
+    home = sys.modules[timm.models.model_entrypoint(spec.model.partition(".")[0]).__module__]
+    convert = getattr(home, "checkpoint_filter_fn", None)
+    if convert is None:
+        return stored
+    try:
+        converted: Tensors = convert(stored, module)
+    except (KeyError, RuntimeError, AttributeError) as error:
+        raise misfit(spec, weights, str(error).splitlines()[0]) from error
+    return converted
+
+
+def _classifiers(module: Any) -> tuple[str, ...]:  # noqa: ANN401 - timm has no common type
+    """Beginnings of the names of the classifier's tensors."""
+    names = module.pretrained_cfg.get("classifier") or ("head", "fc", "classifier")
+    return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
+
+
+def _child_name(name: str) -> str:
+    """The name in a ResNet of a tensor of its n-th child; an unknown one stays, and is refused."""
+    position, _, rest = name.partition(".")
+    child = _CHILDREN.get(int(position)) if position.isdigit() else None
+    return f"{child}.{rest}" if child else name
+
+
+def _network(module: Any, spec: EncoderSpec) -> Network:  # noqa: ANN401 - timm has no common type
+    """The network's own pooling, or one over its last layer."""
+
+    def default(batch: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = module.forward_head(module.forward_features(batch), pre_logits=True)
+        return pooled
+
+    return assemble(spec, module, default, module.forward_features, layout_of(module))
+
+
+def layout_of(module: Any) -> Layout:  # noqa: ANN401 - timm has no common type
+    """What the last layer of a timm network holds."""
+    prefix = getattr(module, "num_prefix_tokens", None)
+    if prefix is None:
+        return Layout(channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC")
+    has_cls = getattr(module, "cls_token", None) is not None
+    return Layout(prefix, has_cls, tuple(module.patch_embed.grid_size))

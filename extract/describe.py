@@ -1,0 +1,190 @@
+"""Entries for encoders that the table does not hold, from what their library or their repository says of them."""
+
+import json
+from typing import Any
+
+from extract.encoder_spec import EncoderSpec
+from extract.hub import SITE, read_json
+from extract.torchvision_cure import import_torchvision
+from triher.errors import StopRun, unknown_name
+
+import_torchvision()  # timm and open_clip import it, and would fail beside a CPU build of torch
+
+import open_clip  # noqa: E402
+import timm  # noqa: E402
+
+_PAGE = "see the model's page"
+_GATED = ("dinov3-license",)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def describe_timm(name: str, model: str, weights: str) -> EncoderSpec:
+    """An entry for any timm model; with empty `weights`, those on the hub.
+
+    Raises:
+        StopRun: ``unknown_name``, or ``weights_missing`` for a model without a hub repository.
+    """
+    if model.partition(".")[0] not in timm.list_models():
+        raise unknown_name("timm model", model, timm.list_models())
+    cfg = timm.get_pretrained_cfg(model) or timm.models.PretrainedCfg()
+    if not weights:
+        if not cfg.hf_hub_id:
+            raise StopRun("weights_missing", f"timm has no pretrained weights for '{model}'")
+        weights = f"hub:{cfg.hf_hub_id}/model.safetensors"
+    license_ = (cfg.license or "") if weights.startswith("hub:") else ""
+    return EncoderSpec(
+        name=name,
+        builder="timm",
+        model=model,
+        weights=weights,
+        input_size=cfg.input_size[-1],
+        mean=tuple(cfg.mean),
+        std=tuple(cfg.std),
+        license=license_ or _PAGE,
+        citation=_PAGE,
+        gated=license_ in _GATED,
+        non_commercial=_forbids_commerce(license_),
+        page=f"{SITE}/{cfg.hf_hub_id}" if cfg.hf_hub_id else "",
+    )
+
+
+def describe_open_clip(name: str, rest: str) -> EncoderSpec:
+    """An entry for ``MODEL/TAG`` of open_clip.
+
+    Raises:
+        StopRun: ``unknown_name``.
+    """
+    model, _, tag = rest.rpartition("/")
+    if model not in open_clip.list_models():
+        raise unknown_name("open_clip model", model or rest, open_clip.list_models())
+    config = open_clip.get_model_config(model)
+    cfg = open_clip.get_pretrained_cfg(model, tag)
+    return _clip_entry(name, model, f"open_clip:{tag}", config, cfg)
+
+
+def tag_file(model: str, tag: str) -> tuple[str, str]:
+    """Repository and file on the hub of the weights that open_clip knows under a tag.
+
+    Raises:
+        StopRun: ``unknown_name``, or ``weights_missing`` for a tag that is not on the hub.
+    """
+    cfg = open_clip.get_pretrained_cfg(model, tag)
+    if not cfg:
+        raise unknown_name(f"weights of {model}", tag, open_clip.list_pretrained_tags_by_model(model))
+    repository, _, file = cfg.get("hf_hub", "").rpartition("/")
+    if not repository:
+        message = f"the weights '{tag}' of {model} are not on the hub, but at {cfg.get('url', 'an unknown place')}"
+        raise StopRun("weights_missing", message, remedy="download them there, and place them in extract.weights_dir")
+    return repository, file or "open_clip_model.safetensors"
+
+
+def describe_repository(name: str, rest: str) -> EncoderSpec:
+    """An entry for ``OWNER/NAME`` or ``OWNER/NAME@REVISION`` of the hub, whose configuration is read.
+
+    Raises:
+        StopRun: ``weights_missing`` where it cannot be read or is of another kind, ``unknown_name`` for a network
+            that is not built here.
+    """
+    repository, _, revision = rest.partition("@")
+    revision = revision or "main"
+    facts = {"revision": revision, "page": f"{SITE}/{repository}"}
+    clip = read_json(repository, "open_clip_config.json", revision)
+    if clip is not None:
+        file = f"hub:{repository}/open_clip_model.safetensors"
+        return _clip_entry(
+            name, repository, file, clip["model_cfg"], clip.get("preprocess_cfg", {}), facts, pack=True
+        )
+    config = read_json(repository, "config.json", revision)
+    if config is None:
+        raise StopRun("weights_missing", f"{repository} has no config.json, so it does not say what network it holds")
+    if "architecture" in config:
+        return _timm_repository(name, repository, config, facts)
+    return _transformers_repository(name, repository, config, facts)
+
+
+def _clip_entry(
+    name: str,
+    model: str,
+    weights: str,
+    config: dict[str, Any],
+    pictures: dict[str, Any],
+    facts: dict[str, Any] | None = None,
+    *,
+    pack: bool = False,
+) -> EncoderSpec:
+    """An entry for a CLIP model; with `pack`, its image tower's configuration goes along."""
+    tower = {key: config[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in config}
+    return EncoderSpec(
+        name=name,
+        builder="open_clip",
+        model=model,
+        weights=weights,
+        input_size=config["vision_cfg"].get("image_size", 224),
+        mean=tuple(pictures.get("mean", open_clip.OPENAI_DATASET_MEAN)),
+        std=tuple(pictures.get("std", open_clip.OPENAI_DATASET_STD)),
+        license=_PAGE,
+        citation=_PAGE,
+        features=config["embed_dim"],
+        settings=json.dumps(tower, sort_keys=True) if pack else "",
+        **(facts or {}),
+    )
+
+
+def _timm_repository(name: str, repository: str, config: dict[str, Any], facts: dict[str, Any]) -> EncoderSpec:
+    """An entry for a repository in timm's layout."""
+    model, cfg = config["architecture"], config.get("pretrained_cfg", {})
+    if model not in timm.list_models():
+        raise unknown_name("timm model", model, timm.list_models())
+    license_ = cfg.get("license") or ""
+    return EncoderSpec(
+        name=name,
+        builder="timm",
+        model=model,
+        weights=f"hub:{repository}/model.safetensors",
+        input_size=cfg.get("input_size", (3, 224, 224))[-1],
+        mean=tuple(cfg.get("mean", _IMAGENET_MEAN)),
+        std=tuple(cfg.get("std", _IMAGENET_STD)),
+        license=license_ or _PAGE,
+        citation=_PAGE,
+        gated=license_ in _GATED,
+        non_commercial=_forbids_commerce(license_),
+        features=config.get("num_features", 0),
+        **facts,
+    )
+
+
+def _transformers_repository(
+    name: str, repository: str, config: dict[str, Any], facts: dict[str, Any]
+) -> EncoderSpec:
+    """An entry for a repository in the layout of transformers."""
+    from extract.build_transformers import vision_settings
+
+    settings = vision_settings(config)
+    pictures = read_json(repository, "preprocessor_config.json", facts["revision"]) or {}
+    return EncoderSpec(
+        name=name,
+        builder="transformers",
+        model=repository,
+        weights=f"hub:{repository}/model.safetensors",
+        input_size=_side(pictures, settings),
+        mean=tuple(pictures.get("image_mean", _IMAGENET_MEAN)),
+        std=tuple(pictures.get("image_std", _IMAGENET_STD)),
+        license=_PAGE,
+        citation=_PAGE,
+        settings=json.dumps(settings, sort_keys=True),
+        **facts,
+    )
+
+
+def _side(pictures: dict[str, Any], settings: dict[str, Any]) -> int:
+    """Side of the square that the network was given: after the crop if there is one."""
+    size = pictures.get("crop_size") if pictures.get("do_center_crop") else None
+    size = size or pictures.get("size") or settings.get("image_size", 224)
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge") or settings.get("image_size", 224)
+    return int(size)
+
+
+def _forbids_commerce(license_: str) -> bool:
+    """Whether the short name of a license, such as ``cc-by-nc-4.0``, says so."""
+    return "nc" in license_.lower().split("-")
