@@ -1,7 +1,7 @@
 """Who neighbors whom in a lesion: gray levels, directions and the matrices that texture features are computed from.
 
-Distances are 1 in the Chebyshev norm, and nothing outside the lesion counts as a neighbor. The definitions are those of
-the image biomarker standardisation initiative (IBSI), Zwanenburg et al., arXiv 1612.07003v11, chapter 3.
+Distances are 1 in the Chebyshev norm, and nothing outside the lesion counts as a neighbor. The definitions are those
+of the image biomarker standardisation initiative (IBSI), Zwanenburg et al., arXiv 1612.07003v11, chapter 3.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int, Int64
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-Counts = Int64[np.ndarray, "level size"]
+Counts = Int64[np.ndarray, "level _"]
 """How many runs, zones or voxels there are of each level (row) and size (column), both counted from 1."""
 
 
