@@ -32,7 +32,8 @@ HISTOGRAM_NAMES = ("histogram_entropy", "histogram_uniformity")
 def intensity_features(values: Float64[np.ndarray, " voxel"]) -> Float64[np.ndarray, " feature"]:
     """All features of `INTENSITY_NAMES`, in their order; the moments are those of the population.
 
-    Equal values have skewness and excess kurtosis 0 (IBSI). A coefficient whose denominator is 0 is 0.
+    Equal values have skewness and excess kurtosis 0 (IBSI). A coefficient whose denominator is 0 is 0, and so is the
+    robust deviation of two values, between whose percentiles nothing lies.
     """
     mean, median = values.mean(), np.median(values)
     deviation = values - mean
@@ -53,7 +54,7 @@ def intensity_features(values: Float64[np.ndarray, " voxel"]) -> Float64[np.ndar
             third - first,
             np.ptp(values),
             np.abs(deviation).mean(),
-            np.abs(robust - robust.mean()).mean(),
+            np.abs(robust - robust.mean()).mean() if len(robust) else 0.0,
             np.abs(values - median).mean(),
             _ratio(np.sqrt(variance), mean),
             _ratio(third - first, third + first),

@@ -70,7 +70,9 @@ def filtered(region: Region, name: str, settings: RadiomicsSettings) -> Float64[
         return region.voxels
     axes = (0, 1, 2)[3 - settings.dimensions :]
     in_voxels = [sigma / region.spacing_mm[axis] for axis in axes]
-    return gaussian_laplace(region.voxels, in_voxels, mode="nearest", axes=axes)
+    # A kernel that ends lets a little of a constant through, so the constant goes first.
+    contrast = region.voxels - region.voxels[region.mask].mean()
+    return gaussian_laplace(contrast, in_voxels, mode="nearest", axes=axes)
 
 
 def discretize(values: Float64[np.ndarray, " voxel"], settings: RadiomicsSettings) -> Int64[np.ndarray, " voxel"]:
