@@ -14,7 +14,7 @@ from extract.radiomics import channel_features, channel_names, radiomics_feature
 from extract.radiomics_region import prepare
 from extract.radiomics_settings import VERSION, RadiomicsSettings
 from extract.radiomics_shape import SHAPE_NAMES, shape_features
-from triher.types import Volume
+from triher.types import Mask, Volume
 
 RADIOMICS = EncoderSpec(
     name="radiomics",
@@ -28,8 +28,8 @@ RADIOMICS = EncoderSpec(
     license="Apache-2.0",
     citation="Zwanenburg et al. 2020, doi 10.1148/radiol.2020191145 (IBSI 1)",
 )
+PROBE_SPACING_MM = (2.0, 0.75, 0.9)
 _PROBE_SHAPE = (9, 15, 13)
-_PROBE_SPACING_MM = (2.0, 0.8, 0.9)
 _PROBE_UNIT = 1e-3
 
 
@@ -75,14 +75,19 @@ def probe(settings: RadiomicsSettings) -> Float32[np.ndarray, "1 feature"]:
     The store compares probes by their largest value, and features differ by orders of magnitude, so the inverse
     hyperbolic sine is taken: about the logarithm above 0.001. A change of a few percent in any feature shows.
     """
+    voxels, mask = probe_lesion()
+    found = radiomics_features(voxels, mask, PROBE_SPACING_MM, settings)
+    return np.arcsinh(found / _PROBE_UNIT)[None].astype(np.float32)
+
+
+def probe_lesion() -> tuple[Volume, Mask]:
+    """The lesion of the probe; whole numbers from whole numbers, so that no generator decides about them."""
     position = np.indices(_PROBE_SHAPE)
     center = (np.array(_PROBE_SHAPE) - 1) / 2
     radius = np.array([part - c for part, c in zip(position, center, strict=True)])
     mask = ((radius / (center - 1)[:, None, None, None]) ** 2).sum(axis=0) <= 1
-    # Whole numbers from whole numbers: no generator and no library decides about them.
-    voxels = (17 * position[0] + 5 * position[1] ** 2 + 3 * position[1] * position[2] + 11 * position[2]) % 41
-    found = radiomics_features(voxels, mask, _PROBE_SPACING_MM, settings)
-    return np.arcsinh(found / _PROBE_UNIT)[None].astype(np.float32)
+    slices, rows, cols = position
+    return (17 * slices + 5 * rows**2 + 3 * rows * cols + 11 * cols) % 41, mask
 
 
 def _shape(slab: Slab, settings: RadiomicsSettings) -> Float64[np.ndarray, " feature"]:

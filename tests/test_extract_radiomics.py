@@ -165,7 +165,6 @@ def test_the_place_of_the_lesion_does_not_matter(how):
 @pytest.mark.parametrize("how", SETTINGS.values(), ids=SETTINGS)
 def test_mirrored_lesions_are_alike(how, axis):
     voxels, mask = lesion()
-    # scikit-image's mesh depends a little on the direction where a face could be cut two ways.
     assert_equal(features(np.flip(voxels, axis), np.flip(mask, axis), how=how), features(voxels, mask, how=how))
 
 
@@ -278,7 +277,9 @@ def test_slices_do_not_touch_in_two_dimensions():
 
 def test_a_lesion_that_resampling_loses_is_left_out():
     mask = line(1) | np.roll(line(1), 2, axis=2)
-    with pytest.raises(SkipPatient, match=r"nothing is left of the lesion's 2 voxels at 6 mm \[radiomics_undefined\]"):
+    with pytest.raises(
+        SkipPatient, match=r"nothing is left of the lesion's 2 voxels at 6 mm \[radiomics_undefined\]"
+    ):
         features(np.ones(mask.shape), mask, (1.0, 1.0, 1.0), RadiomicsSettings(resample_mm=6.0))
 
 

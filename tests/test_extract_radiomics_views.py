@@ -1,19 +1,33 @@
 """Radiomics stands in the place of an encoder: views of a slab, names, identity and probe."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from extract.cache import Slab
 from extract.fusion import find_fusion
-from extract.radiomics import channel_names, radiomics_features
+from extract.radiomics import channel_names, feature_names, radiomics_features
 from extract.radiomics_settings import RadiomicsSettings
 from extract.radiomics_shape import SHAPE_NAMES
-from extract.radiomics_views import RADIOMICS, embed_slab, identity, largest_slice, probe, view_names
+from extract.radiomics_views import (
+    PROBE_SPACING_MM,
+    RADIOMICS,
+    embed_slab,
+    identity,
+    largest_slice,
+    probe,
+    probe_lesion,
+    view_names,
+)
 from triher.errors import SkipPatient
 from triher.store import Header
 
+# MIRP 2.7.0 on the lesion of the probe: trilinear interpolation without anti-aliasing, 32 bins. Written with its
+# extract_features for a NIfTI image; mirp_tag is the middle of its column's name.
+MIRP = pd.read_csv(Path(__file__).parent / "data" / "radiomics_mirp.csv", index_col="feature")
 PHASES = ("pre", "early", "late")
 SETTINGS = RadiomicsSettings()
 RGB, EARLY, WASH_IN = (find_fusion(name, PHASES) for name in ("rgb", "early", "wash-in"))
@@ -98,3 +112,14 @@ def test_the_probe_shows_drift_in_any_feature():
         changed[0, feature] = np.arcsinh(np.sinh(np.float64(first[0, feature])) * 1.05)
         same = header.resembles(Header({}, {}, {}, changed))
         assert not same, feature
+
+
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize("resample_mm", [None, 1.0])
+def test_the_probe_has_the_features_of_mirp(resample_mm, merged):
+    settings = RadiomicsSettings(resample_mm=resample_mm, merged=merged)
+    found = radiomics_features(*probe_lesion(), PROBE_SPACING_MM, settings)
+    column = ("resampled_" if resample_mm else "") + ("merged" if merged else "averaged")
+    assert tuple(MIRP.index) == feature_names(settings)
+    # MIRP interpolates in single precision.
+    assert found == pytest.approx(MIRP[column].to_numpy(), rel=5e-5)
