@@ -1,10 +1,10 @@
 """Radiomics of one lesion in one channel: shape, first-order and texture features after IBSI.
 
 The definitions are those of the image biomarker standardisation initiative (IBSI 1: Zwanenburg et al. 2020, Radiology
-295:328, doi 10.1148/radiol.2020191145; manual arXiv 1612.07003v11), and the tests hold every feature against the
-reference values of its digital phantom. They are written out here because no library would do: PyRadiomics does not
-build for the Python versions that we support, MIRP (EUPL) demands pandas 3 and ITK, Z-Rad pulls in a GPL toolkit,
-Pictologics needs Python 3.12, and Nyxus reads images in three dimensions from files.
+295:328, doi 10.1148/radiol.2020191145; manual arXiv 1612.07003v11). The tests hold every feature against the
+reference values of its digital phantom and against MIRP's. They are written out here because no library would do:
+PyRadiomics does not build for the Python versions that we support, MIRP (EUPL) demands pandas 3 and ITK, Z-Rad pulls
+in a GPL toolkit, Pictologics needs Python 3.12, and Nyxus reads images in three dimensions from files alone.
 """
 
 import numpy as np

@@ -88,15 +88,14 @@ def texture_features(lesion: Lesion, *, merged: bool) -> Float64[np.ndarray, " f
     zone, dependence = zones(lesion), dependences(lesion)
     share = dependence / dependence.sum()
     pairs, lines = cooccurrences(lesion), runs(lesion)
+    # Each direction has runs through every voxel.
+    n_visits = n_voxels * (len(lines) if merged else 1)
     if merged:
         pairs, lines = [np.sum(pairs, axis=0)], [_merge(lines)]
-        n_voxels_run = n_voxels * len(lesion.steps)
-    else:
-        n_voxels_run = n_voxels
     return np.concatenate(
         [
             np.mean([_cooccurrence_features(matrix) for matrix in pairs], axis=0),
-            np.mean([[*_size_features(matrix), matrix.sum() / n_voxels_run] for matrix in lines], axis=0),
+            np.mean([[*_size_features(matrix), matrix.sum() / n_visits] for matrix in lines], axis=0),
             [*_size_features(zone), zone.sum() / n_voxels],
             [*_size_features(dependence), (share**2).sum()],
             _tone_features(*tone_differences(lesion)),
