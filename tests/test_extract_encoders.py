@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from extract import encoders
 from extract.builders import Network
 from extract.encoders import ENCODERS, EncoderSpec, find_encoder
-from extract.models import Encoder, choose_device, probe_pictures
+from extract.devices import choose_devices
+from extract.models import Encoder, probe_pictures
 from extract.weights import locate_weights, slug
 from triher.errors import StopRun
 
@@ -188,13 +189,13 @@ class PluginModule:
 
 
 def test_devices():
-    assert choose_device("cpu").type == "cpu"
+    assert choose_devices("cpu") == [torch.device("cpu")]
     with pytest.raises(StopRun, match="is no device"):
-        choose_device("tpu9")
+        choose_devices("tpu9")
     if not torch.cuda.is_available():
-        assert choose_device("auto").type == "cpu"
+        assert choose_devices("auto") == [torch.device("cpu")]
         with pytest.raises(StopRun, match="sees no GPU"):
-            choose_device("cuda")
+            choose_devices("cuda")
 
 
 def test_the_identity_says_what_matters_and_not_where_it_is_from():

@@ -151,6 +151,10 @@ CODES: dict[str, tuple[str, str]] = {
     "phases_config": ("no patient of the cohort has this phase", "check cohort.phases"),
     "phi_present": ("the headers may identify the patient", "de-identify the images; nothing of it is kept here"),
     "pixeldata_short": ("a DICOM image ends before its last pixel", "copy the image again"),
+    "radiomics_undefined": (
+        "the lesion is too small for a radiomics feature to have a value",
+        "look at the mask, or leave the patient out",
+    ),
     "region_missing": (
         "the exam has no region of the kind that is asked for",
         "choose another extract.region, or leave the patient out",
