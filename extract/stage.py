@@ -9,7 +9,7 @@ from typing import Any
 from extract.cache import VERSION as SLAB_VERSION
 from extract.cache import Entry, ensure_slab
 from extract.encoders import EncoderSpec, find_encoder
-from extract.fusion import Fusion, find_fusion
+from extract.fusion import Fusion, find_fusions
 from extract.normalization import find_normalization
 from extract.preflight import refuse_ambiguous
 from extract.problems import code_for_nobody
@@ -94,10 +94,7 @@ def _decide(config: Config) -> _Task:
     """Check every choice before work begins."""
     spec = find_encoder(config.extract.encoder, config.extract.tokens)
     find_normalization(config.extract.normalization)
-    phases = tuple(config.cohort.phases)
-    fusions = tuple(find_fusion(text, phases) for text in config.extract.fusions)
-    if not fusions:
-        raise StopRun("config_value", "extract.fusions is empty; name at least one, such as rgb")
+    fusions = find_fusions(config.extract.fusions, tuple(config.cohort.phases))
     weights, digest = locate_weights(spec, config.extract.weights_dir)
     return _Task(config, spec, weights, digest, fusions)
 
