@@ -56,7 +56,7 @@ class Slab:
 
     def lesion(self) -> Real[np.ndarray, "phase voxel"]:
         """The lesion's voxels in every phase."""
-        return self.voxels.reshape(len(self.phases), -1)[:, np.flatnonzero(self.mask)]
+        return np.stack([phase[self.mask] for phase in self.voxels])
 
     def acquisition(self) -> dict[str, float]:
         """Facts about the source images, for the training range and the shortcut audit."""
