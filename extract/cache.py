@@ -7,28 +7,26 @@ source files, their sizes and times and the slab made from them. A file whose si
 equal voxels then find the same slab.
 """
 
-import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from jaxtyping import Real
 
 from extract.exam import Exam, read_exam
-from extract.histograms import Histogram, count
+from extract.histograms import Histogram, PackedHistograms, count
 from extract.n4 import correct_bias
 from extract.presence import require_files
 from extract.recipe import SlabRecipe
 from extract.regions import Box, largest_part, lesion_region
+from extract.sealed import read_sealed, write_sealed
 from extract.volumes import source_files
 from triher.cohort import Patient
 from triher.errors import Note, SkipPatient
-from triher.files import replacing, sha256_of_json, write_json
+from triher.files import sha256_of_json, write_json
 from triher.types import Mask, Phases, Volume
 
 FORMAT = "triher-slab"
@@ -45,7 +43,7 @@ class Slab:
     mask: Mask
     volume_histograms: tuple[Histogram, ...]
     """One a phase, of the whole volume."""
-    slice_histograms: tuple[tuple[Histogram, ...], ...]
+    slice_histograms: tuple[Sequence[Histogram], ...]
     """[phase][slice], each of the whole source slice."""
     first_slice: int
     spacing_mm: tuple[float, float, float]
@@ -54,7 +52,11 @@ class Slab:
 
     def area_mm2(self) -> np.ndarray:
         """Lesion area of each slice, in square millimeters."""
-        return self.mask.sum(axis=(1, 2)) * (self.spacing_mm[1] * self.spacing_mm[2])
+        return np.array([np.count_nonzero(part) for part in self.mask]) * (self.spacing_mm[1] * self.spacing_mm[2])
+
+    def lesion(self) -> Real[np.ndarray, "phase voxel"]:
+        """The lesion's voxels in every phase."""
+        return np.stack([phase[self.mask] for phase in self.voxels])
 
     def acquisition(self) -> dict[str, float]:
         """Facts about the source images, for the training range and the shortcut audit."""
@@ -67,11 +69,11 @@ class Slab:
             "n_cols": float(self.volume_shape[2]),
             "n_phases": float(len(self.phases)),
             "is_axial": float(self.plane == "axial"),
-            "lesion_volume_ml": float(self.mask.sum()) * math.prod(self.spacing_mm) / 1000,
+            "lesion_volume_ml": float(np.count_nonzero(self.mask)) * math.prod(self.spacing_mm) / 1000,
         }
-        for name, phase, histogram in zip(self.phases, self.voxels, self.volume_histograms, strict=True):
+        for name, lesion, histogram in zip(self.phases, self.lesion(), self.volume_histograms, strict=True):
             facts[f"volume_p98_{name}"] = histogram.quantile(0.98)
-            facts[f"lesion_mean_{name}"] = float(phase[self.mask].mean())
+            facts[f"lesion_mean_{name}"] = float(lesion.mean())
         return facts
 
 
@@ -191,14 +193,14 @@ def _slice_histograms(phase: np.ndarray, box: Box) -> tuple[Histogram, ...]:
 def write_slab(path: Path, slab: Slab) -> None:
     """Write a slab atomically."""
     histograms = [h for p, v in enumerate(slab.volume_histograms) for h in (v, *slab.slice_histograms[p])]
-    tensors = {
+    arrays = {
         "voxels": slab.voxels,
-        "mask": slab.mask.astype(np.uint8),
+        "mask": slab.mask,
         "histogram_values": np.concatenate([h.values for h in histograms]),
-        "histogram_counts": np.concatenate([h.counts for h in histograms]),
-        "histogram_indptr": np.cumsum([0, *(len(h.values) for h in histograms)]),
+        "histogram_counts": np.concatenate([h.counts for h in histograms]).astype(np.uint32),
+        "histogram_bounds": np.cumsum([0, *(len(h.values) for h in histograms)]),
     }
-    facts: dict[str, Any] = {
+    facts = {
         "format": FORMAT,
         "version": VERSION,
         "phases": slab.phases,
@@ -206,18 +208,8 @@ def write_slab(path: Path, slab: Slab) -> None:
         "spacing_mm": slab.spacing_mm,
         "plane": slab.plane,
         "volume_shape": slab.volume_shape,
-        "sha256": _tensors_sha256(tensors),
     }
-    with replacing(path) as part:
-        part.write_bytes(save(tensors, metadata={"triher": json.dumps(facts)}))
-
-
-def _tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
-    """One hash for all arrays of a slab."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].tobytes())
-    return digest.hexdigest()
+    write_sealed(path, arrays, facts)
 
 
 def read_slab(path: Path) -> Slab:
@@ -227,25 +219,21 @@ def read_slab(path: Path) -> Slab:
         SkipPatient: ``image_corrupt`` when the cache file is damaged.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            facts = json.loads(file.metadata()["triher"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        if _tensors_sha256(tensors) != facts["sha256"]:
-            raise ValueError("its content differs from its checksum")  # noqa: TRY301
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        arrays, facts = read_sealed(path)
+    except (OSError, ValueError) as error:
         message = f"the cached slab {path} is damaged: {error}"
         raise SkipPatient("image_corrupt", message, remedy=f"delete {path} and run again") from error
-    bounds = tensors["histogram_indptr"]
-    histograms = [
-        Histogram(tensors["histogram_values"][a:b], tensors["histogram_counts"][a:b]) for a, b in pairwise(bounds)
+    values, counts, bounds = (arrays[f"histogram_{part}"] for part in ("values", "counts", "bounds"))
+    step = arrays["voxels"].shape[1] + 1
+    of_phases = [
+        PackedHistograms(values, counts, bounds[p * step : (p + 1) * step + 1]) for p in range(len(facts["phases"]))
     ]
-    step = tensors["voxels"].shape[1] + 1
     return Slab(
         tuple(facts["phases"]),
-        tensors["voxels"],
-        tensors["mask"].astype(bool),
-        tuple(histograms[::step]),
-        tuple(tuple(histograms[p * step + 1 : (p + 1) * step]) for p in range(len(facts["phases"]))),
+        arrays["voxels"],
+        arrays["mask"],
+        tuple(packed[0] for packed in of_phases),
+        tuple(packed[1:] for packed in of_phases),
         facts["first_slice"],
         tuple(facts["spacing_mm"]),
         facts["plane"],

@@ -11,7 +11,7 @@ import torch
 from extract.cache import ensure_slab, read_slab
 from extract.devices import choose_devices
 from extract.encoders import find_encoder
-from extract.fusion import find_fusion
+from extract.fusion import find_fusions
 from extract.models import Encoder
 from extract.normalization import find_normalization
 from extract.pictures import Drawing, PictureRecipe
@@ -52,7 +52,7 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
     options = config.extract
     recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
     spec = find_encoder(options.encoder, options.tokens)
-    fusions = tuple(find_fusion(text, tuple(config.cohort.phases)) for text in options.fusions)
+    fusions = find_fusions(options.fusions, tuple(config.cohort.phases))
     picture = PictureRecipe(
         find_normalization(options.normalization), fusions, options.slices.policy, options.slices.n, options.region
     )

@@ -5,11 +5,13 @@ voxels themselves, at a fraction of the cost of sorting them.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import overload
 
 import numpy as np
-from jaxtyping import Int64, Real
+from jaxtyping import Int64, Real, UInt32
 
 from extract.tally import tally, tally_16_bits
 
@@ -49,6 +51,32 @@ class Histogram:
         n = self.counts.sum()
         mean = float((values * self.counts).sum() / n)
         return mean, float(np.sqrt((self.counts * (values - mean) ** 2).sum() / n))
+
+
+@dataclass(frozen=True)
+class PackedHistograms(Sequence[Histogram]):
+    """Several histograms one behind the other, each made when it is asked for: most are never used."""
+
+    values: Real[np.ndarray, " value"]
+    counts: UInt32[np.ndarray, " value"]
+    bounds: Int64[np.ndarray, " bound"]
+    """Where each begins, and where the last one ends."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.bounds) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Histogram: ...
+    @overload
+    def __getitem__(self, index: slice) -> "PackedHistograms": ...
+    def __getitem__(self, index: int | slice) -> "Histogram | PackedHistograms":
+        """One of them, or neighbors."""
+        if isinstance(index, slice):
+            first, last, _ = index.indices(len(self))
+            return PackedHistograms(self.values, self.counts, self.bounds[first : last + 1])
+        start, stop = self.bounds[:-1][index], self.bounds[1:][index]
+        return Histogram(self.values[start:stop], self.counts[start:stop].astype(np.int64))
 
 
 def count(voxels: Real[np.ndarray, "..."]) -> Histogram:

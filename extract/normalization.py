@@ -100,9 +100,9 @@ def limits(
 def _groups(slab: Slab, scope: Scope, chosen: Int[np.ndarray, " chosen"]) -> list[list[Histogram]]:
     """The voxels that intervals are taken over, [phase][slice]; one stands for all where it is the only one."""
     if scope == "slice":
-        return [[of_phase[index] for index in chosen] for of_phase in slab.slice_histograms]
+        return [[of_phase[index] for index in chosen.tolist()] for of_phase in slab.slice_histograms]
     if scope in ("mask", "mask-joint"):
-        volumes = [count(phase[slab.mask]) for phase in slab.voxels]
+        volumes = [count(lesion) for lesion in slab.lesion()]
     else:
         volumes = list(slab.volume_histograms)
     if scope in ("joint", "mask-joint"):

@@ -39,6 +39,13 @@ def largest_part(mask: Mask) -> Mask:
     return np.asarray(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
 
 
+def extent(mask: Mask, axis: int) -> tuple[int, int]:
+    """Where the mask begins and ends along an axis, half open; it holds at least one voxel."""
+    others = tuple(a for a in range(3) if a != axis)
+    found = np.flatnonzero(mask.any(axis=others))
+    return int(found[0]), int(found[-1]) + 1
+
+
 def lesion_region(mask: Mask, spacing_mm: Spacing, recipe: SlabRecipe) -> Box:
     """The lesion's slices with the depth above and below, and the part of their plane that the recipe asks for.
 
@@ -71,7 +78,7 @@ def lesion_box(mask: Mask, spacing_mm: Spacing, margin_mm: float, margin_px: int
         margin_mm: added on each side in the plane, at least.
         margin_px: added on each side in the plane, at least.
     """
-    slices, *plane = (_extent(mask, axis) for axis in range(3))
+    slices, *plane = (extent(mask, axis) for axis in range(3))
     lengths = [
         (high - low) * size_mm + 2 * max(margin_mm, margin_px * size_mm)
         for (low, high), size_mm in zip(plane, spacing_mm[1:], strict=True)
@@ -92,7 +99,7 @@ def lesion_window(mask: Mask, spacing_mm: Spacing, side_mm: float) -> Box:
     Raises:
         SkipPatient: ``region_missing`` when no lesion lies in the square.
     """
-    slices, *plane = (_extent(mask, axis) for axis in range(3))
+    slices, *plane = (extent(mask, axis) for axis in range(3))
     box = _square(slices, plane, side_mm, spacing_mm, mask)
     if not mask[box.index()].any():
         message = f"the window of {side_mm:g} mm in the middle between the parts of the lesion holds none of them"
@@ -110,13 +117,6 @@ def _square(
         for extent, size_mm, size in zip(plane, spacing_mm[1:], mask.shape[1:], strict=True)
     )
     return Box(slices, rows, cols)
-
-
-def _extent(mask: Mask, axis: int) -> tuple[int, int]:
-    """Where the mask begins and ends along an axis, half open."""
-    others = tuple(a for a in range(3) if a != axis)
-    found = np.flatnonzero(mask.any(axis=others))
-    return int(found[0]), int(found[-1]) + 1
 
 
 def _span(extent: tuple[int, int], length: float, size: int) -> tuple[int, int]:

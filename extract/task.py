@@ -6,7 +6,7 @@ from typing import Any
 
 from extract.cache import VERSION as SLAB_VERSION
 from extract.encoders import find_encoder
-from extract.fusion import Fusion, find_fusion
+from extract.fusion import Fusion, find_fusions
 from extract.landmarks import StandardScale
 from extract.lanes import Choice, choose
 from extract.normalization import find_normalization
@@ -62,9 +62,7 @@ def decide(config: Config) -> Task:
     options = config.extract
     find_normalization(options.normalization)
     phases = tuple(config.cohort.phases)
-    fusions = tuple(find_fusion(text, phases) for text in options.fusions)
-    if not fusions:
-        raise StopRun("config_value", "extract.fusions is empty; name at least one, such as rgb")
+    fusions = find_fusions(options.fusions, phases)
     standard = StandardScale(options.standard_scale) if options.standard_scale else None
     names = dict.fromkeys([options.encoder, *options.also])
     encoders = tuple(choose(find_encoder(name, options.tokens), options) for name in names)

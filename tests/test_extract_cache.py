@@ -8,12 +8,14 @@ from functools import partial
 import nibabel as nib
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from extract.cache import cut_slab, ensure_slab, read_slab, write_slab
 from extract.exam import read_exam
 from extract.landmarks import StandardScale
 from extract.normalization import NORMALIZATIONS, normalize
 from extract.recipe import SlabRecipe
+from extract.sealed import read_sealed, write_sealed
 from triher.errors import SkipPatient
 
 STANDARD = StandardScale(tuple(float(place) for place in range(20, 240, 20)))
@@ -73,6 +75,11 @@ def test_the_slab_survives_the_disk(tmp_path, write_exam):
     np.testing.assert_array_equal(again.voxels, slab.voxels)
     np.testing.assert_array_equal(again.mask, slab.mask)
     assert again.acquisition() == slab.acquisition()
+    for packed, histograms in zip(again.slice_histograms, slab.slice_histograms, strict=True):
+        assert len(packed) == len(histograms)
+        for found, expected in zip(packed, histograms, strict=True):
+            np.testing.assert_array_equal(found.values, expected.values)
+            np.testing.assert_array_equal(found.counts, expected.counts)
     assert (again.phases, again.first_slice, again.spacing_mm) == (slab.phases, slab.first_slice, slab.spacing_mm)
 
 
@@ -117,12 +124,31 @@ def test_one_exam_with_two_masks_is_recognized(tmp_path, write_exam):
 def test_every_flipped_bit_of_a_slab_is_noticed(tmp_path, write_exam):
     path = ensure_slab(tmp_path / "slabs", write_exam().patient, RECIPE).path
     data = path.read_bytes()
-    for position in np.random.default_rng(0).integers(len(data) // 2, len(data), 20):
+    for position in np.random.default_rng(0).integers(0, len(data), 40):
         broken = bytearray(data)
-        broken[position] ^= 4
+        broken[position] ^= 1 << (position % 8)
         path.write_bytes(broken)
         with pytest.raises(SkipPatient, match="damaged"):
             read_slab(path)
+
+
+def test_every_flipped_bit_of_a_header_is_noticed_and_other_programs_read_the_arrays(tmp_path):
+    path = tmp_path / "sealed.safetensors"
+    arrays = {"mask": np.eye(3, dtype=bool), "voxels": np.arange(6, dtype=np.int16).reshape(2, 3)}
+    write_sealed(path, arrays, {"phases": ["pre", "early"], "spacing_mm": [2.5, 1.2]})
+    read_back, facts = read_sealed(path)
+    others = load_file(path)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(read_back[name], array)
+        np.testing.assert_array_equal(others[name], array)
+    assert facts == {"phases": ["pre", "early"], "spacing_mm": [2.5, 1.2]}
+    data = path.read_bytes()
+    for position in range(8 * len(data)):
+        broken = bytearray(data)
+        broken[position // 8] ^= 1 << (position % 8)
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"its (content|header)"):
+            read_sealed(path)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"slab": 3}'])

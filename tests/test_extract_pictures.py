@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from extract.cache import cut_slab
 from extract.exam import read_exam
-from extract.fusion import FUSIONS, find_fusion, fuse
+from extract.fusion import find_fusion
 from extract.normalization import find_normalization
 from extract.pictures import Drawing, PictureRecipe
 from extract.recipe import SlabRecipe
@@ -56,30 +56,6 @@ def test_policies_on_an_example():
     assert choose_slices(areas, "all", 3).tolist() == [1, 2, 3, 4, 5, 6]
     with pytest.raises(StopRun, match="did you mean 'spread'"):
         choose_slices(areas, "spred", 3)
-
-
-def test_fusions_put_phases_and_differences_into_channels():
-    voxels = np.random.default_rng(0).integers(0, 256, (3, 2, 4, 4)).astype(np.uint8)
-    rgb = fuse(find_fusion("rgb", PHASES), PHASES, voxels)
-    np.testing.assert_array_equal(rgb, voxels.transpose(1, 0, 2, 3))
-    washed = fuse(find_fusion("pre,early,late-early", PHASES), PHASES, voxels)
-    expected = (voxels[2].astype(int) - voxels[1] + 255) // 2
-    np.testing.assert_array_equal(washed[:, 2], expected)
-    assert {len(channels) for channels in FUSIONS.values()} == {3}
-
-
-def test_phase_names_may_hold_hyphens():
-    fusion = find_fusion("post-1,post-1-pre,pre", ("pre", "post-1"))
-    assert fusion.channels == (("post-1", ""), ("post-1", "pre"), ("pre", ""))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("rbg", "did you mean 'rgb'"), ("pre,early", "2 channels"), ("pre,early,latte", "unknown phase 'latte'")],
-)
-def test_wrong_fusions_say_what_is_known(text, message):
-    with pytest.raises(StopRun, match=message):
-        find_fusion(text, PHASES)
 
 
 def recipe(**changes) -> PictureRecipe:
