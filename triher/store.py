@@ -176,7 +176,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
 def write_store(path: Path, header: Header, parts: Iterable[Features], *, n_slices: int) -> None:
     """Write a store atomically, part after part, so that memory holds one part at a time.
 
-    Equal input gives equal bytes.
+    Equal input gives equal bytes, however the patients are cut into parts.
 
     Args:
         path: the file to appear.
@@ -214,7 +214,7 @@ def write_store(path: Path, header: Header, parts: Iterable[Features], *, n_slic
         file["input_sha256"] = np.array([digest.encode() for _, digest in patients], dtype="S64")
         file["checksum"] = np.array([digest.encode() for digest in checksums], dtype="S64")
         file["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype("<i8")
-        for name in facts[0]:
+        for name in sorted(facts[0]):
             file["acquisition"][name] = np.concatenate([part[name] for part in facts]).astype("<f8")
         file["probe"] = np.asarray(header.probe, "<f4")
         _write_attributes(file, header, checksums)
@@ -229,7 +229,7 @@ def _create_slice_datasets(file: h5py.File, part: Features, n_slices: int) -> No
     for name in (*part.views, *part.acquisition):
         if "/" in name or name in ("", ".", ".."):
             raise ValueError(f"'{name}' cannot be the name of a view or fact")
-    for name, rows in part.views.items():
+    for name, rows in sorted(part.views.items()):
         views.create_group(name).create_dataset("embeddings", (n_slices, rows.shape[1]), "<f4")
 
 
@@ -246,13 +246,13 @@ def _write_attributes(file: h5py.File, header: Header, checksums: list[str]) -> 
     """Write format, version and origin."""
     facts = {name: json.dumps(getattr(header, name), sort_keys=True, allow_nan=False) for name in _JSON_ATTRIBUTES}
     facts["identity"] = header.identity
-    facts |= {"format": FORMAT, "content": _content(checksums), "origin": origin(facts, header.probe)}
+    facts |= {"format": FORMAT, "content": content_of(checksums), "origin": origin(facts, header.probe)}
     for name, text in facts.items():
         file.attrs[name] = np.bytes_(text.encode())
     file.attrs["version"] = VERSION
 
 
-def _content(checksums: Sequence[str]) -> str:
+def content_of(checksums: Sequence[str]) -> str:
     """One hash for all patients in their order."""
     return hashlib.sha256("".join(checksums).encode()).hexdigest()
 
@@ -408,6 +408,6 @@ def checked_lengths(file: h5py.File, index: Index) -> list[str]:
     if odd:
         raise ValueError(f"the arrays do not fit together: {', '.join(odd)}")
     checksums = [digest.decode() for digest in file["checksum"][:]]
-    if _content(checksums) != index.content:
+    if content_of(checksums) != index.content:
         raise ValueError("the patients' checksums differ from the checksum over them")
     return checksums

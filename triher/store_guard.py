@@ -22,18 +22,27 @@ def open_guarded(path: Path, format_name: str, version: int) -> Iterator[h5py.Fi
         StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown``, ``store_version``, ``store_external`` or,
             while another program writes the file, ``store_locked``.
     """
-    if not path.is_file():
-        raise StopRun("file_unreadable", f"there is no file {path}")
-    try:
-        file = h5py.File(path, "r")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _refusal(path, error) from error
-    with file:
+    with open_hdf5(path) as file:
         try:
-            _refuse_foreign(file, path, format_name, version)
+            refuse_other_format(file, path, format_name, version)
+            _refuse_foreign(file, path)
             yield file
         except DAMAGED as error:
             raise StopRun("store_corrupt", f"{path}: {error}") from error
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open a file for reading; nothing of it is trusted yet.
+
+    Raises:
+        StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown`` or ``store_locked``.
+    """
+    if not path.is_file():
+        raise StopRun("file_unreadable", f"there is no file {path}")
+    try:
+        return h5py.File(path, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _refusal(path, error) from error
 
 
 def _refusal(path: Path, error: Exception) -> StopRun:
@@ -51,13 +60,17 @@ def _refusal(path: Path, error: Exception) -> StopRun:
     return StopRun("store_corrupt" if h5py.is_hdf5(path) else "store_unknown", message)
 
 
-def _refuse_foreign(file: h5py.File, path: Path, format_name: str, version: int) -> None:
-    """Check format, version, links, storage and sizes before any data are read."""
+def refuse_other_format(file: h5py.File, path: Path, format_name: str, version: int) -> None:
+    """Refuse HDF5 of other programs, and stores of a later version."""
     if "format" not in file.attrs or read_text(file, "format") != format_name:
         raise StopRun("store_unknown", f"{path} is HDF5 but no {format_name} store")
     if file.attrs["version"] > version:
         message = f"{path} has version {file.attrs['version']}; this TriHER reads up to {version}"
         raise StopRun("store_version", message)
+
+
+def _refuse_foreign(file: h5py.File, path: Path) -> None:
+    """Check links, storage and sizes of all that is in the file before any data are read."""
     size = path.stat().st_size
     stack: list[h5py.Group] = [file]
     seen = {file["/"]}  # a group may hold itself

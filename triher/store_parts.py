@@ -77,6 +77,17 @@ def read_patients(path: Path, ids: Sequence[str]) -> Features:
     return features
 
 
+def read_checksums(path: Path) -> dict[str, str]:
+    """Patient id -> the checksum that the store keeps of her, which covers all that it holds of her.
+
+    Raises:
+        StopRun: as `triher.store.read_index`.
+    """
+    with open_guarded(path, FORMAT, VERSION) as file:
+        index = index_of(file)
+        return dict(zip(index.inputs, checked_lengths(file, index), strict=True))
+
+
 def cut_parts(index: Index, max_slices: int) -> Iterator[range]:
     """Positions of patients whose slices fit into one part; a larger patient is a part of her own."""
     start = held = 0
