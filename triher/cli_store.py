@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from triher.errors import StopRun
+from triher.errors import StopRun, unknown_name
 from triher.printing import EXIT_SKIPPED, show
 from triher.progress import Reporter
 
@@ -20,6 +20,7 @@ store_app = typer.Typer(help="Look into feature stores, mend, compare, join and 
 StoreFile = Annotated[Path, typer.Argument(help="Feature store, HDF5.", metavar="FILE", show_default=False)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors and results.")]
 EXIT_DIFFERENT = 1
+FORMATS = ("parquet", "h5ad", "trident", "clam", "stamp")
 _SHOWN = 20
 
 
@@ -163,6 +164,31 @@ def merge(
     if merged.repeated:
         typer.echo(f"in several stores with equal content, kept once: {_listed(merged.repeated)}")
     typer.echo(f"{out}: {merged.n_patients} patients, {merged.n_slices} slices of {len(files)} stores")
+    return 0
+
+
+@store_app.command("export", epilog=_example("export runs/latest/features/A.h5 --to parquet --out slices.parquet"))
+def export(
+    file: StoreFile,
+    to: Annotated[str, typer.Option("--to", help=f"One of {', '.join(FORMATS)}.", metavar="FORMAT")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; for trident, clam and stamp a folder.")],
+    view: Annotated[str, typer.Option(help="Which view, for formats that hold one; becomes X of AnnData.")] = "",
+    *,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+) -> int:
+    """Write the embeddings for other programs: a table, AnnData, or bags for multiple-instance learning."""
+    if to not in FORMATS:
+        raise unknown_name("format", to, FORMATS)
+    if to not in ("parquet", "h5ad"):
+        from triher.store_bags import export_bags
+
+        typer.echo(f"one file a patient: {export_bags(file, out, to, view)}; who is who: {out / 'patients.csv'}")
+        return 0
+    from triher.store_export import export_h5ad, export_parquet
+
+    _refuse_existing(out, overwrite=overwrite)
+    n = export_parquet(file, out) if to == "parquet" else export_h5ad(file, out, view)
+    typer.echo(f"{out}: {n} slices")
     return 0
 
 

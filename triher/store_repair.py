@@ -134,7 +134,7 @@ def _refuse_losses(path: Path, aside: Path, found: Salvaged) -> None:
     if found.is_proved:
         _put_saved(aside, found, path)
     message = (
-        f"{len(missing)} patients of {path} are whole, but could not be extracted as before: {', '.join(missing[:5])}; "
-        f"{path if found.is_proved else aside} holds them"
+        f"{len(missing)} patients of {path} are whole, but could not be extracted as before: "
+        f"{', '.join(missing[:5])}; {path if found.is_proved else aside} holds them"
     )
     raise StopRun("store_stale", message, remedy="see skipped.csv, and bring the images back")
