@@ -1,6 +1,7 @@
 """The commands about feature stores: look into them, check, mend, compare, join and export them."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -187,6 +188,10 @@ def export(
     from triher.store_export import export_h5ad, export_parquet
 
     _refuse_existing(out, overwrite=overwrite)
+    library = "pyarrow" if to == "parquet" else "anndata"
+    if find_spec(library) is None:
+        message = f"writing {to} needs {library}, which is not installed"
+        raise StopRun("extra_missing", message, remedy="pip install 'triher[export]'")
     n = export_parquet(file, out) if to == "parquet" else export_h5ad(file, out, view)
     typer.echo(f"{out}: {n} slices")
     return 0
