@@ -85,6 +85,7 @@ def edit(path, change):
 # Round trips
 
 
+@pytest.mark.fault("D16")
 def test_round_trip_of_several_views_and_odd_ids(tmp_path):
     content = features()
     back = read_store(write(tmp_path / "s.h5", content))
@@ -104,6 +105,7 @@ def test_small_stores(tmp_path, changes):
     assert same(read_store(write(tmp_path / "s.h5", content)), (header(), content))
 
 
+@pytest.mark.fault("D22")
 def test_equal_input_gives_equal_bytes_at_any_time(tmp_path):
     first = write(tmp_path / "a.h5").read_bytes()
     time.sleep(1.1)  # HDF5 keeps dates in whole seconds
@@ -160,6 +162,7 @@ def test_identity_is_what_embeddings_depend_on():
     assert identity(encoder, recipe) != identity(encoder, {**recipe, "phases": ["early", "pre"]})
 
 
+@pytest.mark.fault("D21")
 @pytest.mark.parametrize("kind", [">f4", "<f8", ">f8"])
 def test_other_number_formats_of_equal_value_are_read(tmp_path, kind):
     """Another program may rewrite the arrays in its own byte order or width."""
@@ -224,6 +227,7 @@ def test_parts_with_different_views_are_not_joined():
 # Damage
 
 
+@pytest.mark.fault("D6")
 def test_any_flipped_bit_is_found_or_harmless(tmp_path):
     """Whatever bit flips, a reader gets the right numbers or a refusal, never anything else."""
     path = write(tmp_path / "s.h5")
@@ -242,6 +246,7 @@ def test_any_flipped_bit_is_found_or_harmless(tmp_path):
     assert outcomes.count("store_corrupt") > 10
 
 
+@pytest.mark.fault("D6")
 def test_every_flipped_byte_of_the_numbers_is_found(tmp_path):
     path = write(tmp_path / "s.h5")
     good = path.read_bytes()
@@ -257,6 +262,7 @@ def test_every_flipped_byte_of_the_numbers_is_found(tmp_path):
         assert refusal(path) == "store_corrupt"
 
 
+@pytest.mark.fault("D6")
 def test_the_damaged_patient_is_named(tmp_path):
     def change(file):
         file["views/early/embeddings"][0, 0] += 1
@@ -268,6 +274,7 @@ def test_the_damaged_patient_is_named(tmp_path):
     assert read_index(path).n_slices == 18  # which looks at no embedding
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
 def test_a_truncated_file(tmp_path, share):
     path = write(tmp_path / "s.h5")
@@ -294,6 +301,7 @@ def test_what_is_no_store(tmp_path):
     assert refusal(path) == "store_unknown"
 
 
+@pytest.mark.fault("D20")
 @pytest.mark.parametrize(
     ("value", "code"),
     [
@@ -468,6 +476,7 @@ def named_type(file):
     file["extra"] = np.dtype("<f4")
 
 
+@pytest.mark.fault("D17", "D18", "D19")
 @pytest.mark.parametrize(
     ("change", "code"),
     [

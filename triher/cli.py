@@ -14,6 +14,7 @@ from rich.table import Table
 
 from triher import __version__
 from triher.cli_cohort import cohort_app
+from triher.cli_store import store_app
 from triher.config import STAGES, read_config
 from triher.errors import StopRun, TriherError
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table
@@ -32,7 +33,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Exit codes: 0 done, 2 stopped (the message says why), 3 done with patients left out, 130 interrupted.",
 )
-store_app = typer.Typer(help="Look into a feature store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 app.add_typer(cohort_app, name="cohort")
 
@@ -160,42 +160,6 @@ def apply(
         table.add_row(*map(plain, cells))
     Console().print(table)
     return _finish(folder, len(folder.read_skipped()), reporter, strict=strict)
-
-
-@store_app.command("info")
-def store_info(file: Annotated[Path, typer.Argument(help="Feature store, HDF5.")]) -> int:
-    """Say what a store holds and what made it."""
-    from triher.store import read_index
-
-    index = read_index(file)
-    facts = {
-        "patients": len(index.inputs),
-        "slices": index.n_slices,
-        "features": index.n_features,
-        "views": ", ".join(index.views),
-        "encoder": index.encoder.get("name"),
-        "weights SHA-256": index.encoder.get("sha256"),
-        "license": index.encoder.get("license"),
-        "recipe": index.recipe,
-        "libraries": ", ".join(f"{name} {version}" for name, version in index.versions.items()),
-        "identity": index.identity,
-        "content": index.content,
-    }
-    table = Table(title=plain(file), title_justify="left", show_header=False)
-    for name, value in facts.items():
-        table.add_row(name, plain(value))
-    Console().print(table)
-    return 0
-
-
-@store_app.command("verify")
-def store_verify(file: Annotated[Path, typer.Argument(help="Feature store, HDF5.")]) -> int:
-    """Check every patient's checksum."""
-    from triher.store import read_store
-
-    features = read_store(file)[1]
-    typer.echo(f"{file}: all {len(features.patient_id)} patients match their checksums")
-    return 0
 
 
 @app.command()

@@ -44,7 +44,12 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "dicom_ignored": ("some files of a DICOM folder are no MR images", "nothing, if the images are all there"),
     "disk_full": ("the disk or the quota is used up", "free some space and give the same command again"),
+    "embedding_duplicate": (
+        "two patients have embeddings that are equal to the bit",
+        "look whether one exam stands under two ids",
+    ),
     "embedding_nonfinite": ("the encoder returned NaN or infinity", "look at the patient's images"),
+    "embedding_zero": ("the embedding of a slice is zero in every feature", "look at the patient's images"),
     "encoding": ("the table is not UTF-8", "save it as UTF-8"),
     "event_codes": (
         "the event column holds a code that is neither 0 nor 1",
@@ -195,9 +200,18 @@ CODES: dict[str, tuple[str, str]] = {
     "spacing_implausible": ("the voxel spacing cannot be that of a breast MRI", "check the header"),
     "split_empty": ("one side of the split holds no patient", "check classify.split"),
     "split_value": ("the split column holds another value than train or test", "correct the column"),
-    "store_corrupt": ("the feature store is damaged", "delete it and run extract again"),
+    "store_conflict": ("one patient is in two stores with different content", "leave her out of one of them"),
+    "store_corrupt": (
+        "the feature store is damaged",
+        "save what is whole with 'triher store repair FILE', or delete it and run extract again",
+    ),
     "store_external": ("the feature store points outside itself", "do not use this file"),
+    "store_half": ("embeddings are kept with three digits", "nothing, or extract again"),
     "store_locked": ("another process is writing there", "wait for it, or remove the lock that is named"),
+    "store_mixed": (
+        "the stores were made with different encoders or recipes",
+        "extract all of them with one configuration",
+    ),
     "store_stale": ("the feature store was made with other choices", "run triher extract with this configuration"),
     "store_unknown": ("the file is not a triher-features store", "give a file written by triher extract"),
     "store_version": ("the feature store was written by a newer TriHER", "update TriHER"),

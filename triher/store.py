@@ -138,9 +138,18 @@ class Index:
     versions: dict[str, str]
     inputs: dict[str, str]
     """Patient id -> SHA-256 of the slab."""
-    n_slices: int
+    slices: dict[str, int]
+    """Patient id -> number of slices."""
     n_features: int
     views: tuple[str, ...]
+    acquisition: tuple[str, ...]
+    storage: dict[str, str]
+    """View -> type of its numbers in the file; ours is ``float32``."""
+
+    @property
+    def n_slices(self) -> int:
+        """The slices of all patients."""
+        return sum(self.slices.values())
 
 
 def concatenate(parts: Sequence[Features]) -> Features:
@@ -167,7 +176,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
 def write_store(path: Path, header: Header, parts: Iterable[Features], *, n_slices: int) -> None:
     """Write a store atomically, part after part, so that memory holds one part at a time.
 
-    Equal input gives equal bytes.
+    Equal input gives equal bytes, however the patients are cut into parts.
 
     Args:
         path: the file to appear.
@@ -205,7 +214,7 @@ def write_store(path: Path, header: Header, parts: Iterable[Features], *, n_slic
         file["input_sha256"] = np.array([digest.encode() for _, digest in patients], dtype="S64")
         file["checksum"] = np.array([digest.encode() for digest in checksums], dtype="S64")
         file["indptr"] = np.concatenate([[0], np.cumsum(lengths)]).astype("<i8")
-        for name in facts[0]:
+        for name in sorted(facts[0]):
             file["acquisition"][name] = np.concatenate([part[name] for part in facts]).astype("<f8")
         file["probe"] = np.asarray(header.probe, "<f4")
         _write_attributes(file, header, checksums)
@@ -220,7 +229,7 @@ def _create_slice_datasets(file: h5py.File, part: Features, n_slices: int) -> No
     for name in (*part.views, *part.acquisition):
         if "/" in name or name in ("", ".", ".."):
             raise ValueError(f"'{name}' cannot be the name of a view or fact")
-    for name, rows in part.views.items():
+    for name, rows in sorted(part.views.items()):
         views.create_group(name).create_dataset("embeddings", (n_slices, rows.shape[1]), "<f4")
 
 
@@ -237,18 +246,18 @@ def _write_attributes(file: h5py.File, header: Header, checksums: list[str]) -> 
     """Write format, version and origin."""
     facts = {name: json.dumps(getattr(header, name), sort_keys=True, allow_nan=False) for name in _JSON_ATTRIBUTES}
     facts["identity"] = header.identity
-    facts |= {"format": FORMAT, "content": _content(checksums), "origin": _origin(facts, header.probe)}
+    facts |= {"format": FORMAT, "content": content_of(checksums), "origin": origin(facts, header.probe)}
     for name, text in facts.items():
         file.attrs[name] = np.bytes_(text.encode())
     file.attrs["version"] = VERSION
 
 
-def _content(checksums: Sequence[str]) -> str:
+def content_of(checksums: Sequence[str]) -> str:
     """One hash for all patients in their order."""
     return hashlib.sha256("".join(checksums).encode()).hexdigest()
 
 
-def _origin(facts: dict[str, str], probe: Float[np.ndarray, "picture feature"]) -> str:
+def origin(facts: dict[str, str], probe: Float[np.ndarray, "picture feature"]) -> str:
     """One hash for what made the embeddings."""
     digest = hashlib.sha256()
     for name in (*_JSON_ATTRIBUTES, "identity"):
@@ -265,7 +274,17 @@ def read_index(path: Path) -> Index:
             ``store_external``.
     """
     with open_guarded(path, FORMAT, VERSION) as file:
-        return _index(file)
+        return index_of(file)
+
+
+def read_header(path: Path) -> Header:
+    """Read what made the embeddings, and check it against its own checksum.
+
+    Raises:
+        StopRun: as `read_index`, and ``store_corrupt`` when encoder, recipe, versions or probe were changed.
+    """
+    with open_guarded(path, FORMAT, VERSION) as file:
+        return _header(file, index_of(file), path)
 
 
 def read_store(path: Path) -> tuple[Header, Features]:
@@ -275,32 +294,74 @@ def read_store(path: Path) -> tuple[Header, Features]:
         StopRun: as `read_index`, and ``store_corrupt`` naming the damaged patients.
     """
     with open_guarded(path, FORMAT, VERSION) as file:
-        index = _index(file)
-        _check_lengths(file, index)
-        header = Header(index.encoder, index.recipe, index.versions, file["probe"][:].astype(np.float32))
-        facts = {name: read_text(file, name) for name in (*_JSON_ATTRIBUTES, "identity", "origin")}
-        if _origin(facts, header.probe) != facts["origin"]:
-            raise StopRun("store_corrupt", f"{path}: encoder, recipe, versions or probe differ from their checksum")
-        features = Features(
-            tuple(index.inputs),
-            tuple(index.inputs.values()),
-            file["indptr"][:].astype(np.int64),
-            file["slice_index"][:].astype(np.int32),
-            file["area_mm2"][:].astype(np.float32),
-            {name: file[f"views/{name}/embeddings"][:].astype(np.float32) for name in index.views},
-            {name: file[f"acquisition/{name}"][:].astype(np.float64) for name in file["acquisition"]},
-        )
-        checksums = [digest.decode() for digest in file["checksum"][:]]
-    found = [features.checksum(i) for i in range(len(features.patient_id))]
-    damaged = [p for p, a, b in zip(features.patient_id, found, checksums, strict=True) if a != b]
-    if damaged or _content(checksums) != index.content:
-        listed = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
-        message = f"{path}: {len(damaged)} of {len(found)} patients differ from their checksums: {listed}"
-        raise StopRun("store_corrupt", message)
+        index = index_of(file)
+        checksums = checked_lengths(file, index)
+        header = _header(file, index, path)
+        features = features_of(file, index, range(len(index.inputs)))
+    refuse_damaged(path, damaged_patients(features, checksums), len(checksums))
     return header, features
 
 
-def _index(file: h5py.File) -> Index:
+def damaged_patients(features: Features, checksums: Sequence[str]) -> list[str]:
+    """The patients whose data differ from the checksums that the store keeps of them."""
+    pairs = zip(features.patient_id, checksums, strict=True)
+    return [name for i, (name, checksum) in enumerate(pairs) if features.checksum(i) != checksum]
+
+
+def refuse_damaged(path: Path, damaged: Sequence[str], n_patients: int) -> None:
+    """Name the patients whose data were changed.
+
+    Raises:
+        StopRun: ``store_corrupt`` when there are any.
+    """
+    if damaged:
+        listed = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+        message = f"{path}: {len(damaged)} of {n_patients} patients differ from their checksums: {listed}"
+        raise StopRun("store_corrupt", message)
+
+
+def features_of(file: h5py.File, index: Index, positions: Sequence[int]) -> Features:
+    """Read some patients out of an open store; those that lie side by side are read at once."""
+    ids, inputs, lengths = tuple(index.inputs), tuple(index.inputs.values()), tuple(index.slices.values())
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    spans = _joined([(int(starts[i]), int(starts[i + 1])) for i in positions])
+
+    def gather(name: str, kind: type[np.generic]) -> Shaped[np.ndarray, "slice ..."]:
+        blocks = [file[name][start:stop].astype(kind) for start, stop in spans]
+        return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
+
+    return Features(
+        tuple(ids[i] for i in positions),
+        tuple(inputs[i] for i in positions),
+        np.concatenate([[0], np.cumsum([lengths[i] for i in positions])]).astype(np.int64),
+        gather("slice_index", np.int32),
+        gather("area_mm2", np.float32),
+        {name: gather(f"views/{name}/embeddings", np.float32) for name in index.views},
+        {name: file[f"acquisition/{name}"][:].astype(np.float64)[list(positions)] for name in index.acquisition},
+    )
+
+
+def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans of rows, those that follow one another as one; an empty one when there is none."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in spans:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined or [(0, 0)]
+
+
+def _header(file: h5py.File, index: Index, path: Path) -> Header:
+    """What made the embeddings, proved by its checksum."""
+    header = Header(index.encoder, index.recipe, index.versions, file["probe"][:].astype(np.float32))
+    facts = {name: read_text(file, name) for name in (*_JSON_ATTRIBUTES, "identity", "origin")}
+    if origin(facts, header.probe) != facts["origin"]:
+        raise StopRun("store_corrupt", f"{path}: encoder, recipe, versions or probe differ from their checksum")
+    return header
+
+
+def index_of(file: h5py.File) -> Index:
     """Read the attributes and the patients' ids."""
     facts = {name: json.loads(read_text(file, name)) for name in _JSON_ATTRIBUTES}
     if not all(isinstance(fact, dict) for fact in facts.values()):
@@ -310,31 +371,43 @@ def _index(file: h5py.File) -> Index:
     pairs = dict(zip(ids, inputs, strict=True))
     if len(pairs) < len(ids):
         raise ValueError("one patient id is there twice")
+    indptr = file["indptr"][:]
+    if indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise ValueError("the arrays do not fit together: indptr")
     views = tuple(sorted(file["views"]))
+    blocks = {name: file[f"views/{name}/embeddings"] for name in views}
     return Index(
         read_text(file, "identity"),
         read_text(file, "content"),
         **facts,
         inputs=pairs,
-        n_slices=int(file["indptr"][-1]),
-        n_features=int(file[f"views/{views[0]}/embeddings"].shape[1]),
+        slices=dict(zip(ids, (int(n) for n in np.diff(indptr)), strict=True)),
+        n_features=int(blocks[views[0]].shape[1]),
         views=views,
+        acquisition=tuple(sorted(file["acquisition"])),
+        storage={name: block.dtype.name for name, block in blocks.items()},
     )
 
 
-def _check_lengths(file: h5py.File, index: Index) -> None:
-    """Demand that the arrays fit together before slices are cut from them."""
-    indptr = file["indptr"][:]
+def checked_lengths(file: h5py.File, index: Index) -> list[str]:
+    """Demand that the arrays fit together before slices are cut from them.
+
+    Returns:
+        The patients' checksums, which are themselves proved by ``content``.
+    """
     n_patients, n_slices = len(index.inputs), index.n_slices
     lengths = {
-        "indptr": (n_patients + 1,),
         "checksum": (n_patients,),
         "slice_index": (n_slices,),
         "area_mm2": (n_slices,),
-        **{f"acquisition/{name}": (n_patients,) for name in file["acquisition"]},
+        **{f"acquisition/{name}": (n_patients,) for name in index.acquisition},
     }
     odd = [name for name, shape in lengths.items() if file[name].shape != shape]
     odd += [name for name in index.views if file[f"views/{name}/embeddings"].shape[:-1] != (n_slices,)]
     odd += ["probe"] * (file["probe"].ndim != 2)
-    if odd or indptr[0] != 0 or (np.diff(indptr) < 0).any():
-        raise ValueError(f"the arrays do not fit together: {', '.join(odd) or 'indptr'}")
+    if odd:
+        raise ValueError(f"the arrays do not fit together: {', '.join(odd)}")
+    checksums = [digest.decode() for digest in file["checksum"][:]]
+    if content_of(checksums) != index.content:
+        raise ValueError("the patients' checksums differ from the checksum over them")
+    return checksums

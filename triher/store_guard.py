@@ -8,7 +8,7 @@ import h5py
 
 from triher.errors import StopRun
 
-_DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What h5py and the decoding of its values raise on damaged files, as found by flipping bits."""
 
 
@@ -19,52 +19,80 @@ def open_guarded(path: Path, format_name: str, version: int) -> Iterator[h5py.Fi
     Errors that damaged content raises inside the block become ``store_corrupt``.
 
     Raises:
-        StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown``, ``store_version`` or ``store_external``.
+        StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown``, ``store_version``, ``store_external`` or,
+            while another program writes the file, ``store_locked``.
+    """
+    with open_hdf5(path) as file:
+        try:
+            refuse_other_format(file, path, format_name, version)
+            _refuse_foreign(file, path)
+            yield file
+        except DAMAGED as error:
+            raise StopRun("store_corrupt", f"{path}: {error}") from error
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open a file for reading; nothing of it is trusted yet.
+
+    Raises:
+        StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown`` or ``store_locked``.
     """
     if not path.is_file():
         raise StopRun("file_unreadable", f"there is no file {path}")
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        code = "store_corrupt" if h5py.is_hdf5(path) else "store_unknown"
-        raise StopRun(code, f"cannot open the feature store {path}: {str(error).splitlines()[0]}") from error
-    with file:
-        try:
-            _refuse_foreign(file, path, format_name, version)
-            yield file
-        except _DAMAGED as error:
-            raise StopRun("store_corrupt", f"{path}: {error}") from error
+        raise _refusal(path, error) from error
 
 
-def _refuse_foreign(file: h5py.File, path: Path, format_name: str, version: int) -> None:
-    """Check format, version, links, storage and sizes before any data are read."""
+def _refusal(path: Path, error: Exception) -> StopRun:
+    """Why HDF5 does not open a file, and what to do about it."""
+    reason = str(error).splitlines()[0]
+    message = f"cannot open the feature store {path}: {reason}"
+    if isinstance(error, PermissionError):
+        return StopRun("file_unreadable", message)
+    if isinstance(error, BlockingIOError):
+        return StopRun("store_locked", message, remedy="wait until the program that writes the file has ended")
+    if "already open for write" in reason:
+        # HDF5 leaves this mark in files of its newest layout; stores of ours are of an older one without it.
+        remedy = "a program died while it wrote the file: clear its mark with 'h5clear -s FILE', then verify the file"
+        return StopRun("store_locked", message, remedy=remedy)
+    return StopRun("store_corrupt" if h5py.is_hdf5(path) else "store_unknown", message)
+
+
+def refuse_other_format(file: h5py.File, path: Path, format_name: str, version: int) -> None:
+    """Refuse HDF5 of other programs, and stores of a later version."""
     if "format" not in file.attrs or read_text(file, "format") != format_name:
         raise StopRun("store_unknown", f"{path} is HDF5 but no {format_name} store")
     if file.attrs["version"] > version:
         message = f"{path} has version {file.attrs['version']}; this TriHER reads up to {version}"
         raise StopRun("store_version", message)
+
+
+def _refuse_foreign(file: h5py.File, path: Path) -> None:
+    """Check links, storage and sizes of all that is in the file before any data are read."""
     size = path.stat().st_size
     stack: list[h5py.Group] = [file]
     seen = {file["/"]}  # a group may hold itself
     while stack:
         group = stack.pop()
         for name in group:
-            _refuse_link(group, name, path)
+            refuse_link(group, name, path)
             item = group[name]
             if not isinstance(item, h5py.Group):
-                _refuse_storage(item, size, path)
+                refuse_storage(item, size, path)
             elif item not in seen:
                 seen.add(item)
                 stack.append(item)
 
 
-def _refuse_link(group: h5py.Group, name: str, path: Path) -> None:
+def refuse_link(group: h5py.Group, name: str, path: Path) -> None:
     """Refuse anything but a hard link."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise StopRun("store_external", f"{path}: '{group.name}/{name}' is a link to somewhere else")
 
 
-def _refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
+def refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
     """Refuse data that lie elsewhere, claim more than the file holds, or need a filter or pickle."""
     if data.external is not None or data.is_virtual:
         raise StopRun("store_external", f"{path}: '{data.name}' keeps its data in another file")
