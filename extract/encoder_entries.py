@@ -219,7 +219,7 @@ ENCODERS: dict[str, EncoderSpec] = {
             224,
             384,
             _IMAGENET,
-            {"model_type": "cvt"},
+            {"model_type": "cvt", "num_labels": 1000},
             "Apache-2.0",
             "arXiv 2103.15808",
         ),
