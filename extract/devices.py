@@ -33,9 +33,7 @@ def _device(name: str, n_gpus: int) -> torch.device:
     return device
 
 
-def choose_precision(wanted: str, device: str) -> str:
-    """What ``auto`` means for a device: bfloat16 on GPUs that compute in it, float32 elsewhere."""
-    if wanted != "auto":
-        return wanted
+def best_precision(device: str) -> str:
+    """bfloat16 on GPUs that compute in it, float32 elsewhere."""
     is_gpu = choose_devices(device)[0].type == "cuda"
     return "bfloat16" if is_gpu and torch.cuda.is_bf16_supported() else "float32"

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from extract.devices import choose_devices
 from extract.encoders import find_encoder
-from extract.models import Encoder, choose_device
+from extract.models import Encoder
 from extract.weights import locate_weights
 from triher.runfolder import library_versions
 from triher.store import COSMETIC, PROBE_TOLERANCE, Header
@@ -59,7 +60,7 @@ def measure_drift(header: Header, *, weights_dir: Path | None = None, device: st
     weights, digest = locate_weights(spec, weights_dir)
     lines = differing_keys(header.encoder, spec.identity(digest))
     named = {line: line.partition(":")[0] for line in lines}
-    place = choose_device(device)
+    place = choose_devices(device)[0]
     return Drift(
         str(place),
         tuple(line for line in lines if named[line] == "sha256"),

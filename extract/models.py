@@ -1,25 +1,26 @@
-"""Run the frozen networks of the encoder table on pictures."""
+"""Run the frozen networks of the encoder table on a device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from extract.builders import build
+from extract.crops import CropRecipe
 from extract.encoder_spec import EncoderSpec
+from extract.inputs import CropInputs, Inputs, PictureInputs
 from extract.onnx_runtime import agreement, gains, to_onnx_runtime
 from extract.pictures import Drawing, Prepared
 from triher.errors import StopRun
 from triher.types import Embeddings
 
-_PROBE_PICTURES = 4
 _EQUAL = 0.9999  # least cosine with torch, below which another runtime computes something else
+_LAYOUTS = {4: torch.channels_last, 5: torch.contiguous_format}
 
-Pictures = UInt8[torch.Tensor, "picture 3 row col"]
-Masks = UInt8[torch.Tensor, "picture row col"]
+Masks = UInt8[torch.Tensor, "input row col"]
+Rows = Float32[torch.Tensor, "input feature"]
 Forward = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
@@ -39,56 +40,70 @@ class Running:
         """Whether this device computes in bfloat16."""
         return self.precision == "bfloat16" and device.type == "cuda"
 
-    def uses_onnx(self, device: torch.device, module: torch.nn.Module) -> bool:
+    def uses_onnx(self, device: torch.device, module: torch.nn.Module, spec: EncoderSpec) -> bool:
         """Whether ONNX Runtime runs this network on this device."""
         is_wanted = self.runtime == "onnx" or (self.runtime == "auto" and gains(module))
-        return is_wanted and device.type == "cpu"
+        return is_wanted and device.type == "cpu" and spec.dimensions == 2 and "mask" not in spec.tokens
 
 
 class Encoder:
-    """A frozen network on a device: 8-bit pictures in, embeddings out."""
+    """A frozen network on a device: 8-bit pictures or cubes of voxels in, embeddings out."""
 
-    def __init__(self, spec: EncoderSpec, weights: Path, device: torch.device, how: Running = Running()) -> None:
-        """Build the network and load its weights; takes seconds."""
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        weights: Path,
+        device: torch.device,
+        how: Running | None = None,
+        crop: CropRecipe | None = None,
+    ) -> None:
+        """Build the network and load its weights; takes seconds.
+
+        Args:
+            spec: the entry of the table.
+            weights: the file on this machine.
+            device: where to compute.
+            how: precision and runtime.
+            crop: how cubes are cut, for encoders of volumes.
+        """
         self.spec = spec
         self.device = device
-        self.how = how
+        self.how = how or Running()
         self.remarks: list[str] = []
+        self._inputs: Inputs = PictureInputs(spec, device)
+        if spec.dimensions == 3:
+            self._inputs = CropInputs(spec, crop or CropRecipe("tight", spec.input_size))
         network = build(spec, weights)
         network.module.requires_grad_(requires_grad=False).eval()
         self._module = network.module.to(device)
-        self._layout = torch.channels_last
         for parameter in self._module.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._forward: Forward = network.forward
-        self._wants_masks = "mask" in spec.tokens.split("+")
-        shape = (1, 3, 1, 1)
-        self._mean = 255 * torch.tensor(spec.mean, device=device).reshape(shape)
-        self._scale = 1 / (255 * torch.tensor(spec.std, device=device).reshape(shape))
+        self._layout = _LAYOUTS[spec.dimensions + 2]
         self._buffer = torch.empty(0, device=device)
         self._most: int | None = None
-        """Pictures that fit into the device's memory at once, where that was found out."""
-        if how.uses_onnx(device, self._module) and not self._wants_masks:
+        """Inputs that fit into the device's memory at once, where that was found out."""
+        if self.how.uses_onnx(device, self._module, spec):
             self._move_to_onnx_runtime()
-        elif how.compiles and device.type == "cuda":
+        elif self.how.compiles and device.type == "cuda":
             self._forward = torch.compile(self._forward)
 
     def _move_to_onnx_runtime(self) -> None:
         """Let ONNX Runtime compute, if it computes the same."""
-        eager, layout = self._forward, self._layout
-        expected = self.embed(torch.from_numpy(probe_pictures(self.spec.input_size)))
+        eager = self._forward
+        expected = self.embed(*self._inputs.probe())
         run = to_onnx_runtime(self._module, lambda batch: eager(batch, None), self.spec.input_size)
-        self._forward, self._layout = (lambda batch, _masks: run(batch)), torch.contiguous_format
-        self._buffer = torch.empty(0)
-        found = self.embed(torch.from_numpy(probe_pictures(self.spec.input_size)))
-        cosine = agreement(found, expected)
+        self._use(lambda batch, _masks: run(batch), torch.contiguous_format)
+        cosine = agreement(self.embed(*self._inputs.probe()), expected)
         if cosine < _EQUAL:
-            self._forward, self._layout = eager, layout
-            self._buffer = torch.empty(0)
-            self.remarks.append(
-                f"cpu: ONNX Runtime agrees with torch only to a cosine of {cosine:.5f}; torch is used"
-            )
+            self._use(eager, torch.channels_last)
+            self.remarks.append(f"cpu: torch is used, as ONNX Runtime agrees only to a cosine of {cosine:.5f}")
+
+    def _use(self, forward: Forward, layout: torch.memory_format) -> None:
+        """Compute in another way, from inputs that lie in memory in another order."""
+        self._forward, self._layout = forward, layout
+        self._buffer = torch.empty(0)
 
     @property
     def name(self) -> str:
@@ -96,12 +111,12 @@ class Encoder:
         return self.spec.name
 
     def prepare(self, drawing: Drawing) -> Prepared:
-        """The pictures of a patient at the size of the network's input."""
-        return drawing.pictures(self.spec.input_size, masks=self._wants_masks, mode=self.spec.interpolation)
+        """What goes into the network for one patient."""
+        return self._inputs.prepare(drawing)
 
     @torch.inference_mode()
-    def embed(self, pictures: Pictures, masks: Masks | None = None) -> Float32[torch.Tensor, "picture feature"]:
-        """Embed a batch; scaling to the network's channel statistics happens on the device.
+    def embed(self, inputs: Shaped[torch.Tensor, "input ..."], masks: Masks | None = None) -> Rows:
+        """Embed a batch; scaling to the network's statistics happens on the device.
 
         Where the device's memory does not suffice the batch is halved, and that is remembered and remarked.
 
@@ -109,28 +124,26 @@ class Encoder:
             The rows on the device, where they may still be being computed.
 
         Raises:
-            StopRun: ``device_memory`` when not even one picture fits.
+            StopRun: ``device_memory`` when not even one input fits.
         """
         done: list[torch.Tensor] = []
         start = 0
-        while start < len(pictures):
-            n = min(len(pictures) - start, self._most or len(pictures))
+        while start < len(inputs):
+            n = min(len(inputs) - start, self._most or len(inputs))
             part = slice(start, start + n)
             try:
-                done.append(self._run(pictures[part], None if masks is None else masks[part]))
+                done.append(self._run(inputs[part], None if masks is None else masks[part]))
             except torch.OutOfMemoryError as error:
                 self._halve(n, error)
             else:
                 start += n
         return torch.cat(done) if len(done) != 1 else done[0]
 
-    def _run(self, pictures: Pictures, masks: Masks | None) -> Float32[torch.Tensor, "picture feature"]:
+    def _run(self, inputs: Shaped[torch.Tensor, "input ..."], masks: Masks | None) -> Rows:
         """One forward pass."""
-        if self._buffer.shape[:1] < pictures.shape[:1]:
-            self._buffer = torch.empty(pictures.shape, device=self.device, memory_format=self._layout)
-        batch = self._buffer[: len(pictures)]
-        batch.copy_(pictures, non_blocking=True)
-        batch.sub_(self._mean).mul_(self._scale)
+        if self._buffer.shape[:1] < inputs.shape[:1]:
+            self._buffer = torch.empty(inputs.shape, device=self.device, memory_format=self._layout)
+        batch = self._inputs.scale(inputs, self._buffer[: len(inputs)])
         lesion = None if masks is None else masks.to(self.device, non_blocking=True).float() / 255
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.how.uses_bfloat16(self.device)):
             return self._forward(batch, lesion).float()
@@ -138,12 +151,12 @@ class Encoder:
     def _halve(self, n: int, error: torch.OutOfMemoryError) -> None:
         """Remember that a batch of this size is too much."""
         if n == 1:
-            message = f"{self.device} has not enough memory for one picture of encoder '{self.name}'"
+            message = f"{self.device} has not enough memory for one input of encoder '{self.name}'"
             raise StopRun("device_memory", message) from error
         self._most = n // 2
         self._buffer = torch.empty(0, device=self.device)
         torch.cuda.empty_cache()
-        self.remarks.append(f"{self.device}: batch of {n} pictures halved to {self._most}, out of memory")
+        self.remarks.append(f"{self.device}: batch of {n} halved to {self._most}, out of memory")
 
     @torch.inference_mode()
     def memory_bytes(self, batch_size: int) -> int:
@@ -156,25 +169,12 @@ class Encoder:
             largest = max(largest, sum(t.nbytes for t in tensors))
 
         hooks = [module.register_forward_hook(look) for module in self._module.modules()]
-        self.embed(torch.zeros((1, 3, self.spec.input_size, self.spec.input_size), dtype=torch.uint8))
+        inputs, masks = self._inputs.probe()
+        self.embed(inputs[:1], None if masks is None else masks[:1])
         for hook in hooks:
             hook.remove()
         return sum(p.nbytes for p in self._module.parameters()) + largest * batch_size
 
     def probe(self) -> Embeddings:
-        """Embed the fixed synthetic pictures, whose drift shows a change of weights, library or transform."""
-        pictures = torch.from_numpy(probe_pictures(self.spec.input_size))
-        masks = pictures[:, 0] if self._wants_masks else None
-        return self.embed(pictures, masks).cpu().numpy()
-
-
-def probe_pictures(side: int) -> UInt8[np.ndarray, "picture 3 row col"]:
-    """Fixed pictures from integer arithmetic alone: ramps, rings and stripes of different pitch."""
-    rows, cols = np.indices((side, side), dtype=np.int64)
-    rings = (rows - side // 2) ** 2 + (cols - side // 2) ** 2
-    pictures = [
-        np.stack([(rows * (k + 1) + cols * channel) % 256, (rings // (k + 2)) % 256, (cols * rows // (k + 3)) % 256])
-        for k in range(_PROBE_PICTURES)
-        for channel in (k + 1,)
-    ]
-    return np.stack(pictures).astype(np.uint8)
+        """Embed the fixed synthetic inputs, whose drift shows a change of weights, library or transform."""
+        return self.embed(*self._inputs.probe()).cpu().numpy()

@@ -1,41 +1,21 @@
 """Radiomics in the place of an encoder: the lesion of a slab becomes one row of features a view."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from extract.cache import Slab
-from extract.encoders import EncoderSpec
 from extract.fusion import Fusion
 from extract.radiomics import channel_features, channel_names, radiomics_features, require_finite
 from extract.radiomics_region import prepare
-from extract.radiomics_settings import VERSION, RadiomicsSettings
+from extract.radiomics_settings import RadiomicsSettings
 from extract.radiomics_shape import SHAPE_NAMES, shape_features
 from triher.types import Mask, Volume
 
-RADIOMICS = EncoderSpec(
-    name="radiomics",
-    builder="radiomics",
-    # What counts for identity, as the name of a network does: revision and weights do not.
-    model=f"ibsi-1-v{VERSION}",
-    weights="",
-    input_size=0,
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-    license="Apache-2.0",
-    citation="Zwanenburg et al. 2020, doi 10.1148/radiol.2020191145 (IBSI 1)",
-)
 PROBE_SPACING_MM = (2.0, 0.75, 0.9)
 _PROBE_SHAPE = (9, 15, 13)
 _PROBE_UNIT = 1e-3
-
-
-def identity(settings: RadiomicsSettings) -> dict[str, Any]:
-    """What the features depend on, as JSON values: the place of an encoder's identity in the store."""
-    return RADIOMICS.identity("") | {"settings": asdict(settings) | {"filters": list(settings.filters)}}
 
 
 def embed_slab(
@@ -60,13 +40,6 @@ def view_names(fusion: Fusion, settings: RadiomicsSettings) -> tuple[str, ...]:
     """The names of a view's features: shape once, then each distinct channel, such as ``early-pre:glcm_contrast``."""
     labels = ["-".join(part for part in channel if part) for channel in _distinct(fusion)]
     return (*SHAPE_NAMES, *(f"{label}:{name}" for label in labels for name in channel_names(settings)))
-
-
-def largest_slice(slab: Slab) -> tuple[int, float]:
-    """The slice that stands for the lesion in the store: position in the source volume, lesion area in mm2."""
-    area = slab.area_mm2()
-    largest = int(np.argmax(area))
-    return slab.first_slice + largest, float(area[largest])
 
 
 def probe(settings: RadiomicsSettings) -> Float32[np.ndarray, "1 feature"]:

@@ -1,7 +1,7 @@
 """The extraction stage: cohort in, feature stores out, with nothing done twice."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,32 +50,24 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     options = config.extract
     recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
     slabs = Slabs(run.slabs, cohort, recipe, SPREADS[options.engine](options.readers))
-    jobs: Iterable[Job] = slabs
+    jobs: Iterable[Job] = _reported(slabs, slabs, run, reporter)
     if task.needs_fit or all(store.exists() for store in task.stores(run.features)):
-        jobs = _all_slabs(slabs, run, reporter)
+        with reporter.bar("lesion slabs", len(cohort.patients)) as advance:
+            jobs = list(_reported(slabs.each(advance), slabs, run, reporter))
     if task.needs_fit:
         task = _fit_scale(task, slabs)
     stores = task.stores(run.features)
     did_work = not _are_complete(stores, jobs)
     skipped = _embed(task, jobs, stores, len(cohort.patients), reporter) if did_work else []
-    if jobs is slabs:
-        _report_slabs(slabs, run, reporter)
     _record(run, task, stores, slabs, skipped, start if did_work else None)
     if not did_work:
         reporter.say(f"extract: up to date ({len(slabs.entries)} patients in {stores[0].name}), nothing computed")
     return Extracted(stores[0], did_work, len(slabs.skipped) + len(skipped))
 
 
-def _all_slabs(slabs: Slabs, run: RunFolder, reporter: Reporter) -> list[Job]:
-    """Go through all patients before the first is embedded."""
-    with reporter.bar("lesion slabs", len(slabs.cohort.patients)) as advance:
-        jobs = list(slabs.each(advance))
-    _report_slabs(slabs, run, reporter)
-    return jobs
-
-
-def _report_slabs(slabs: Slabs, run: RunFolder, reporter: Reporter) -> None:
-    """Say what became of the patients' images, and stop when nobody is left."""
+def _reported(jobs: Iterable[Job], slabs: Slabs, run: RunFolder, reporter: Reporter) -> Iterator[Job]:
+    """The patients; after the last one say what became of all, and stop when nobody is left."""
+    yield from jobs
     if not slabs.entries:
         run.write_skipped("extract", slabs.skipped)
     slabs.require_somebody()

@@ -8,11 +8,10 @@ from extract.cache import VERSION as SLAB_VERSION
 from extract.encoders import find_encoder
 from extract.fusion import Fusion, find_fusions
 from extract.landmarks import StandardScale
-from extract.lanes import Choice, choose
+from extract.lanes import Choice, RadiomicsChoice, choose
 from extract.normalization import find_normalization
 from extract.weights import slug
 from triher.config import Config
-from triher.errors import StopRun
 from triher.held_out import require_one_training_part
 from triher.store import identity
 
@@ -25,7 +24,7 @@ class Task:
     """The encoders and the recipe of an extraction."""
 
     config: Config
-    encoders: tuple[Choice, ...]
+    encoders: tuple[Choice | RadiomicsChoice, ...]
     fusions: tuple[Fusion, ...]
     standard: StandardScale | None = None
     """Of Nyul's normalization, once it is known."""

@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 
 from extract import encoders
 from extract.builders import Network
-from extract.encoders import ENCODERS, EncoderSpec, find_encoder
 from extract.devices import choose_devices
-from extract.models import Encoder, probe_pictures
+from extract.encoders import ENCODERS, EncoderSpec, find_encoder
+from extract.inputs import probe_pictures
+from extract.models import Encoder
 from extract.weights import locate_weights, slug
 from triher.errors import StopRun
 

@@ -8,16 +8,19 @@ import pandas as pd
 import pytest
 
 from extract.cache import Slab
+from extract.encoders import find_encoder
 from extract.fusion import find_fusion
+from extract.histograms import count
+from extract.lanes import RadiomicsChoice
+from extract.normalization import find_normalization
+from extract.pictures import Drawing, PictureRecipe
 from extract.radiomics import channel_names, feature_names, radiomics_features
+from extract.radiomics_embedder import RadiomicsEmbedder
 from extract.radiomics_settings import RadiomicsSettings
 from extract.radiomics_shape import SHAPE_NAMES
 from extract.radiomics_views import (
     PROBE_SPACING_MM,
-    RADIOMICS,
     embed_slab,
-    identity,
-    largest_slice,
     probe,
     probe_lesion,
     view_names,
@@ -40,7 +43,8 @@ def slab() -> Slab:
     mask[1:4, 3:9, 3:10] = True
     mask[2, 9:11, 4:8] = True
     voxels = rng.integers(0, 60_000, (3, *mask.shape)).astype(np.uint16)
-    return Slab(PHASES, voxels, mask, (), (), 30, (2.0, 0.8, 0.8), "axial", (60, 256, 256))
+    volumes = tuple(count(phase) for phase in voxels)
+    return Slab(PHASES, voxels, mask, volumes, (), 30, (2.0, 0.8, 0.8), "axial", (60, 256, 256))
 
 
 def test_a_view_is_shape_and_its_channels(slab):
@@ -75,7 +79,10 @@ def test_names_say_phase_and_feature():
 
 
 def test_the_largest_slice_stands_for_the_lesion(slab):
-    assert largest_slice(slab) == (32, pytest.approx(50 * 0.64))
+    recipe = PictureRecipe(find_normalization("clip98-volume"), (RGB, EARLY), "all", 8)
+    prepared = RadiomicsEmbedder(SETTINGS).prepare(Drawing(slab, recipe))
+    assert (prepared.slices.index.tolist(), prepared.slices.area_mm2.tolist()) == ([32], [pytest.approx(50 * 0.64)])
+    assert {name: rows.shape for name, rows in prepared.views.items()} == {"rgb": (1, 300), "early": (1, 110)}
 
 
 def test_a_lesion_of_one_voxel_is_left_out(slab):
@@ -84,6 +91,10 @@ def test_a_lesion_of_one_voxel_is_left_out(slab):
     tiny = Slab(PHASES, slab.voxels, mask, (), (), 30, (1.0, 1.0, 1.0), "axial", (60, 256, 256))
     with pytest.raises(SkipPatient, match=r"\[radiomics_undefined\] -> look at the mask"):
         embed_slab(tiny, [RGB], SETTINGS)
+
+
+def identity(settings: RadiomicsSettings) -> dict:
+    return RadiomicsChoice(find_encoder("radiomics"), settings).facts()
 
 
 def test_identity_changes_with_every_setting():
@@ -97,7 +108,7 @@ def test_identity_changes_with_every_setting():
     ]
     texts = {json.dumps(identity(how), sort_keys=True) for how in (SETTINGS, *others)}
     assert len(texts) == 7
-    assert identity(SETTINGS)["model"] == RADIOMICS.model == "ibsi-1-v1"
+    assert identity(SETTINGS)["model"] == "ibsi-1-v1"
     assert json.loads(json.dumps(identity(SETTINGS))) == identity(SETTINGS)
 
 

@@ -7,6 +7,7 @@ import h5py
 import pytest
 import torch
 
+from extract.builders import Network
 from extract.encoders import ENCODERS, EncoderSpec
 from extract.stage import extract
 from triher.cli import main
@@ -30,7 +31,7 @@ class ToyModule:
     def build(spec, weights):
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2))
-        return net, lambda batch: net(batch).flatten(1)
+        return Network(net, lambda batch, _masks: net(batch).flatten(1), None, is_convolutional=True)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def store(tmp_path, write_exam, monkeypatch) -> Path:
     half = (0.5, 0.5, 0.5)
     spec = EncoderSpec("toy", "toy:build", "toy", f"file:{tmp_path / 'toy.bin'}", 32, half, half, "MIT", "none")
     monkeypatch.setitem(ENCODERS, "toy", spec)
-    monkeypatch.setattr("extract.models.import_module", lambda _: ToyModule)
+    monkeypatch.setattr("extract.builders.import_module", lambda _: ToyModule)
     (tmp_path / "config.yaml").write_text(
         "cohort: {table: cohort.csv}\nextract: {encoder: toy, slices: {n: 2}, fusions: [rgb, wash-in]}\n"
     )
@@ -69,7 +70,9 @@ def embedded(monkeypatch) -> list[int]:
         sizes.pop()
         return rows
 
-    monkeypatch.setattr(Encoder, "embed", lambda self, batch: sizes.append(len(batch)) or real(self, batch))
+    monkeypatch.setattr(
+        Encoder, "embed", lambda self, batch, masks=None: sizes.append(len(batch)) or real(self, batch, masks)
+    )
     monkeypatch.setattr(Encoder, "probe", probing)
     return sizes
 

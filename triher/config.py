@@ -127,6 +127,31 @@ class SlicesConfig(Section):
     """At most this many; ignored by ``all``."""
 
 
+class CropConfig(Section):
+    """The cube of voxels that encoders of volumes see."""
+
+    mode: Literal["tight", "isotropic"] = "tight"
+    """``tight``: the lesion's bounding box stretched to a cube, as FM-BCMRI does. ``isotropic``: a cube in mm."""
+    margin_mm: Annotated[StrictFloat, Field(ge=0, le=100)] = 0.0
+    """Around the lesion's bounding box on each side; see ``extract.region.depth_mm`` for what is there to cut."""
+
+
+class RadiomicsConfig(Section):
+    """How the encoder ``radiomics`` computes its features; see `extract.radiomics_settings`."""
+
+    resample_mm: Annotated[StrictFloat, Field(gt=0, le=10)] | None = 1.0
+    """Side of the cubic voxels that the lesion is brought to; null keeps the scanner's."""
+    bin_count: Annotated[StrictInt, Field(ge=2, le=1024)] | None = 32
+    """Gray levels between the lesion's least and largest value; null with ``bin_width``."""
+    bin_width: Annotated[StrictFloat, Field(gt=0)] | None = None
+    """Width of a gray level in units of the scanner."""
+    filters: tuple[str, ...] = ("original",)
+    """``original``, and ``log-2mm`` for the Laplacian of a Gaussian of that standard deviation."""
+    dimensions: Literal[2, 3] = 3
+    merged: StrictBool = True
+    """Whether the matrices of all directions are added up, or the features averaged over the directions."""
+
+
 _HOW = {
     "also", "weights_dir", "accept_license", "device", "runtime", "compile", "engine", "workers", "batch_size",
     "shard_patients", "readers",
@@ -157,6 +182,8 @@ class ExtractConfig(Section):
     ``per-phase`` gives each phase a field of its own."""
     tokens: Literal["default", "cls", "mean", "mask", "cls+mean", "cls+mask", "cls+mean+mask"] = "default"
     """How the network's tokens, or its feature map, become one vector; ``mask`` weighs them by the lesion."""
+    crop: CropConfig = CropConfig()
+    radiomics: RadiomicsConfig = RadiomicsConfig()
     device: str = "auto"
     """``auto``: all GPUs of the machine, or else the processor; or names such as ``cpu``, ``cuda:0,cuda:1``."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
