@@ -166,8 +166,8 @@ def _bag(part: Features, i: int, name: str, view: str, index: Index, encoder: st
 
 
 def _write(folder: Path, layout: Layout, bag: Bag, facts: str) -> None:
-    """One patient's file."""
-    with replacing(folder / f"{bag.name}.h5") as part, h5py.File(part, "w") as file:
+    """One patient's file, made in memory, because HDF5 crashes when the disk is full while it closes a file."""
+    with h5py.File(f"{bag.name}.h5", "w", driver="core", backing_store=False) as file:
         file[layout.features] = bag.embeddings
         file["coords"] = layout.coords(bag)
         for name, values in layout.attributes(bag).items():
@@ -175,3 +175,7 @@ def _write(folder: Path, layout: Layout, bag: Bag, facts: str) -> None:
             for key, value in values.items():
                 target.attrs[key] = value
         file.attrs["triher"] = facts
+        file.flush()
+        image = file.id.get_file_image()
+    with replacing(folder / f"{bag.name}.h5") as part:
+        part.write_bytes(image)
