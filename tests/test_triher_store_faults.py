@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import subprocess
 import sys
@@ -54,9 +55,12 @@ def replaced_views(content: Features, **blocks: np.ndarray) -> Features:
 # Damage
 
 
+@pytest.mark.slow
 @pytest.mark.fault("D6")
-def test_300_flipped_bits_give_a_refusal_or_the_right_numbers(store, features):
+def test_300_flipped_bits_give_a_refusal_or_the_right_numbers(make_features, tmp_path):
     """Every reader, wherever the bit flips: nothing crashes, and no patient is given out with other numbers."""
+    features = make_features(n=4, n_features=48, views=("rgb",))
+    store = write(tmp_path / "s.h5", features)
     good, expected = store.read_bytes(), checksums(features)
     outcomes = Counter()
     for bit in np.random.default_rng(1).choice(len(good) * 8, 300, replace=False).tolist():
@@ -105,6 +109,64 @@ def test_a_changed_checksum_does_not_pass(store):
 
     with pytest.raises(StopRun, match="checksums differ from the checksum over them"):
         verify_store(edit(store, change))
+
+
+# Interrupted writers
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from triher.store import read_store, write_store
+path = Path(sys.argv[1])
+header, features = read_store(path)
+def parts():
+    for i in range(len(features.patient_id)):
+        if i == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield features.select([i])
+write_store(path, header, parts(), n_slices=len(features.slice_index))
+"""
+
+
+@pytest.mark.fault("D1", "D2", "D4")
+@pytest.mark.parametrize("killed_at", [0, 1, 7])
+def test_a_writer_that_is_killed_leaves_the_earlier_store(store, killed_at):
+    before = store.read_bytes()
+    command = [sys.executable, "-c", KILLED, str(store), str(killed_at)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -9
+    assert store.read_bytes() == before
+    assert {path.suffix for path in store.parent.iterdir()} == {".h5", ".part"}
+
+
+@pytest.mark.fault("D9")
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_full_disk_stops_before_hdf5_meets_it(store, features, monkeypatch, fails_at):
+    """HDF5 1.14 crashes the program when the disk is full while it closes a file, so space is reserved before."""
+    before, calls = store.read_bytes(), []
+
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) == fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StopRun, match=r"no space left to write .*s\.h5") as caught:
+        write(store, features)
+    assert caught.value.code == "disk_full"
+    assert store.read_bytes() == before
+    assert list(store.parent.iterdir()) == [store]
+
+
+def test_what_is_reserved_on_disk_is_more_than_what_is_needed(features, tmp_path, monkeypatch):
+    """Long ids and patients with one slice included."""
+    asked = []
+    reserve = os.posix_fallocate
+    monkeypatch.setattr(os, "posix_fallocate", lambda *given: asked.append(given[2]) or reserve(*given))
+    ids = tuple(f"{i}".zfill(3000) for i in range(len(features.patient_id)))
+    path = write(tmp_path / "t.h5", dataclasses.replace(features, patient_id=ids))
+    assert len(asked) == 2
+    assert path.stat().st_size < asked[1]
+    assert path.stat().st_size < 100_000  # the rest was given back
 
 
 # Other writers

@@ -54,7 +54,7 @@ def verify(
     found = verify_store(file)
     _show_notes(found.notes)
     if found.damaged:
-        show("differ from their checksums", ("patient",), [(name,) for name in found.damaged[:_SHOWN]])
+        typer.echo(f"damaged: {_listed(found.damaged)}")
         message = f"{file}: {len(found.damaged)} of {found.n_patients} patients differ from their checksums"
         raise StopRun("store_corrupt", message, remedy=f"triher store repair {file}")
     typer.echo(f"{file}: all {found.n_patients} patients match their checksums, {found.n_slices} slices")
@@ -73,7 +73,7 @@ def _verify_encoder(file: Path, weights_dir: Path | None, device: str) -> None:
         "weights": drift.weights,
         "transform": drift.transform,
         "libraries": drift.libraries,
-        "noted": drift.cosmetic,
+        "source and license": drift.cosmetic,
     }
     rows: list[tuple[str, object]] = [(name, "\n".join(lines) or "the same") for name, lines in groups.items()]
     rows += [
@@ -125,6 +125,8 @@ def diff(
 
     found = compare_stores(a, b, tolerance=tolerance)
     rows: list[tuple[str, object]] = [
+        ("A", a),
+        ("B", b),
         *(("made differently", line) for line in found.essential),
         *(("noted differently", line) for line in found.cosmetic),
     ]
@@ -142,7 +144,7 @@ def diff(
         (f"view {view}", f"largest relative difference {one.largest:.3g}, least cosine {one.cosine:.6f}")
         for view, one in found.views.items()
     ]
-    show(f"A: {a}, B: {b}", ("what", "difference"), rows)
+    show("two stores", ("what", "difference"), rows)
     typer.echo("equal" if found.is_equal else "different")
     return 0 if found.is_equal else EXIT_DIFFERENT
 

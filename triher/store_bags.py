@@ -14,6 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from jaxtyping import Float32, Int32, Int64, Real
 
 from triher.errors import StopRun
 from triher.files import replacing
@@ -21,6 +22,7 @@ from triher.store import Features, Index, read_index
 from triher.store_export import chosen_view, provenance
 from triher.store_parts import read_parts
 from triher.tables import write_table
+from triher.types import Embeddings
 
 _SPACING_MM = 1.0  # stands for the distance of slices in stores that do not say it
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -32,8 +34,8 @@ class Bag:
     """The slices of one patient."""
 
     name: str
-    embeddings: np.ndarray
-    slice_index: np.ndarray
+    embeddings: Embeddings
+    slice_index: Int32[np.ndarray, " slice"]
     spacing_mm: float
     """Distance of the slices of the volume."""
     side_px: int
@@ -49,20 +51,20 @@ class Layout:
     """From the encoder's name to the folder that holds the files."""
     features: str
     """Name of the dataset of embeddings; the other is ``coords``."""
-    coords: Callable[[Bag], np.ndarray]
+    coords: Callable[[Bag], Real[np.ndarray, "slice 2"]]
     """Position of each slice."""
     attributes: Callable[[Bag], dict[str, dict[str, Any]]]
     """Attributes of the root (empty name) and of the datasets."""
 
 
-def _pixels(bag: Bag) -> np.ndarray:
+def _pixels(bag: Bag) -> Int64[np.ndarray, "slice 2"]:
     """Corners of the slices, in pixels, as if they lay side by side."""
     return np.stack(
         [bag.slice_index.astype(np.int64) * bag.side_px, np.zeros(len(bag.slice_index), np.int64)], axis=1
     )
 
 
-def _micrometers(bag: Bag) -> np.ndarray:
+def _micrometers(bag: Bag) -> Float32[np.ndarray, "slice 2"]:
     """Positions of the slices along the axis of the volume."""
     along = bag.slice_index * np.float32(bag.spacing_mm * 1000)
     return np.stack([along, np.zeros_like(along)], axis=1).astype(np.float32)
@@ -166,8 +168,8 @@ def _bag(part: Features, i: int, name: str, view: str, index: Index, encoder: st
 
 
 def _write(folder: Path, layout: Layout, bag: Bag, facts: str) -> None:
-    """One patient's file."""
-    with replacing(folder / f"{bag.name}.h5") as part, h5py.File(part, "w") as file:
+    """One patient's file, made in memory, because HDF5 crashes when the disk is full while it closes a file."""
+    with h5py.File(f"{bag.name}.h5", "w", driver="core", backing_store=False) as file:
         file[layout.features] = bag.embeddings
         file["coords"] = layout.coords(bag)
         for name, values in layout.attributes(bag).items():
@@ -175,3 +177,7 @@ def _write(folder: Path, layout: Layout, bag: Bag, facts: str) -> None:
             for key, value in values.items():
                 target.attrs[key] = value
         file.attrs["triher"] = facts
+        file.flush()
+        image = file.id.get_file_image()
+    with replacing(folder / f"{bag.name}.h5") as part:
+        part.write_bytes(image)

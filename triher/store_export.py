@@ -1,6 +1,7 @@
 """Export a feature store as one Parquet or AnnData file, with all views and what made them."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -118,6 +119,10 @@ def export_h5ad(path: Path, out: Path, view: str = "") -> int:
         uns={"triher": {key: json.dumps(value, sort_keys=True) for key, value in provenance(index).items()}},
     )
     data.uns["triher"]["X"] = json.dumps(main)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    n_bytes = 2 * path.stat().st_size
+    if shutil.disk_usage(out.parent).free < n_bytes:  # HDF5 crashes when it meets the end of the disk
+        raise StopRun("disk_full", f"no space left to write {out}: about {n_bytes / 1e6:.0f} MB are needed")
     with replacing(out) as part:
         data.write_h5ad(part)
     return index.n_slices

@@ -4,19 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from triher.store import (
-    FORMAT,
-    VERSION,
-    Features,
-    Index,
-    checked_lengths,
-    damaged_patients,
-    features_of,
-    index_of,
-    read_index,
-    refuse_damaged,
-)
 from triher.store_guard import open_guarded
+from triher.store_model import FORMAT, VERSION, Features, Index
+from triher.store_read import checked_lengths, damaged_patients, features_of, index_of, read_index, refuse_damaged
 
 MAX_SLICES = 4096  # of one part: 12 MB for 768 features
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from triher.errors import StopRun
-from triher.store import FORMAT, VERSION, Features, Header, content_of, identity, origin
 from triher.store_guard import DAMAGED, open_hdf5, read_text, refuse_link, refuse_other_format, refuse_storage
+from triher.store_model import FORMAT, VERSION, Features, Header, content_of, identity, origin
 
 _FACTS = ("encoder", "recipe", "versions")
 _COLUMNS = ("patient_id", "input_sha256", "checksum", "indptr", "slice_index", "area_mm2")
