@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from extract.encoder_spec import EncoderSpec
-from extract.hub import SITE, read_json
+from extract.hub import SITE, cached_file, read_json
 from extract.torchvision_cure import import_torchvision
 from triher.errors import StopRun, unknown_name
 
@@ -88,7 +88,7 @@ def describe_repository(name: str, rest: str) -> EncoderSpec:
     repository, _, revision = rest.partition("@")
     revision = revision or "main"
     facts = {"revision": revision, "page": f"{SITE}/{repository}"}
-    clip = read_json(repository, "open_clip_config.json", revision)
+    clip = _clip_config(repository, revision)
     if clip is not None:
         file = f"hub:{repository}/open_clip_model.safetensors"
         return _clip_entry(
@@ -100,6 +100,16 @@ def describe_repository(name: str, rest: str) -> EncoderSpec:
     if "architecture" in config:
         return _timm_repository(name, repository, config, facts)
     return _transformers_repository(name, repository, config, facts)
+
+
+def _clip_config(repository: str, revision: str) -> dict[str, Any] | None:
+    """The configuration for open_clip, if any; where the hub cannot be asked, a plain one in the cache is enough."""
+    try:
+        return read_json(repository, "open_clip_config.json", revision)
+    except StopRun:
+        if cached_file(repository, "config.json", revision) is None:
+            raise
+        return None
 
 
 def _clip_entry(
