@@ -277,3 +277,14 @@ def test_the_command_lists_and_explains(capsys, monkeypatch):
         assert word in facts
     with pytest.raises(StopRun, match="did you mean 'dinov2-small'"):
         encoders("dinov2-smal")
+
+
+def test_the_documentation_holds_every_encoder_with_its_license():
+    from pathlib import Path
+
+    lines = (Path(__file__).parent.parent / "docs" / "encoders.md").read_text().splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    for name, spec in ENCODERS.items():
+        assert spec.license in rows[name]
+        assert spec.citation in rows[name]
+        assert ("to be accepted" in rows[name]) == spec.needs_consent

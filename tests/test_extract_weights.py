@@ -90,9 +90,9 @@ def test_a_file_placed_by_hand_comes_first(suffix, hub, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dinov3-base", "DINOv3 License.*its terms are to be accepted on its page first.*dinov3-license"),
+        ("dinov3-base", "DINOv3 License; they are downloaded only once.*dinov3-license"),
         ("medsiglip-448", "Health AI Developer Foundations terms.*huggingface.co/google/medsiglip-448"),
-        ("radimagenet-resnet50", "RadImageNet's own terms: research: not for commercial use"),
+        ("radimagenet-resnet50", "RadImageNet's own terms: research, not for commercial use"),
     ],
 )
 def test_terms_are_said_before_anything_is_downloaded(name, message, refusing_hub):
@@ -106,6 +106,22 @@ def test_terms_are_said_before_anything_is_downloaded(name, message, refusing_hu
         locate_weights(ENCODERS[name], None, accepted=[name])
     assert caught.value.code == "weights_missing"
     assert asked
+
+
+@pytest.mark.parametrize(
+    ("name", "needs_consent", "non_commercial"),
+    [
+        ("timm:resnet50.a1_in1k", False, False),
+        ("timm:vit_small_patch16_dinov3.lvd1689m", True, False),
+        ("timm:vit_large_patch16_224.mae", True, True),
+        ("timm:vit_tiny_patch16_dinov3_qkvb.eupe_lvd1689m", True, True),
+        ("open_clip:ViT-B-32/laion2b_s34b_b79k", True, False),
+    ],
+)
+def test_only_what_is_known_to_be_open_is_downloaded_without_asking(name, needs_consent, non_commercial):
+    spec = find_encoder(name)
+    assert (spec.needs_consent, spec.non_commercial) == (needs_consent, non_commercial)
+    assert spec.page.startswith("https://")
 
 
 def test_acceptance_is_by_name():
