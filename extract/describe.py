@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from extract.encoder_spec import EncoderSpec
-from extract.hub import SITE, read_json
+from extract.hub import SITE, cached_file, read_json
 from extract.torchvision_cure import import_torchvision
 from triher.errors import StopRun, unknown_name
 
@@ -14,7 +14,10 @@ import open_clip  # noqa: E402
 import timm  # noqa: E402
 
 _PAGE = "see the model's page"
-_GATED = ("dinov3-license",)
+_UNSTATED = "a license that stands on its page"
+_OPEN = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
+"""Ordinary open licenses by timm's names; what is under any other is downloaded only once it was accepted."""
+_NOT_COMMERCIAL = {"nc", "noncommercial", "amlr"}  # the last is Apple's, for research
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -31,7 +34,7 @@ def describe_timm(name: str, model: str, weights: str) -> EncoderSpec:
         if not cfg.hf_hub_id:
             raise StopRun("weights_missing", f"timm has no pretrained weights for '{model}'")
         weights = f"hub:{cfg.hf_hub_id}/model.safetensors"
-    license_ = (cfg.license or "") if weights.startswith("hub:") else ""
+    license_ = cfg.license or ""
     return EncoderSpec(
         name=name,
         builder="timm",
@@ -40,9 +43,9 @@ def describe_timm(name: str, model: str, weights: str) -> EncoderSpec:
         input_size=cfg.input_size[-1],
         mean=tuple(cfg.mean),
         std=tuple(cfg.std),
-        license=license_ or _PAGE,
+        license=license_ or _UNSTATED,
         citation=_PAGE,
-        gated=license_ in _GATED,
+        gated=license_ not in _OPEN,
         non_commercial=_forbids_commerce(license_),
         page=f"{SITE}/{cfg.hf_hub_id}" if cfg.hf_hub_id else "",
     )
@@ -59,7 +62,9 @@ def describe_open_clip(name: str, rest: str) -> EncoderSpec:
         raise unknown_name("open_clip model", model or rest, open_clip.list_models())
     config = open_clip.get_model_config(model)
     cfg = open_clip.get_pretrained_cfg(model, tag)
-    return _clip_entry(name, model, f"open_clip:{tag}", config, cfg)
+    place = cfg.get("hf_hub", "").rpartition("/")[0]
+    page = f"{SITE}/{place}" if place else "https://github.com/mlfoundations/open_clip"
+    return _clip_entry(name, model, f"open_clip:{tag}", config, cfg, {"page": page})
 
 
 def tag_file(model: str, tag: str) -> tuple[str, str]:
@@ -88,7 +93,7 @@ def describe_repository(name: str, rest: str) -> EncoderSpec:
     repository, _, revision = rest.partition("@")
     revision = revision or "main"
     facts = {"revision": revision, "page": f"{SITE}/{repository}"}
-    clip = read_json(repository, "open_clip_config.json", revision)
+    clip = _clip_config(repository, revision)
     if clip is not None:
         file = f"hub:{repository}/open_clip_model.safetensors"
         return _clip_entry(
@@ -100,6 +105,16 @@ def describe_repository(name: str, rest: str) -> EncoderSpec:
     if "architecture" in config:
         return _timm_repository(name, repository, config, facts)
     return _transformers_repository(name, repository, config, facts)
+
+
+def _clip_config(repository: str, revision: str) -> dict[str, Any] | None:
+    """The configuration for open_clip, if any; where the hub cannot be asked, a plain one in the cache is enough."""
+    try:
+        return read_json(repository, "open_clip_config.json", revision)
+    except StopRun:
+        if cached_file(repository, "config.json", revision) is None:
+            raise
+        return None
 
 
 def _clip_entry(
@@ -122,8 +137,9 @@ def _clip_entry(
         input_size=config["vision_cfg"].get("image_size", 224),
         mean=tuple(pictures.get("mean", open_clip.OPENAI_DATASET_MEAN)),
         std=tuple(pictures.get("std", open_clip.OPENAI_DATASET_STD)),
-        license=_PAGE,
+        license=_UNSTATED,
         citation=_PAGE,
+        gated=True,
         features=config["embed_dim"],
         settings=json.dumps(tower, sort_keys=True) if pack else "",
         **(facts or {}),
@@ -144,9 +160,9 @@ def _timm_repository(name: str, repository: str, config: dict[str, Any], facts: 
         input_size=cfg.get("input_size", (3, 224, 224))[-1],
         mean=tuple(cfg.get("mean", _IMAGENET_MEAN)),
         std=tuple(cfg.get("std", _IMAGENET_STD)),
-        license=license_ or _PAGE,
+        license=license_ or _UNSTATED,
         citation=_PAGE,
-        gated=license_ in _GATED,
+        gated=license_ not in _OPEN,
         non_commercial=_forbids_commerce(license_),
         features=config.get("num_features", 0),
         **facts,
@@ -169,8 +185,9 @@ def _transformers_repository(
         input_size=_side(pictures, settings),
         mean=tuple(pictures.get("image_mean", _IMAGENET_MEAN)),
         std=tuple(pictures.get("image_std", _IMAGENET_STD)),
-        license=_PAGE,
+        license=_UNSTATED,
         citation=_PAGE,
+        gated=True,
         settings=json.dumps(settings, sort_keys=True),
         **facts,
     )
@@ -187,4 +204,4 @@ def _side(pictures: dict[str, Any], settings: dict[str, Any]) -> int:
 
 def _forbids_commerce(license_: str) -> bool:
     """Whether the short name of a license, such as ``cc-by-nc-4.0``, says so."""
-    return "nc" in license_.lower().split("-")
+    return not _NOT_COMMERCIAL.isdisjoint(license_.lower().split("-"))

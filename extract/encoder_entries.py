@@ -167,7 +167,7 @@ ENCODERS: dict[str, EncoderSpec] = {
             },
             "MIT",
             "arXiv 2112.13906",
-            caution="trained on figures of papers (ROCO), few of them MRI of the breast",
+            caution="trained on figures of papers (ROCO) of all kinds of imaging",
         ),
         _hub(
             "medsiglip-448",
@@ -188,7 +188,7 @@ ENCODERS: dict[str, EncoderSpec] = {
             "Health AI Developer Foundations terms of use",
             "arXiv 2507.05201",
             gated=True,
-            caution="MRI was a small part of its training; 448 pixels make it slow",
+            caution="its training data include MRI slices; 448 pixels make it slow",
         ),
         _hub(
             "rad-dino",

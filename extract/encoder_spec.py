@@ -44,7 +44,7 @@ class EncoderSpec:
     features: int = 0
     """Length of the vector with ``default``; 0 where it is not known before the network is built."""
     gated: bool = False
-    """Whether its terms are to be accepted before it is downloaded."""
+    """Whether its license is to be accepted first: the hub asks for it, or it is no ordinary open one."""
     non_commercial: bool = False
     page: str = ""
     """Where it is described and its license stands."""

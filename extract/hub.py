@@ -30,12 +30,15 @@ def fetch_file(repository: str, file: str, revision: str, *, remedy: str) -> Pat
     Raises:
         StopRun: ``weights_missing`` where it cannot be fetched: no network, no such repository, no access.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     place = f"{repository}/{file}"
+    found = try_to_load_from_cache(repository, file, revision=revision)
+    if found is _CACHED_NO_EXIST:
+        return None
     try:
-        return cached_file(repository, file, revision) or Path(hf_hub_download(repository, file, revision=revision))
+        return Path(found or hf_hub_download(repository, file, revision=revision))
     except HfHubHTTPError as error:
         if isinstance(error, EntryNotFoundError):
             return None

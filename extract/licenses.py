@@ -9,7 +9,7 @@ from triher.errors import StopRun
 def require_license(spec: EncoderSpec, accepted: Sequence[str]) -> None:
     """Let weights under terms of their own be downloaded only by who accepted them.
 
-    Weights under an ordinary open license pass; so do files that are on this machine already, which are never
+    Weights under an ordinary open license that is known here pass. Files that are on this machine already are never
     asked about (`extract.weights.locate_weights`).
 
     Args:
@@ -21,9 +21,11 @@ def require_license(spec: EncoderSpec, accepted: Sequence[str]) -> None:
     """
     if not spec.needs_consent or spec.name in accepted:
         return
-    terms = ["not for commercial use"] if spec.non_commercial else []
-    terms += ["its terms are to be accepted on its page first, too"] if spec.gated else []
-    message = f"the weights of encoder '{spec.name}' are under {spec.license}: {'; '.join(terms)} ({spec.page})"
+    limit = ", not for commercial use" if spec.non_commercial else ""
+    message = (
+        f"the weights of encoder '{spec.name}' are under {spec.license}{limit}; they are downloaded only once you "
+        f"have accepted its terms: {spec.page}"
+    )
     remedy = (
         f"read the terms, then set extract.accept_license=[{spec.name}], or place the file in extract.weights_dir"
     )

@@ -14,8 +14,11 @@ from extract.devices import choose_devices
 from extract.encoders import ENCODERS, EncoderSpec, find_encoder
 from extract.inputs import probe_pictures
 from extract.models import Encoder
+from extract.torchvision_cure import import_torchvision
 from extract.weights import locate_weights, slug
 from triher.errors import StopRun
+
+import_torchvision()  # before timm and open_clip, which the tests import
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated.*")
 CPU = torch.device("cpu")
@@ -209,3 +212,81 @@ def test_the_identity_says_what_matters_and_not_where_it_is_from():
     assert identity(spec.identity("0" * 64), {}) == identity(moved.identity("0" * 64), {})
     assert identity(spec.identity("0" * 64), {}) != identity(spec.identity("1" * 64), {})
     assert slug("file:vit@/a/b c.pth") == "file-vit-a-b-c.pth"
+
+
+def test_new_facts_change_no_identity_of_an_older_store():
+    """The keys of the first stores, and no others, for an encoder that uses nothing new."""
+    facts = set(ENCODERS["dinov2-small"].identity("0" * 64))
+    first = {"name", "builder", "model", "weights", "input_size", "mean", "std", "license", "citation"}
+    assert facts == first | {"revision", "sha256", "tokens"}
+    more = set(ENCODERS["fm-bcmri"].identity("0" * 64)) - facts
+    assert more == {"dimensions", "channels"}
+    assert set(ENCODERS["rad-dino"].identity("0" * 64)) - facts == {"settings"}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_entry_is_complete(name):
+    import json
+
+    from extract.builders import BUILDERS
+
+    spec = ENCODERS[name]
+    assert spec.builder in BUILDERS
+    assert spec.features > 0
+    assert spec.license
+    assert "arXiv" in spec.citation or "doi" in spec.citation or "github" in spec.citation
+    assert spec.page.startswith("https://")
+    assert spec.weights.partition(":")[0] in ("package", "hub", "open_clip", "hand")
+    assert spec.revision == "main" or spec.weights.startswith("package:") or len(spec.revision) == 40
+    if spec.settings:
+        assert json.dumps(json.loads(spec.settings), sort_keys=True) == spec.settings
+
+
+@pytest.mark.parametrize("name", [name for name, spec in ENCODERS.items() if spec.builder == "timm"])
+def test_entries_of_timm_agree_with_timm(name):
+    """Statistics, license and the number of features are those that the library states."""
+    import timm
+
+    spec = ENCODERS[name]
+    cfg = timm.get_pretrained_cfg(spec.model)
+    assert (cfg.mean, cfg.std, cfg.interpolation) == (spec.mean, spec.std, spec.interpolation)
+    assert spec.weights == f"hub:{cfg.hf_hub_id}/model.safetensors"
+    assert cfg.license.lower() in spec.license.lower().replace(" ", "-")
+    with torch.device("meta"):
+        assert timm.create_model(spec.model, num_classes=0).num_features == spec.features
+
+
+def test_the_listing_holds_every_encoder():
+    from extract.encoders import encoder_table
+
+    rows = {row.name: row for row in encoder_table()}
+    assert list(rows) == list(ENCODERS)
+    assert rows["fm-bcmri"].input == "1 x 48 x 48 x 48"
+    assert rows["dinov2-small"].consent == ""
+    assert rows["dinov3-small"].consent == "to be accepted"
+
+
+def test_the_command_lists_and_explains(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    from triher.cli_encoders import encoders
+
+    assert encoders() == 0
+    listing = capsys.readouterr().out
+    assert all(name in listing for name in ENCODERS)
+    assert encoders("fm-bcmri") == 0
+    facts = capsys.readouterr().out
+    for word in ("not for commercial use", "extract.accept_license=[fm-bcmri]", "768", "z-scored crop"):
+        assert word in facts
+    with pytest.raises(StopRun, match="did you mean 'dinov2-small'"):
+        encoders("dinov2-smal")
+
+
+def test_the_documentation_holds_every_encoder_with_its_license():
+    from pathlib import Path
+
+    lines = (Path(__file__).parent.parent / "docs" / "encoders.md").read_text().splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    for name, spec in ENCODERS.items():
+        assert spec.license in rows[name]
+        assert spec.citation in rows[name]
+        assert ("to be accepted" in rows[name]) == spec.needs_consent

@@ -1,0 +1,58 @@
+"""The command that lists the encoders: what they take, what they give, and under which license."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from triher.printing import show
+
+if TYPE_CHECKING:
+    from extract.encoders import EncoderSpec
+
+EncoderName = Annotated[
+    str, typer.Argument(help="An encoder, also timm:MODEL, open_clip:MODEL/TAG or hf:OWNER/NAME.", show_default=False)
+]
+
+
+def encoders(name: EncoderName = "") -> int:
+    """List the encoders, or all facts of one with its license and citation."""
+    from extract.encoders import encoder_table, find_encoder
+
+    if name:
+        spec = find_encoder(name)
+        show(spec.name, ("", ""), _facts(spec))
+        return 0
+    rows = [
+        (row.name, row.source.partition(":")[0], row.input, row.features, row.license, row.consent, row.note)
+        for row in encoder_table()
+    ]
+    columns = ("encoder", "weights from", "input", "features", "license", "terms", "keep in mind")
+    show("encoders; others as timm:MODEL, open_clip:MODEL/TAG, hf:OWNER/NAME, file:MODEL@CHECKPOINT", columns, rows)
+    return 0
+
+
+def _facts(spec: "EncoderSpec") -> list[tuple[str, str]]:
+    """What is known of an encoder, one fact a row."""
+    from extract.weights import slug
+
+    crop = "z-scored crop" if spec.dimensions == 3 else f"picture, {spec.interpolation}"
+    size = " x ".join([str(spec.input_size)] * spec.dimensions)
+    terms = "an ordinary open license"
+    if spec.needs_consent:
+        limits = ["not for commercial use"] * spec.non_commercial + ["to be accepted on its page"] * spec.gated
+        terms = f"{'; '.join(limits)}; then set extract.accept_license=[{spec.name}]"
+    facts = {
+        "network": f"{spec.model} ({spec.builder})",
+        "weights": f"{spec.weights}, revision {spec.revision}" if spec.weights.startswith("hub:") else spec.weights,
+        "SHA-256": spec.sha256,
+        "placed by hand as": f"{slug(spec.name)}.safetensors (.pth, .pt, .bin, .pth.tar) in extract.weights_dir",
+        "input": f"{spec.channels} x {size}, {crop}",
+        "mean, std": f"{spec.mean}, {spec.std}" if spec.dimensions == 2 else "",
+        "features": str(spec.features or "known once it is built"),
+        "license": spec.license,
+        "terms": terms,
+        "page": spec.page,
+        "citation": spec.citation,
+        "keep in mind": spec.caution,
+    }
+    return [(fact, value) for fact, value in facts.items() if value]
