@@ -107,11 +107,13 @@ def _isotropic(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe
         _overlaps(edges_mm / size_mm + (low + high) / 2, size)
         for (low, high), size_mm, size in zip(bounds, spacing_mm, volume.shape, strict=True)
     ]
-    cube = volume.astype(np.float64)
-    for weight in weights:  # one axis after the other; each takes the place of the last
-        cube = np.tensordot(cube, weight, axes=(0, 1))
+    met = [np.flatnonzero(weight.any(axis=0)) for weight in weights]
+    part = volume[tuple(slice(voxels[0], voxels[-1] + 1) for voxels in met)].astype(np.float32)
+    slices, rows, cols = (w[:, voxels].astype(np.float32) for w, voxels in zip(weights, met, strict=True))
+    planes = rows @ part @ cols.T
+    cube = (slices @ planes.reshape(len(planes), -1)).reshape(-1, *planes.shape[1:])
     a, b, c = (np.asarray(weight.any(axis=1)) for weight in weights)
-    return cube.astype(np.float32), a[:, None, None] & b[:, None] & c
+    return cube, a[:, None, None] & b[:, None] & c
 
 
 def _overlaps(edges: Float64[np.ndarray, " edge"], size: int) -> Float64[np.ndarray, "side size"]:

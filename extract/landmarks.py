@@ -7,12 +7,12 @@ Imaging 19:143-150, doi 10.1109/42.836373: the variant with deciles as landmarks
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Real, UInt8
 
 from extract.histograms import Histogram
+from extract.scaling import look_up
 from triher.errors import StopRun
 
 # The paper's set of deciles; its outermost pair lies at 1 and 99 as in TorchIO and in intensity-normalization.
@@ -38,7 +38,7 @@ class StandardScale:
             raise StopRun("config_value", message)
 
 
-def foreground_landmarks(volume: Histogram) -> Float64[np.ndarray, "landmark"]:
+def foreground_landmarks(volume: Histogram) -> Float64[np.ndarray, " landmark"]:
     """The percentiles of the foreground, in scanner units: of the voxels above the mean of the whole volume.
 
     The mean as threshold is the paper's: in its histograms of a slice of tissue and much air it lies between the two.
@@ -85,16 +85,20 @@ def standardize(
     if len(landmarks) < 2:
         return np.zeros(voxels.shape, np.uint8)
     places = np.array(standard.landmarks)[first]
-    values, where = _distinct(voxels)
+    low, high = voxels.min(), voxels.max()
+    if voxels.dtype.kind == "f" or int(high) - int(low) > voxels.size:
+        return _map(voxels.astype(np.float64), landmarks, places)
+    table = _map(np.arange(int(low), int(high) + 1, dtype=np.float64), landmarks, places)
+    return look_up(voxels, int(low), table)
+
+
+def _map(
+    values: Float64[np.ndarray, "..."],
+    landmarks: Float64[np.ndarray, " landmark"],
+    places: Float64[np.ndarray, " landmark"],
+) -> UInt8[np.ndarray, "..."]:
+    """Each value by the line through the two landmarks around it, or nearest to it."""
     piece = np.clip(np.searchsorted(landmarks, values) - 1, 0, len(landmarks) - 2)
     slope = np.diff(places)[piece] / np.diff(landmarks)[piece]
     mapped = places[piece] + (values - landmarks[piece]) * slope
-    return np.rint(np.clip(mapped, 0, 255)).astype(np.uint8)[where]
-
-
-def _distinct(voxels: Real[np.ndarray, "..."]) -> tuple[Float64[np.ndarray, "..."], Any]:
-    """The values to map, and how to index them to get the voxels back: whole numbers need not be mapped twice."""
-    low, high = voxels.min(), voxels.max()
-    if voxels.dtype.kind == "f" or int(high) - int(low) > voxels.size:
-        return voxels.astype(np.float64), ...
-    return np.arange(int(low), int(high) + 1, dtype=np.float64), voxels.astype(np.intp) - int(low)
+    return np.rint(np.clip(mapped, 0, 255)).astype(np.uint8)

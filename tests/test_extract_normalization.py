@@ -112,6 +112,15 @@ def test_a_constant_slice_is_black_whatever_the_method(slab):
         assert not normalize(flat, find_normalization(name), np.array([0])).any()
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (3, 9), (5, 4), (17, 6)])
+def test_clahe_takes_regions_of_any_size(slab, shape):
+    voxels = np.random.default_rng(0).integers(0, 900, (3, 1, *shape)).astype(np.int16)
+    small = replace(slab, voxels=voxels, mask=np.ones((1, *shape), bool))
+    found = normalize(small, find_normalization("clahe-mask"), np.array([0]))
+    assert found.shape == voxels.shape
+    assert found.any()
+
+
 def test_an_unknown_normalization_lists_the_nearest():
     with pytest.raises(StopRun, match="did you mean 'clip98-volume'"):
         find_normalization("clip98_volume")

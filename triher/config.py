@@ -172,7 +172,10 @@ class ExtractConfig(Section):
     region: RegionConfig = RegionConfig()
     slices: SlicesConfig = SlicesConfig()
     normalization: str = "clip99-joint"
-    """From scanner units to 8 bits; the joint scope keeps enhancement comparable between the phases."""
+    """From scanner units to 8 bits, ``METHOD-SCOPE``. Methods: ``minmax``, ``clip95``, ``clip98``, ``clip99``,
+    ``clip995``, ``percentile99``, ``percentile995``, ``zscore``, ``clahe``. Scopes: ``slice``, ``volume``, ``joint``,
+    ``pre``, ``mask``, ``mask-joint``; ``joint``, ``pre`` and ``mask-joint`` keep enhancement comparable between the
+    phases. Also ``nyul-volume``."""
     standard_scale: tuple[StrictFloat, ...] = ()
     """Landmarks of ``nyul-volume`` in 0..255; fitted on the training patients when empty."""
     fusions: tuple[str, ...] = ("rgb",)
