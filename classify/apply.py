@@ -12,7 +12,7 @@ from classify.splits import image_fingerprint
 from classify.table import Place, prediction_frame
 from triher.cohort import Cohort
 from triher.errors import StopRun
-from triher.store import COSMETIC, PROBE_TOLERANCE, Features, Header
+from triher.store import COSMETIC, Features, Header
 
 _TRAINED = "the bundle was trained on these very images, so this is no prediction"
 
@@ -86,7 +86,7 @@ def _check_origin(bundle: Bundle, header: Header, features: Features) -> None:
         drift = bundle.header.drift(header)
         versions = _differences(bundle.header.versions, header.versions)
         message = (
-            f"the probe differs by {drift:.2g} of its largest value (allowed {PROBE_TOLERANCE:g}); "
+            f"the probe differs by {drift:.2g} of its largest value (allowed {header.tolerance:g}); "
             f"versions that differ: {'; '.join(versions) or 'none'}"
         )
         raise StopRun("transform_drift", message)

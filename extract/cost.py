@@ -6,23 +6,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from extract.cache import ensure_slab, read_slab
 from extract.devices import choose_devices
-from extract.encoders import find_encoder
-from extract.fusion import find_fusions
-from extract.models import Encoder
-from extract.normalization import find_normalization
-from extract.pictures import Drawing, PictureRecipe
+from extract.engines import picture_recipe
+from extract.pictures import Drawing
 from extract.recipe import SlabRecipe, slab_recipe
-from extract.weights import locate_weights
+from extract.task import decide
 from triher.cohort import Cohort, Patient
 from triher.config import Config
 from triher.errors import SkipPatient, StopRun
 
 _TRIED = 3  # patients that are read; one more than it takes to see that they differ
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -50,30 +44,23 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
         StopRun: ``cohort_empty`` when none of those patients can be read; an unknown name in the configuration.
     """
     options = config.extract
-    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
-    spec = find_encoder(options.encoder, options.tokens)
-    fusions = find_fusions(options.fusions, tuple(config.cohort.phases))
-    picture = PictureRecipe(
-        find_normalization(options.normalization), fusions, options.slices.policy, options.slices.n, options.region
-    )
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
+        recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
         slabs = _some_slabs(Path(folder), cohort, recipe)
         per_patient_s = (time.monotonic() - start) / len(slabs)
         n_bytes = sum(path.stat().st_size for path in slabs) / len(slabs)
-        views = [Drawing(read_slab(path), picture).pictures(spec.input_size).views for path in slabs]
-    pictures = [view for of_patient in views for view in of_patient.values()]
-    n, n_pictures = len(cohort.patients), sum(map(len, pictures)) / len(slabs)
-    embed_s, device_bytes, device, n_features = _network(config, torch.cat(pictures))
+        embedding = _embed_some(config, slabs)
+    n = len(cohort.patients)
     return Cost(
         n,
         len(slabs),
         per_patient_s * n / options.readers,
-        embed_s * n_pictures * n,
+        embedding.seconds * n,
         n_bytes * n,
-        n_pictures * n * n_features * _FLOAT_BYTES,
-        device,
-        device_bytes,
+        embedding.store_bytes * n,
+        str(choose_devices(options.device)[0]),
+        embedding.device_bytes,
     )
 
 
@@ -101,19 +88,29 @@ def _slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Path | None:
         return None
 
 
-def _network(config: Config, pictures: torch.Tensor) -> tuple[float, float, str, float]:
-    """Seconds a picture, bytes on the device, the device's name, and features a picture."""
+@dataclass(frozen=True)
+class _Embedding:
+    """What embedding one patient costs; NaN where the weights are not there."""
+
+    seconds: float = math.nan
+    store_bytes: float = math.nan
+    device_bytes: float = math.nan
+
+
+def _embed_some(config: Config, slabs: list[Path]) -> _Embedding:
+    """Embed the patients that were read, after a first batch that is not timed."""
     options = config.extract
-    spec = find_encoder(options.encoder, options.tokens)
-    device = choose_devices(options.device)[0]
     try:
-        weights, _ = locate_weights(spec, options.weights_dir)
-    except StopRun:
-        return math.nan, math.nan, str(device), math.nan
-    encoder = Encoder(spec, weights, device)
-    batch = pictures[: options.batch_size]
-    encoder.embed(batch)
+        task = decide(config)
+    except StopRun as error:
+        if error.code not in ("weights_missing", "license_unaccepted"):
+            raise
+        return _Embedding()
+    embedder = task.encoders[0].load(choose_devices(options.device)[0])
+    embedder.probe()
     start = time.monotonic()
-    n_features = float(encoder.embed(batch).shape[1])
-    seconds = (time.monotonic() - start) / len(batch)
-    return seconds, float(encoder.memory_bytes(options.batch_size)), str(device), n_features
+    prepared = [embedder.prepare(Drawing(read_slab(path), picture_recipe(task))) for path in slabs]
+    rows = [embedder.embed(inputs, one.masks).cpu() for one in prepared for inputs in one.views.values()]
+    seconds = (time.monotonic() - start) / len(slabs)
+    n_bytes = sum(row.nbytes for row in rows) / len(slabs)
+    return _Embedding(seconds, n_bytes, float(embedder.memory_bytes(options.batch_size)))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from extract.devices import choose_devices
 from extract.encoders import find_encoder
-from extract.models import Encoder
-from extract.weights import locate_weights
+from extract.lanes import choose
+from triher.config import ExtractConfig
+from triher.recorded import encoder_options
 from triher.runfolder import library_versions
-from triher.store import COSMETIC, PROBE_TOLERANCE, Header
+from triher.store import COSMETIC, Header
 from triher.store_compare import Distance, differing_keys, distance
 
 
@@ -26,22 +27,23 @@ class Drift:
     libraries: tuple[str, ...]
     probe: Distance
     """How far the embeddings of the fixed pictures are from the store's."""
+    tolerance: float
 
     @property
     def is_within_tolerance(self) -> bool:
         """Whether the embeddings of both can stand side by side."""
-        return self.probe.largest <= PROBE_TOLERANCE
+        return self.probe.largest <= self.tolerance
 
     @property
     def verdict(self) -> str:
         """One sentence for people."""
         if not self.is_within_tolerance:
-            return f"drifted: more than the tolerance of {PROBE_TOLERANCE:g}; extract again, or restore what differs"
+            return f"drifted: more than the tolerance of {self.tolerance:g}; extract again, or restore what differs"
         if self.weights or self.transform:
             return "within the tolerance, but described differently: extraction would make a store of its own"
         if self.probe.largest == 0:
             return "equal to the bit"
-        return f"within the tolerance of {PROBE_TOLERANCE:g}, as other threads and devices are"
+        return f"within the tolerance of {self.tolerance:g}, as other threads and devices are"
 
 
 def measure_drift(header: Header, *, weights_dir: Path | None = None, device: str = "auto") -> Drift:
@@ -56,9 +58,10 @@ def measure_drift(header: Header, *, weights_dir: Path | None = None, device: st
         StopRun: ``unknown_name`` for an encoder that is not known here, ``weights_missing``, ``weights_hash`` or
             ``device_missing``.
     """
-    spec = find_encoder(str(header.encoder.get("name", "")), str(header.encoder.get("tokens", "default")))
-    weights, digest = locate_weights(spec, weights_dir)
-    lines = differing_keys(header.encoder, spec.identity(digest))
+    recorded = encoder_options(header.encoder)
+    options = ExtractConfig.model_validate(recorded | {"weights_dir": weights_dir, "device": device})
+    choice = choose(find_encoder(options.encoder, options.tokens), options)
+    lines = differing_keys(header.encoder, choice.facts())
     named = {line: line.partition(":")[0] for line in lines}
     place = choose_devices(device)[0]
     return Drift(
@@ -67,5 +70,6 @@ def measure_drift(header: Header, *, weights_dir: Path | None = None, device: st
         tuple(line for line in lines if named[line] not in ("sha256", *COSMETIC)),
         tuple(line for line in lines if named[line] in COSMETIC),
         tuple(differing_keys(header.versions, library_versions())),
-        distance(header.probe, Encoder(spec, weights, place).probe()),
+        distance(header.probe, choice.load(place).probe()),
+        header.tolerance,
     )

@@ -51,6 +51,9 @@ class Embedder(Protocol):
     def probe(self) -> Embeddings:
         """The rows of fixed synthetic inputs, which show drift."""
 
+    def memory_bytes(self, batch_size: int) -> int:
+        """What weights and the largest layer take on the device for a batch."""
+
     @property
     def remarks(self) -> list[str]:
         """What happened that the user should know."""

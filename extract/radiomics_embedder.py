@@ -33,6 +33,10 @@ class RadiomicsEmbedder:
         """There is nothing left to do."""
         return inputs
 
+    def memory_bytes(self, batch_size: int) -> int:
+        """They take no device."""
+        return 0
+
     def probe(self) -> Embeddings:
         """The features of a fixed synthetic lesion."""
         return probe(self._settings)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from triher import __version__
 from triher.cli_cohort import cohort_app
+from triher.cli_encoders import encoders
 from triher.cli_store import store_app
 from triher.config import STAGES, read_config
 from triher.errors import StopRun, TriherError
@@ -35,12 +36,14 @@ app = typer.Typer(
 )
 app.add_typer(store_app, name="store")
 app.add_typer(cohort_app, name="cohort")
+app.command()(encoders)
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; made if it is not there, continued if it is.")]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: extract.encoder=dinov2-small.")
 ]
+Engine = Annotated[str, typer.Option("--engine", help="Who extracts: local, or ray for a Ray cluster.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors and results.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 2 when any patient is left out.")]
 _RUN = Path("runs/latest")
@@ -121,6 +124,25 @@ def _stage_command(stages: tuple[str, ...]) -> Callable[..., int]:
     return command
 
 
+def _extracting_command(stages: tuple[str, ...]) -> Callable[..., int]:
+    """A command whose first stage may be spread over many machines."""
+    plain_command = _stage_command(stages)
+
+    def command(
+        config: ConfigFile,
+        out: Out = _RUN,
+        *,
+        engine: Engine = "local",
+        overrides: Overrides = [],  # noqa: B006
+        quiet: Quiet = False,
+        strict: Strict = False,
+    ) -> int:
+        chosen = [] if engine == "local" else [f"extract.engine={engine}"]
+        return plain_command(config, out, overrides=[*overrides, *chosen], quiet=quiet, strict=strict)
+
+    return command
+
+
 for _name, _stages, _help, _change in (
     ("run", STAGES, "Run whatever is stale of extract, classify and analysis.", "extract.encoder=dinov2-small"),
     ("extract", ("extract",), "Volumes to slabs to a feature store.", "extract.normalization=clip98-volume"),
@@ -133,7 +155,8 @@ for _name, _stages, _help, _change in (
     ("analysis", ("analysis",), "Predictions to metrics and report; loads no torch.", "analysis.resamples=5000"),
 ):
     _example = f"Example: triher {_name} my.yaml --out runs/mine --set {_change}"
-    app.command(_name, help=_help, epilog=_example)(_stage_command(_stages))
+    _make = _extracting_command if "extract" in _stages else _stage_command
+    app.command(_name, help=_help, epilog=_example)(_make(_stages))
 
 
 @app.command()

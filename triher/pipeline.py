@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from triher.errors import StopRun, unknown_name
 from triher.labels import scheme_classes
 from triher.predictions import write_predictions
 from triher.progress import Reporter
+from triher.recorded import encoder_options, recipe_options
 from triher.runfolder import RunFolder
 from triher.store import read_index, read_store
 
@@ -170,8 +171,6 @@ def config_for_bundle(bundle: "Bundle", cohort_file: Path) -> Config:
     if list(cohort.phases) != bundle.recipe["phases"]:
         message = f"the cohort has the phases {list(cohort.phases)}, the bundle needs {bundle.recipe['phases']}"
         raise StopRun("bundle_encoder", message, remedy="name the phases alike under cohort.phases, in that order")
-    recipe: dict[str, Any] = {key: bundle.recipe[key] for key in ("region", "slices", "normalization", "n4")}
-    recipe |= {"fusions": list(bundle.recipe["fusions"])}
-    recipe |= {"encoder": bundle.encoder["name"], "tokens": bundle.encoder["tokens"]}
-    extract_config = ExtractConfig.model_validate(options.model_dump() | recipe)
+    recorded = recipe_options(bundle.recipe) | encoder_options(bundle.encoder)
+    extract_config = ExtractConfig.model_validate(options.model_dump() | recorded | {"also": ()})
     return Config(cohort=cohort, scheme=bundle.scheme, extract=extract_config)

@@ -25,11 +25,11 @@ MAY ignore datasets and attributes that they do not know. A store MUST appear un
 Writers SHOULD use the file layout of HDF5 1.8, in which the library checks its own metadata as it reads them.
 """
 
-from triher.store_model import COSMETIC, PROBE_TOLERANCE, Features, Header, Index, concatenate, identity
+from triher.store_model import COSMETIC, Features, Header, Index, concatenate, identity
 from triher.store_read import read_header, read_index, read_store
 from triher.store_write import write_store
 
 __all__ = [
-    "COSMETIC", "PROBE_TOLERANCE", "Features", "Header", "Index", "concatenate", "identity", "read_header",
+    "COSMETIC", "Features", "Header", "Index", "concatenate", "identity", "read_header",
     "read_index", "read_store", "write_store",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ from triher.types import Embeddings
 
 FORMAT = "triher-features"
 VERSION = 1
-PROBE_TOLERANCE = 1e-3  # of the probe's largest value; other thread counts and devices stay far below
+# Of the probe's largest value; other thread counts and devices stay far below. bfloat16 has 8 bits of mantissa.
+_TOLERANCE = {"float32": 1e-3, "bfloat16": 3e-2}
 COSMETIC = ("name", "license", "citation", "weights", "revision")
 """Keys of the encoder that say where it is from; its weights' hash and its architecture say what it is."""
 JSON_ATTRIBUTES = ("encoder", "recipe", "versions")
@@ -39,6 +40,11 @@ class Header:
         """Embeddings of equal identity and equal input are the same."""
         return identity(self.encoder, self.recipe)
 
+    @property
+    def tolerance(self) -> float:
+        """Largest difference of two probes, as a share of the largest value, that threads and devices may make."""
+        return _TOLERANCE[self.encoder.get("precision", "float32")]
+
     def drift(self, other: "Header") -> float:
         """Largest difference of the two probes, as a share of the largest value; infinite for other shapes."""
         if self.probe.shape != other.probe.shape:
@@ -48,7 +54,7 @@ class Header:
 
     def resembles(self, other: "Header") -> bool:
         """Whether both give the same embeddings, up to what threads and devices change."""
-        return self.drift(other) <= PROBE_TOLERANCE
+        return self.drift(other) <= self.tolerance
 
 
 @dataclass(frozen=True)
