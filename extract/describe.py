@@ -8,13 +8,12 @@ from extract.hub import SITE, cached_file, read_json
 from extract.torchvision_cure import import_torchvision
 from triher.errors import StopRun, unknown_name
 
-import_torchvision()  # timm and open_clip import it, and would fail beside a CPU build of torch
+import_torchvision()  # timm imports it, and would fail beside a CPU build of torch
 
-import open_clip  # noqa: E402
 import timm  # noqa: E402
 
-_PAGE = "see the model's page"
-_UNSTATED = "a license that stands on its page"
+PAGE = "see the model's page"
+UNSTATED = "a license that stands on its page"
 _OPEN = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
 """Ordinary open licenses by timm's names; what is under any other is downloaded only once it was accepted."""
 _NOT_COMMERCIAL = {"nc", "noncommercial", "amlr"}  # the last is Apple's, for research
@@ -43,44 +42,12 @@ def describe_timm(name: str, model: str, weights: str) -> EncoderSpec:
         input_size=cfg.input_size[-1],
         mean=tuple(cfg.mean),
         std=tuple(cfg.std),
-        license=license_ or _UNSTATED,
-        citation=_PAGE,
+        license=license_ or UNSTATED,
+        citation=PAGE,
         gated=license_ not in _OPEN,
         non_commercial=_forbids_commerce(license_),
         page=f"{SITE}/{cfg.hf_hub_id}" if cfg.hf_hub_id else "",
     )
-
-
-def describe_open_clip(name: str, rest: str) -> EncoderSpec:
-    """An entry for ``MODEL/TAG`` of open_clip.
-
-    Raises:
-        StopRun: ``unknown_name``.
-    """
-    model, _, tag = rest.rpartition("/")
-    if model not in open_clip.list_models():
-        raise unknown_name("open_clip model", model or rest, open_clip.list_models())
-    config = open_clip.get_model_config(model)
-    cfg = open_clip.get_pretrained_cfg(model, tag)
-    place = cfg.get("hf_hub", "").rpartition("/")[0]
-    page = f"{SITE}/{place}" if place else "https://github.com/mlfoundations/open_clip"
-    return _clip_entry(name, model, f"open_clip:{tag}", config, cfg, {"page": page})
-
-
-def tag_file(model: str, tag: str) -> tuple[str, str]:
-    """Repository and file on the hub of the weights that open_clip knows under a tag.
-
-    Raises:
-        StopRun: ``unknown_name``, or ``weights_missing`` for a tag that is not on the hub.
-    """
-    cfg = open_clip.get_pretrained_cfg(model, tag)
-    if not cfg:
-        raise unknown_name(f"weights of {model}", tag, open_clip.list_pretrained_tags_by_model(model))
-    repository, _, file = cfg.get("hf_hub", "").rpartition("/")
-    if not repository:
-        message = f"the weights '{tag}' of {model} are not on the hub, but at {cfg.get('url', 'an unknown place')}"
-        raise StopRun("weights_missing", message, remedy="download them there, and place them in extract.weights_dir")
-    return repository, file or "open_clip_model.safetensors"
 
 
 def describe_repository(name: str, rest: str) -> EncoderSpec:
@@ -95,10 +62,9 @@ def describe_repository(name: str, rest: str) -> EncoderSpec:
     facts = {"revision": revision, "page": f"{SITE}/{repository}"}
     clip = _clip_config(repository, revision)
     if clip is not None:
-        file = f"hub:{repository}/open_clip_model.safetensors"
-        return _clip_entry(
-            name, repository, file, clip["model_cfg"], clip.get("preprocess_cfg", {}), facts, pack=True
-        )
+        from extract.describe_clip import describe_clip_repository
+
+        return describe_clip_repository(name, repository, clip, facts)
     config = read_json(repository, "config.json", revision)
     if config is None:
         raise StopRun("weights_missing", f"{repository} has no config.json, so it does not say what network it holds")
@@ -117,35 +83,6 @@ def _clip_config(repository: str, revision: str) -> dict[str, Any] | None:
         return None
 
 
-def _clip_entry(
-    name: str,
-    model: str,
-    weights: str,
-    config: dict[str, Any],
-    pictures: dict[str, Any],
-    facts: dict[str, Any] | None = None,
-    *,
-    pack: bool = False,
-) -> EncoderSpec:
-    """An entry for a CLIP model; with `pack`, its image tower's configuration goes along."""
-    tower = {key: config[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in config}
-    return EncoderSpec(
-        name=name,
-        builder="open_clip",
-        model=model,
-        weights=weights,
-        input_size=config["vision_cfg"].get("image_size", 224),
-        mean=tuple(pictures.get("mean", open_clip.OPENAI_DATASET_MEAN)),
-        std=tuple(pictures.get("std", open_clip.OPENAI_DATASET_STD)),
-        license=_UNSTATED,
-        citation=_PAGE,
-        gated=True,
-        features=config["embed_dim"],
-        settings=json.dumps(tower, sort_keys=True) if pack else "",
-        **(facts or {}),
-    )
-
-
 def _timm_repository(name: str, repository: str, config: dict[str, Any], facts: dict[str, Any]) -> EncoderSpec:
     """An entry for a repository in timm's layout."""
     model, cfg = config["architecture"], config.get("pretrained_cfg", {})
@@ -160,8 +97,8 @@ def _timm_repository(name: str, repository: str, config: dict[str, Any], facts: 
         input_size=cfg.get("input_size", (3, 224, 224))[-1],
         mean=tuple(cfg.get("mean", _IMAGENET_MEAN)),
         std=tuple(cfg.get("std", _IMAGENET_STD)),
-        license=license_ or _UNSTATED,
-        citation=_PAGE,
+        license=license_ or UNSTATED,
+        citation=PAGE,
         gated=license_ not in _OPEN,
         non_commercial=_forbids_commerce(license_),
         features=config.get("num_features", 0),
@@ -185,8 +122,8 @@ def _transformers_repository(
         input_size=_side(pictures, settings),
         mean=tuple(pictures.get("image_mean", _IMAGENET_MEAN)),
         std=tuple(pictures.get("image_std", _IMAGENET_STD)),
-        license=_UNSTATED,
-        citation=_PAGE,
+        license=UNSTATED,
+        citation=PAGE,
         gated=True,
         settings=json.dumps(settings, sort_keys=True),
         **facts,

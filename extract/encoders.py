@@ -45,10 +45,12 @@ def all_encoders() -> dict[str, EncoderSpec]:
 
 def _describe(name: str, library: str, rest: str) -> EncoderSpec:
     """Ask the library or the hub for the model's input size and channel statistics."""
+    if library == "open_clip":
+        from extract.describe_clip import describe_open_clip
+
+        return describe_open_clip(name, rest)
     from extract import describe
 
-    if library == "open_clip":
-        return describe.describe_open_clip(name, rest)
     if library == "hf":
         return describe.describe_repository(name, rest)
     model, at, checkpoint = rest.partition("@")

@@ -90,7 +90,7 @@ def _in_package(spec: EncoderSpec, rest: str) -> Path:
 
 def _tag_file(spec: EncoderSpec, tag: str) -> tuple[str, str]:
     """Repository and file of the weights that open_clip knows under a tag."""
-    from extract.describe import tag_file
+    from extract.describe_clip import tag_file
 
     return tag_file(spec.model, tag)
 

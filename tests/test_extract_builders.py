@@ -97,6 +97,23 @@ def test_every_architecture_loads_as_timm_itself_loads_it(model, saved_at, side,
     np.testing.assert_allclose(run(ours, batch(side)), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["dinov2-small", "dinov2-small-reg4"])
+def test_files_of_the_authors_of_dinov2_load_as_well(name, tmp_path):
+    """``dinov2_vits14_pretrain.pth``: a mask token, registers under another name, positions for the class token."""
+    import timm
+
+    net = fresh(lambda: timm.create_model(ENCODERS[name].model, img_size=518, num_classes=0))
+    ours = run(build(ENCODERS[name], save(net, tmp_path / "timm.safetensors")), batch(224))
+    state = dict(net.state_dict()) | {"mask_token": torch.zeros(1, 384)}
+    if "reg4" in name:
+        state["register_tokens"] = state.pop("reg_token")
+        state["pos_embed"] = torch.cat([state["cls_token"] / 4, state["pos_embed"]], dim=1)
+        state["cls_token"] = state["cls_token"] * 3 / 4
+    torch.save(state, tmp_path / "theirs.pth")
+    theirs = run(build(ENCODERS[name], tmp_path / "theirs.pth"), batch(224))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
+
+
 def test_a_hollow_network_is_as_good_as_a_full_one(tmp_path):
     import timm
 
