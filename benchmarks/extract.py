@@ -1,51 +1,78 @@
 """What extraction costs beside its forward pass, as ratios measured in one run.
 
-Usage: ``python -P benchmarks/extract.py`` (-P keeps this folder from hiding the package of the same name).
-Baseline and ours alternate in one process, and what they compute is compared before anything is timed. Figures are
-CPU time of the process, medians over rounds.
+Usage: ``python -P benchmarks/extract.py`` (-P keeps this folder from hiding the package of the same name), on a GPU
+with ``--model vit_large_patch16_224 --precision bfloat16``; ``--long`` adds memory and slope up to 10^5 slices.
+Weights are random. Baseline and ours alternate in one process, and what they compute is compared before anything is
+timed. Figures are medians of CPU time of the process, on a GPU of wall time.
 """
 
 import argparse
+import json
+import math
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
-from extract.cache import ensure_slab, read_slab
-from extract.embedding import Job, Plan, embed_cohort
+from extract.cache import Entry, ensure_slab, read_slab
+from extract.devices import choose_devices
+from extract.embedding import Embedder, Plan, embed_cohort
+from extract.encoder_spec import EncoderSpec
 from extract.encoders import find_encoder
 from extract.fusion import find_fusion
-from extract.models import Encoder, choose_device
+from extract.inputs import PictureInputs
+from extract.models import Encoder, Running
 from extract.normalization import find_normalization
-from extract.pictures import PictureRecipe, prepare
+from extract.pictures import Drawing, PictureRecipe, Prepared
 from extract.recipe import SlabRecipe
+from extract.regions import lesion_region
+from extract.shards import Job, Lane
+from extract.slabbing import Slabs, in_threads
+from extract.torchvision_cure import import_torchvision
 from extract.weights import locate_weights
-from triher.cohort import Patient
+from triher.cohort import Cohort, Patient
 from triher.progress import Reporter
-from triher.store import Header
+from triher.store import Header, read_store
+
+import_torchvision()
+import timm  # noqa: E402 - it imports torchvision
 
 SHAPE = (256, 256, 80)
+SPACING_MM = (0.7, 0.7, 2.0)
 PHASES = ("pre", "early", "late")
-ROUNDS = 5
+SLABS = SlabRecipe("box", 5.0)
+PICTURES = PictureRecipe(find_normalization("clip98-volume"), (find_fusion("rgb", PHASES),), "all", 8)
+PLAN = Plan(batch_size=32, shard_patients=32, readers=2)
+QUIET = Reporter(quiet=True)
+DEVICE_RATE = 3000  # slices a second that the stand-in accelerator takes
+FEATURES = 384
 
 
 def write_patients(folder: Path, n: int) -> list[Patient]:
     """Exams of real size with a lesion of about 20 slices."""
     rng = np.random.default_rng(0)
-    affine = np.diag([0.7, 0.7, 2.0, 1.0])
+    affine = np.diag([*SPACING_MM, 1.0])
     grid = np.indices(SHAPE)
+    body = 400.0 * (((grid[0] - 128) / 110) ** 2 + ((grid[1] - 150) / 100) ** 2 < 1)
     patients = []
     for i in range(n):
-        center = [128 + 5 * i, 128, 40]
+        center = [100 + 4 * i, 128, 40]
         mask = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, center, (22, 18, 10), strict=True)) < 1
         paths = {name: folder / f"P{i}_{name}.nii.gz" for name in (*PHASES, "mask")}
         for k, name in enumerate(PHASES):
-            noise = rng.gamma(2.0, 150, SHAPE) + 300 * k * mask
+            noise = np.abs(rng.normal(0, 12, SHAPE)) + body * (1 + 0.1 * k) + 300 * k * mask
             nib.save(nib.Nifti1Image(noise.astype(np.int16), affine), paths[name])
         nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), paths["mask"])
         mask_path = paths.pop("mask")
@@ -53,77 +80,307 @@ def write_patients(folder: Path, n: int) -> list[Patient]:
     return patients
 
 
-def alternate(first: Callable[[], object], second: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Median CPU seconds of two functions, measured in turns."""
-    spent: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for function, times in zip((first, second), spent, strict=True):
-            start = time.process_time()
-            function()
-            times.append(time.process_time() - start)
-    return statistics.median(spent[0]), statistics.median(spent[1])
+@dataclass(frozen=True)
+class Bench:
+    """All that the measurements share."""
+
+    folder: Path
+    patients: list[Patient]
+    entries: list[Entry]
+    clock: Callable[[], float]
+    rounds: int
+
+    def jobs(self, copies: int = 1) -> list[Job]:
+        """The patients, several times over under other names."""
+        pairs = list(zip(self.patients, self.entries, strict=True))
+        return [Job(f"{p.patient_id}-{k}", "bench", e.path, e.sha256) for k in range(copies) for p, e in pairs]
+
+    def alternate(self, *functions: Callable[[], object]) -> list[float]:
+        """Median seconds of some functions, measured in turns."""
+        spent: list[list[float]] = [[] for _ in functions]
+        for _ in range(self.rounds):
+            for function, times in zip(functions, spent, strict=True):
+                start = self.clock()
+                function()
+                times.append(self.clock() - start)
+        return [statistics.median(times) for times in spent]
+
+    def embed(self, jobs: Iterable[Job], encoders: Sequence[Embedder], name: str = "store") -> list[Path]:
+        """Extract into new stores."""
+        lanes = [
+            Lane(self.folder / f"{name}{i}.h5", Header({"name": encoder.name, "i": i}, {}, {}, encoder.probe()))
+            for i, encoder in enumerate(encoders)
+        ]
+        for lane in lanes:
+            lane.target.unlink(missing_ok=True)
+        assert not embed_cohort(jobs, lanes, [list(encoders)], PICTURES, PLAN, QUIET, 0)
+        return [lane.target for lane in lanes]
+
+
+class NoNetwork:
+    """Takes pictures and gives zeros: everything but the forward pass; or at the rate of an accelerator."""
+
+    name = "nothing"
+    remarks: tuple[str, ...] = ()
+
+    def __init__(self, rate: float = math.inf) -> None:
+        spec = EncoderSpec("nothing", "", "", "", 224, (0.5,) * 3, (0.5,) * 3, "", "")
+        self._inputs = PictureInputs(spec, torch.device("cpu"))
+        self._rate = rate
+        self._free_at = 0.0
+
+    def prepare(self, drawing: Drawing) -> Prepared:
+        return self._inputs.prepare(drawing)
+
+    def embed(self, inputs: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+        """Wait until the stand-in has done the batch before, then hand it this one."""
+        assert masks is None
+        if self._rate < math.inf:
+            time.sleep(max(0.0, self._free_at - time.perf_counter()))
+            self._free_at = max(self._free_at, time.perf_counter()) + len(inputs) / self._rate
+        return torch.zeros((len(inputs), FEATURES))
+
+    def probe(self) -> np.ndarray:
+        return np.zeros((1, FEATURES), np.float32)
+
+    def memory_bytes(self, batch_size: int) -> int:
+        return batch_size
+
+
+def random_encoder(folder: Path, model: str, how: Running) -> Encoder:
+    """A network of timm with random weights, loaded as any other."""
+    torch.manual_seed(0)
+    path = folder / f"{model}.safetensors"
+    options = {"img_size": 224} if model.startswith("vit_") else {}
+    save_file(timm.create_model(model, num_classes=0, **options).state_dict(), path)
+    half = (0.5, 0.5, 0.5)
+    spec = EncoderSpec(model, "timm", model, f"file:{path}", 224, half, half, "random weights", "none")
+    return Encoder(spec, path, choose_devices("auto")[0], how)
 
 
 def show(what: str, ratio: float, aim: str) -> None:
     """One line of the table."""
-    print(f"{what:<72} {ratio:8.2f}   {aim}")
+    print(f"{what:<88} {ratio:8.3f}   {aim}", flush=True)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--patients", type=int, default=6)
-    n = parser.parse_args().patients
+    parser.add_argument("--patients", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="vit_small_patch16_224")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--copies", type=int, help=argparse.SUPPRESS)  # in a process of its own, for its memory
+    parser.add_argument("--slabs", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.slabs:
+        grow(options.slabs, options.copies)
+        return
+    is_gpu = choose_devices("auto")[0].type == "cuda"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        patients = write_patients(folder, n)
-        measure(folder, patients)
+        patients = write_patients(folder, options.patients)
+        entries = [ensure_slab(folder / "slabs", patient, SLABS) for patient in patients]
+        bench = Bench(folder, patients, entries, time.perf_counter if is_gpu else time.process_time, options.rounds)
+        device = torch.cuda.get_device_name() if is_gpu else f"CPU, {torch.get_num_threads()} threads"
+        print(f"{device}; {len(patients)} patients of {SHAPE} x 3 phases", flush=True)
+        main_encoder = random_encoder(folder, options.model, Running(options.precision, compiles=options.compile))
+        second = random_encoder(folder, "resnet50", Running(options.precision))
+        measure_forward(bench, main_encoder)
+        if not is_gpu:
+            default = find_encoder("efficientnet-lite0")
+            weights = locate_weights(default, None)[0]
+            for how in (Running(runtime="torch"), Running(runtime="onnx")):
+                measure_forward(bench, Encoder(default, weights, torch.device("cpu"), how))
+            measure_runtimes(bench, weights, default)
+        measure_second(bench, main_encoder, second)
+        measure_scripts(bench, main_encoder)
+        measure_feeding(bench)
+        if options.long:
+            measure_growth(bench)
 
 
-def measure(folder: Path, patients: list[Patient]) -> None:
-    """All ratios."""
-    slabs = folder / "slabs"
-    entries = [ensure_slab(slabs, patient, SlabRecipe("box", 5.0)) for patient in patients]
-    spec = find_encoder("efficientnet-lite0")
-    encoder = Encoder(spec, locate_weights(spec, None)[0], choose_device("auto"))
-    recipe = PictureRecipe(
-        find_normalization("clip98-volume"), (find_fusion("rgb", PHASES),), "all", 8, spec.input_size
-    )
-    prepared = [prepare(read_slab(entry.path), recipe) for entry in entries]
-    pictures = torch.cat([p.views["rgb"] for p in prepared])
-    again, warm = alternate(
-        lambda: [prepare(read_slab_from_volumes(p), recipe) for p in patients[:2]],
-        lambda: [prepare(read_slab(e.path), recipe) for e in entries[:2]],
-        rounds=3,
-    )
-    show("pictures of two patients: from volumes / from the slab cache", again / warm, "-")
-
-    jobs = [Job(p.patient_id, p.cohort, e.path, e.sha256) for p, e in zip(patients, entries, strict=True)]
-    header = Header(spec.identity("0" * 64), {}, {}, encoder.probe())
-    plan = Plan(batch_size=32, shard_patients=32, readers=2)
-    target = folder / "store.h5"
-
-    def end_to_end() -> None:
-        target.unlink(missing_ok=True)
-        embed_cohort(jobs, encoder, recipe, header, target, plan, Reporter(quiet=True))
+def measure_forward(bench: Bench, encoder: Encoder) -> None:
+    """Whole runs from slabs and from volumes against the forward pass on batches that are there."""
+    jobs = bench.jobs()
+    pictures = torch.cat([encoder.prepare(Drawing(read_slab(job.slab), PICTURES)).views["rgb"] for job in jobs])
+    resident = [part.to(encoder.device) for part in pictures.split(PLAN.batch_size)]
 
     def forward() -> None:
-        for start in range(0, len(pictures), 32):
-            encoder.embed(pictures[start : start + 32])
+        rows = [encoder.embed(batch) for batch in resident]
+        torch.cat(rows).cpu()
 
-    whole, alone = alternate(end_to_end, forward, rounds=3)
-    show(f"forward alone / whole run from a warm cache, {spec.name}, {encoder.device}", alone / whole, ">= 0.95")
+    def cold() -> None:
+        with tempfile.TemporaryDirectory() as slabs:
+            made = Slabs(Path(slabs), Cohort(tuple(bench.patients), (), frozenset()), SLABS, in_threads(PLAN.readers))
+            bench.embed(made, [encoder], "cold")
+
+    (store,) = bench.embed(jobs, [encoder])
+    found = read_store(store)[1].views["rgb"]
+    np.testing.assert_allclose(found, torch.cat([encoder.embed(b) for b in resident]).cpu(), atol=1e-3)
+    whole, alone, from_volumes = bench.alternate(lambda: bench.embed(jobs, [encoder]), forward, cold)
+    how = f"{encoder.name}, {encoder.how.runtime if encoder.device.type == 'cpu' else encoder.how.precision}"
+    show(f"forward alone / whole run from a warm cache, {how}", alone / whole, ">= 0.95 (GPU: 0.90)")
+    show(f"forward alone / whole run from gzip NIfTI, {how}", alone / from_volumes, ">= 0.90 on a CPU")
     print(
-        f"{len(patients)} patients of {SHAPE} x 3 phases, {len(pictures)} slices, {torch.get_num_threads()} threads"
+        f"    {len(pictures)} slices, {1000 * alone / len(pictures):.2f} ms a slice in the forward pass", flush=True
     )
 
 
-def read_slab_from_volumes(patient: Patient) -> object:
-    """What every run would do without the cache."""
-    from extract.cache import cut_slab
-    from extract.exam import read_exam
+def measure_runtimes(bench: Bench, weights: Path, spec: EncoderSpec) -> None:
+    """Eager torch against ONNX Runtime."""
+    encoders = [Encoder(spec, weights, torch.device("cpu"), Running(runtime=name)) for name in ("torch", "onnx")]
+    batch = torch.cat([encoders[0].prepare(Drawing(read_slab(bench.entries[0].path), PICTURES)).views["rgb"]])
+    rows = [encoder.embed(batch).double() for encoder in encoders]
+    cosine = float(torch.nn.functional.cosine_similarity(*rows).min())
+    assert cosine > 0.9999, cosine
+    eager, onnx = bench.alternate(*(lambda encoder=encoder: encoder.embed(batch) for encoder in encoders))
+    show(f"{spec.name}: eager torch / ONNX Runtime (least cosine {cosine:.6f})", eager / onnx, ">= 1.5")
 
-    return cut_slab(read_exam(patient), SlabRecipe("box", 5.0))
+
+def measure_second(bench: Bench, first: Encoder, second: Encoder) -> None:
+    """What a second encoder adds to a run."""
+    jobs = bench.jobs()
+    pictures = torch.cat([second.prepare(Drawing(read_slab(job.slab), PICTURES)).views["rgb"] for job in jobs])
+    resident = [part.to(second.device) for part in pictures.split(PLAN.batch_size)]
+
+    def forward() -> None:
+        torch.cat([second.embed(batch) for batch in resident]).cpu()
+
+    one, both, alone = bench.alternate(
+        lambda: bench.embed(jobs, [first]), lambda: bench.embed(jobs, [first, second]), forward
+    )
+    show(f"second encoder in one pass ({second.name}) / its forward alone", (both - one) / alone, "<= 1.05")
+
+
+def measure_scripts(bench: Bench, encoder: Encoder) -> None:
+    """The scripts that people write against ours, in time a slice."""
+    patient, n_few = bench.patients[0], 3
+    (store,) = bench.embed(bench.jobs()[:1], [encoder])
+    features = read_store(store)[1]
+    slices = [int(i) for i in features.slice_index]
+    usual = usual_script(bench.folder / "usual.h5", patient, slices[:n_few], encoder)
+    careful = careful_script(patient, slices, encoder)
+    for rows, ours in ((usual, features.views["rgb"][:n_few]), (careful, features.views["rgb"])):
+        cosine = (rows * ours).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(ours, axis=1)
+        assert cosine.min() >= 0.999, cosine.min()
+    nothing = NoNetwork()
+
+    def cold() -> None:
+        with tempfile.TemporaryDirectory() as slabs:
+            made = Slabs(Path(slabs), Cohort((patient,), (), frozenset()), SLABS, in_threads(PLAN.readers))
+            bench.embed(made, [encoder], "cold")
+
+    def cold_without() -> None:
+        with tempfile.TemporaryDirectory() as slabs:
+            made = Slabs(Path(slabs), Cohort((patient,), (), frozenset()), SLABS, in_threads(PLAN.readers))
+            bench.embed(made, [nothing], "cold")
+
+    seconds = bench.alternate(
+        lambda: usual_script(bench.folder / "usual.h5", patient, slices[:n_few], encoder),
+        cold,
+        lambda: careful_script(patient, slices, nothing),
+        cold_without,
+        lambda: bench.embed(bench.jobs()[:1], [nothing]),
+    )
+    a_slice = [s / n for s, n in zip(seconds, (n_few, *[len(slices)] * 4), strict=True)]
+    show(
+        "script (volume a slice, PIL, batch of 1, a dataset a slice) / ours from volumes",
+        a_slice[0] / a_slice[1],
+        ">= 5",
+    )
+    show("all but the forward pass: careful script / ours from volumes", a_slice[2] / a_slice[3], ">= 10")
+    show("all but the forward pass: careful script / ours from a warm cache", a_slice[2] / a_slice[4], "-")
+    print(
+        f"    {1000 * a_slice[3]:.2f} ms a slice from volumes, {1000 * a_slice[4]:.2f} ms from the cache", flush=True
+    )
+
+
+def usual_script(path: Path, patient: Patient, slices: Sequence[int], encoder: Embedder) -> np.ndarray:
+    """Reads each volume again for every slice, embeds one picture at a time, writes one dataset a slice."""
+    rows = []
+    with h5py.File(path, "w") as file:
+        for index in slices:
+            volumes = [nib.load(patient.phases[name]).get_fdata() for name in PHASES]
+            mask = nib.load(patient.mask).get_fdata() > 0
+            rows.append(encoder.embed(by_pil(volumes, mask, index)[None]).cpu().numpy()[0])
+            file[f"{patient.patient_id}/{index}"] = rows[-1]
+    return np.stack(rows)
+
+
+def careful_script(patient: Patient, slices: Sequence[int], encoder: Embedder) -> np.ndarray:
+    """Reads each volume once a patient, and embeds in batches."""
+    volumes = [nib.load(patient.phases[name]).get_fdata() for name in PHASES]
+    mask = nib.load(patient.mask).get_fdata() > 0
+    bounds = [(volume.min(), np.percentile(volume, 98)) for volume in volumes]
+    pictures = torch.stack([by_pil(volumes, mask, index, bounds) for index in slices])
+    return torch.cat([encoder.embed(part) for part in pictures.split(32)]).cpu().numpy()
+
+
+def by_pil(
+    volumes: Sequence[np.ndarray], mask: np.ndarray, index: int, bounds: Sequence[tuple[float, float]] | None = None
+) -> torch.Tensor:
+    """One slice as scripts draw it."""
+    low_high = bounds or [(volume.min(), np.percentile(volume, 98)) for volume in volumes]
+    lesion = np.ascontiguousarray(mask.transpose(2, 1, 0)[:, ::-1, ::-1])
+    box = lesion_region(lesion, (SPACING_MM[2], SPACING_MM[1], SPACING_MM[0]), SLABS)
+    channels = []
+    for volume, (low, high) in zip(volumes, low_high, strict=True):
+        plane = volume.transpose(2, 1, 0)[index, ::-1, ::-1][box.index()[1:]]
+        channels.append(np.rint(255 * np.clip((plane - low) / (high - low), 0, 1)).astype(np.uint8))
+    picture = Image.fromarray(np.stack(channels, axis=-1)).resize((224, 224), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy())
+
+
+def measure_feeding(bench: Bench) -> None:
+    """How near the feeding comes to an accelerator's rate, in wall time."""
+    jobs = bench.jobs(copies=max(1, 600 // len(bench.patients)))
+    n_slices = sum(len(Drawing(read_slab(job.slab), PICTURES).chosen) for job in bench.jobs()) * (
+        len(jobs) // len(bench.patients)
+    )
+    reached = []
+    for _ in range(bench.rounds):
+        stand_in = NoNetwork(DEVICE_RATE)
+        start = time.perf_counter()
+        bench.embed(jobs, [stand_in])
+        reached.append(n_slices / (time.perf_counter() - start) / DEVICE_RATE)
+    what = (
+        f"feeding a stand-in of {DEVICE_RATE} slices/s from a warm cache, {n_slices} slices, wall time: best, median"
+    )
+    show(what, max(reached), f"{statistics.median(reached):.3f}   >= 0.90")
+
+
+def measure_growth(bench: Bench) -> None:
+    """Peak memory and time at 10^3, 10^4 and 10^5 slices, each in a process of its own."""
+    found = {}
+    for target in (1_000, 10_000, 100_000):
+        copies = max(1, round(target / (19 * len(bench.patients))))
+        command = [sys.executable, "-P", __file__, "--slabs", str(bench.folder / "slabs"), "--copies", str(copies)]
+        told = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+        found[target] = json.loads(told.stdout)
+        print(f"    {found[target]}", flush=True)
+    show("peak memory at 10^5 / at 10^3 slices", found[100_000]["mb"] / found[1_000]["mb"], "0.90 to 1.10")
+    more = found[100_000]["slices"] / found[10_000]["slices"]
+    slope = math.log(found[100_000]["cpu_s"] / found[10_000]["cpu_s"]) / math.log(more)
+    show("slope of CPU time over slices, 10^4 to 10^5", slope, "0.97 to 1.03")
+
+
+def grow(slabs: Path, copies: int) -> None:
+    """Extract a cohort of the slabs that are there, and print what it took."""
+    paths = sorted(slabs.glob("*.safetensors"))
+    jobs = [Job(f"{i}-{k}", "bench", path, path.stem) for k in range(copies) for i, path in enumerate(paths)]
+    nothing = NoNetwork()
+    with tempfile.TemporaryDirectory() as name:
+        lane = Lane(Path(name) / "store.h5", Header({}, {}, {}, nothing.probe()))
+        start = time.process_time()
+        embed_cohort(jobs, [lane], [[nothing]], PICTURES, replace(PLAN, shard_patients=8), QUIET, len(jobs))
+        spent = time.process_time() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        with h5py.File(lane.target) as file:
+            n = int(file["indptr"][-1])
+    print(json.dumps({"slices": n, "cpu_s": round(spent, 2), "mb": round(peak, 1)}))
 
 
 if __name__ == "__main__":
