@@ -1,11 +1,14 @@
 """Joining and comparing stores: nobody twice, nothing mixed, and every difference named."""
 
 import dataclasses
+import itertools
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from triher.errors import StopRun
 from triher.store import Features, Header, read_header, read_index, read_store, write_store
@@ -43,7 +46,7 @@ def changed(content: Features, position: int, *, by: float = 1.0) -> Features:
 # Reading part by part
 
 
-@pytest.mark.parametrize("max_slices", [1, 5, 7, 1000])
+@pytest.mark.parametrize("max_slices", [1, 2, 3, 5, 7, 1000])
 def test_parts_joined_are_the_store(tmp_path, features, max_slices):
     path = write(tmp_path / "a.h5", features)
     parts = list(read_parts(path, max_slices=max_slices))
@@ -116,6 +119,19 @@ def test_merged_halves_are_the_whole_store_byte_for_byte(tmp_path, features):
     merged = merge_stores(tmp_path / "ab.h5", [a, b])
     assert (merged.n_patients, merged.repeated, merged.notes) == (12, (), ())
     assert (tmp_path / "ab.h5").read_bytes() == whole.read_bytes()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(12)), cuts=st.sets(st.integers(1, 11), max_size=4))
+def test_however_a_store_was_cut_the_joined_one_is_the_same(tmp_path, features, order, cuts):
+    shuffled = features.select(order)
+    edges = [0, *sorted(cuts), 12]
+    parts = [
+        write(tmp_path / f"{i}.h5", shuffled.select(range(a, b)))
+        for i, (a, b) in enumerate(itertools.pairwise(edges))
+    ]
+    merge_stores(tmp_path / "all.h5", parts)
+    assert (tmp_path / "all.h5").read_bytes() == write(tmp_path / "whole.h5", shuffled).read_bytes()
 
 
 def test_the_order_is_kept_and_an_equal_patient_is_there_once(tmp_path, features):

@@ -216,6 +216,26 @@ def test_the_run_folder_remembers_what_the_file_lost(store, embedded):
     assert sum(embedded) == 2 * (rows.stop - rows.start)  # one patient, so that the probes are compared
 
 
+def test_an_interrupted_repair_is_finished_by_the_next(store, monkeypatch, capsys):
+    from extract import stage
+
+    good, real = store.read_bytes(), stage.extract
+    flip(store, read_store(store)[1].views["rgb"][:2].tobytes())
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "extract", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        repair_store(store, QUIET)
+    assert list(read_index(store).inputs) == ["P1", "P2", "P3", "P4"]
+    monkeypatch.setattr(stage, "extract", real)
+    monkeypatch.chdir(store.parent)
+    assert triher("store", "repair", store.name, "--quiet") == 0
+    assert "nothing is damaged; all 5 patients are there" in capsys.readouterr().out
+    assert store.read_bytes() == good
+
+
 def test_outside_its_run_folder_a_store_keeps_who_is_whole(store, tmp_path, capsys):
     alone = tmp_path / "alone.h5"
     alone.write_bytes(store.read_bytes())

@@ -90,11 +90,12 @@ def _verify_encoder(file: Path, weights_dir: Path | None, device: str) -> None:
 @store_app.command("repair", epilog=_example("repair runs/latest/features/efficientnet-lite0-0123456789.h5"))
 def repair(file: StoreFile, *, quiet: Quiet = False) -> int:
     """Keep the patients who are whole, and embed only the damaged ones again; the damaged file is kept beside."""
+    from triher.store import read_index
     from triher.store_repair import repair_store
 
     done = repair_store(file, Reporter(quiet=quiet))
     if done.set_aside is None:
-        typer.echo(f"{file}: nothing is damaged")
+        typer.echo(f"{file}: nothing is damaged; all {len(read_index(file).inputs)} patients are there")
         return 0
     found = done.found
     if found.lost:

@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,9 +27,9 @@ class Repaired:
 
     found: Salvaged
     set_aside: Path | None
-    """Where the damaged file lies now; None when nothing was damaged."""
+    """Where the damaged file lies now; None when the store is sound."""
     was_completed: bool
-    """Whether the damaged patients were embedded again."""
+    """Whether the damaged patients, or those that an interrupted repair left, were embedded again."""
     restored: tuple[str, ...] = ()
     """Damaged patients who are equal to the bit to what their checksum was made from."""
     differing: tuple[str, ...] = ()
@@ -45,23 +46,28 @@ def repair_store(path: Path, reporter: Reporter) -> Repaired:
         StopRun: as `salvage` and extraction; ``store_corrupt`` when nothing can be saved and no run folder says
             how to extract again, or when whole patients cannot be extracted as before.
     """
-    run = RunFolder(path.parent.parent)
+    run = RunFolder(path.absolute().parent.parent)
     config = _config_of(run, path)
     with locked(path.with_suffix(".lock")):
         found = salvage(path, _memory(run) if config else None)
-        if found.is_whole and _verifies(path):
+        is_sound = found.is_whole and _verifies(path)
+        if is_sound and (config is None or len(found.ids) == _stage(run)["n_done"]):
             return Repaired(found, None, was_completed=True)
-        if config is None and not (found.is_proved and found.positions):
+        if is_sound:
+            aside = None  # an earlier repair was interrupted while the damaged patients were embedded
+        elif config is None and not (found.is_proved and found.positions):
             message = f"nothing can be saved of {path}: {'; '.join(found.lost.values()) or 'no patient is whole'}"
             raise StopRun("store_corrupt", message, remedy=f"{_EXTRACT}, into a new folder")
-        aside = _set_aside(path)
-        _put_saved(aside, found, path)
+        else:
+            aside = _set_aside(path)
+            _put_saved(aside, found, path)
     if config is None:
         return Repaired(found, aside, was_completed=False)
     from extract.stage import extract
 
     extract(config, run, reporter)
-    _refuse_losses(path, aside, found)
+    if aside is not None:
+        _refuse_losses(path, aside, found)
     before, now = dict(zip(found.ids, found.checksums, strict=False)), read_checksums(path)
     mended = [name for name in found.damaged if name in now]
     restored = tuple(name for name in mended if now[name] == before.get(name))
@@ -89,8 +95,14 @@ def _config_of(run: RunFolder, store: Path) -> Config | None:
 
 def _memory(run: RunFolder) -> Memory:
     """What the run folder wrote down when the store was complete."""
-    stage = run.read_record()["stages"]["extract"]
+    stage = _stage(run)
     return Memory(stage["encoder"], stage["recipe"], stage["key"])
+
+
+def _stage(run: RunFolder) -> dict[str, Any]:
+    """What the last extraction wrote down."""
+    stage: dict[str, Any] = run.read_record()["stages"]["extract"]
+    return stage
 
 
 def _verifies(path: Path) -> bool:
