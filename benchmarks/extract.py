@@ -28,13 +28,14 @@ from safetensors.torch import save_file
 
 from extract.cache import Entry, ensure_slab, read_slab
 from extract.devices import choose_devices
-from extract.embedding import Embedder, Plan, embed_cohort
+from extract.embedding import Plan, embed_cohort
 from extract.encoder_spec import EncoderSpec
 from extract.encoders import find_encoder
 from extract.fusion import find_fusion
 from extract.inputs import PictureInputs
 from extract.models import Encoder, Running
 from extract.normalization import find_normalization
+from extract.packing import Embedder
 from extract.pictures import Drawing, PictureRecipe, Prepared
 from extract.recipe import SlabRecipe
 from extract.regions import lesion_region

@@ -14,7 +14,7 @@ from triher.config import CropConfig, ExtractConfig
 if TYPE_CHECKING:
     import torch
 
-    from extract.embedding import Embedder
+    from extract.packing import Embedder
 
 # NVIDIA's, AMD's, and Windows' for Linux beside it.
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
