@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from extract.cache import Slab
 from extract.fusion import Fusion
-from extract.regions import Box, extent
+from extract.regions import Box, bounding_box
 from triher.errors import unknown_name
 from triher.types import Mask, Volume
 
@@ -54,7 +54,7 @@ def volumes(
     Raises:
         StopRun: ``unknown_name`` for a mode that is not in `CROPS`.
     """
-    box = Box(*(extent(slab.mask, axis) for axis in range(3)))
+    box = bounding_box(slab.mask)
     channels = fusion.channels[:1] if len(set(fusion.channels)) == 1 else fusion.channels
     cubes = []
     for phase, subtracted in channels:

@@ -115,6 +115,7 @@ ENCODERS: dict[str, EncoderSpec] = {
             license="Apache-2.0",
             citation="Zwanenburg et al. 2020, doi 10.1148/radiol.2020191145 (IBSI 1)",
             features=300,
+            page="https://theibsi.github.io",
             caution="shape, first order and texture of the lesion, not a network; 300 features for the view rgb",
         ),
         _dinov2("small", 384),

@@ -10,6 +10,7 @@ from scipy.ndimage import label as connected
 from extract.histograms import count
 from extract.image import Grid, Image, canonical_image, stack, voxels_sha256
 from extract.presence import require_files
+from extract.regions import bounding_box
 from extract.resampling import SAME_MM, apart_mm, overlap, resample
 from extract.volumes import Source, open_mask, open_source
 from triher.cohort import Patient
@@ -170,7 +171,7 @@ def _lesion(
         if lesion.any() and not found.voxels.any():
             raise SkipPatient("mask_outside", f"{where}: the lesion lies outside the first phase's field of view")
         lesion = found.voxels.astype(bool)
-    n_voxels = int(lesion.sum())
+    n_voxels = int(np.count_nonzero(lesion))
     if n_voxels < _MIN_LESION_VOXELS:
         found_labels = [int(v) for v in count(image.voxels).values[:8]]
         raise SkipPatient("mask_empty", f"{where}: the lesion has {n_voxels} voxels; found labels {found_labels}")
@@ -213,15 +214,15 @@ def _refuse_copies(contents: Mapping[str, Hashable], patient: Patient, what: str
 
 def _doubts(voxels: Phases, mask: Mask, phases: tuple[str, ...]) -> list[tuple[str, str]]:
     """Remarks on what is possible but unlikely."""
-    signal = [float(phase[mask].mean()) for phase in voxels]
+    around = bounding_box(mask).index()
+    signal = [float(phase[around][mask[around]].mean()) for phase in voxels]
     notes = []
     if len(signal) > 1 and signal[1] < signal[0]:
         text = f"mean lesion signal falls from {signal[0]:.0f} ({phases[0]}) to {signal[1]:.0f} ({phases[1]})"
         notes.append(("phase_order_suspect", text))
-    share = float(mask.mean())
+    share = np.count_nonzero(mask) / mask.size
     if share > _LARGE_MASK:
         notes.append(("mask_implausible", f"the mask covers {share:.0%} of the volume"))
-    around = tuple(slice(*np.flatnonzero(mask.any(axis=axes))[[0, -1]] + (0, 1)) for axes in ((1, 2), (0, 2), (0, 1)))
     n_lesions = int(connected(mask[around], np.ones((3, 3, 3)))[1])
     if n_lesions > 1:
         notes.append(("lesions_several", f"the mask has {n_lesions} separate parts; all are taken together"))

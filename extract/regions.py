@@ -39,11 +39,15 @@ def largest_part(mask: Mask) -> Mask:
     return np.asarray(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
 
 
-def extent(mask: Mask, axis: int) -> tuple[int, int]:
-    """Where the mask begins and ends along an axis, half open; it holds at least one voxel."""
-    others = tuple(a for a in range(3) if a != axis)
-    found = np.flatnonzero(mask.any(axis=others))
-    return int(found[0]), int(found[-1]) + 1
+def bounding_box(mask: Mask) -> Box:
+    """The smallest box that holds the mask, which has at least one voxel."""
+    bounds: list[tuple[int, int]] = []
+    for axis in range(3):
+        # What is cut off along one axis need not be looked at for the next.
+        part = mask[tuple(slice(*bound) for bound in bounds)]
+        found = np.flatnonzero(part.any(axis=tuple(a for a in range(3) if a != axis)))
+        bounds.append((int(found[0]), int(found[-1]) + 1))
+    return Box(*bounds)
 
 
 def lesion_region(mask: Mask, spacing_mm: Spacing, recipe: SlabRecipe) -> Box:
@@ -78,12 +82,12 @@ def lesion_box(mask: Mask, spacing_mm: Spacing, margin_mm: float, margin_px: int
         margin_mm: added on each side in the plane, at least.
         margin_px: added on each side in the plane, at least.
     """
-    slices, *plane = (extent(mask, axis) for axis in range(3))
+    tight = bounding_box(mask)
     lengths = [
         (high - low) * size_mm + 2 * max(margin_mm, margin_px * size_mm)
-        for (low, high), size_mm in zip(plane, spacing_mm[1:], strict=True)
+        for (low, high), size_mm in zip((tight.rows, tight.cols), spacing_mm[1:], strict=True)
     ]
-    return _square(slices, plane, max(lengths), spacing_mm, mask)
+    return _square(tight, max(lengths), spacing_mm, mask)
 
 
 def lesion_window(mask: Mask, spacing_mm: Spacing, side_mm: float) -> Box:
@@ -99,8 +103,7 @@ def lesion_window(mask: Mask, spacing_mm: Spacing, side_mm: float) -> Box:
     Raises:
         SkipPatient: ``region_missing`` when no lesion lies in the square.
     """
-    slices, *plane = (extent(mask, axis) for axis in range(3))
-    box = _square(slices, plane, side_mm, spacing_mm, mask)
+    box = _square(bounding_box(mask), side_mm, spacing_mm, mask)
     if not mask[box.index()].any():
         message = f"the window of {side_mm:g} mm in the middle between the parts of the lesion holds none of them"
         remedy = "set extract.region.largest_component to true, or take another region"
@@ -108,15 +111,13 @@ def lesion_window(mask: Mask, spacing_mm: Spacing, side_mm: float) -> Box:
     return box
 
 
-def _square(
-    slices: tuple[int, int], plane: list[tuple[int, int]], side_mm: float, spacing_mm: Spacing, mask: Mask
-) -> Box:
-    """A square in the plane around the middle of two extents."""
+def _square(tight: Box, side_mm: float, spacing_mm: Spacing, mask: Mask) -> Box:
+    """A square in the plane around the middle of a box."""
     rows, cols = (
         _span(extent, side_mm / size_mm, size)
-        for extent, size_mm, size in zip(plane, spacing_mm[1:], mask.shape[1:], strict=True)
+        for extent, size_mm, size in zip((tight.rows, tight.cols), spacing_mm[1:], mask.shape[1:], strict=True)
     )
-    return Box(slices, rows, cols)
+    return Box(tight.slices, rows, cols)
 
 
 def _span(extent: tuple[int, int], length: float, size: int) -> tuple[int, int]:

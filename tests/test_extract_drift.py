@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from extract.builders import Network
 from extract.drift import measure_drift
 from extract.encoders import ENCODERS, EncoderSpec
 from extract.models import Encoder
@@ -27,7 +28,7 @@ class ToyModule:
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2))
         scale = float(weights.read_text())
-        return net, lambda batch: scale * net(batch).flatten(1)
+        return Network(net, lambda batch, _masks: scale * net(batch).flatten(1), None, is_convolutional=True)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def spec(tmp_path, monkeypatch) -> EncoderSpec:
     weights.write_text("1.0")
     spec = EncoderSpec("toy", "toy:build", "toy", f"file:{weights}", 32, HALF, HALF, "MIT", "none")
     monkeypatch.setitem(ENCODERS, "toy", spec)
-    monkeypatch.setattr("extract.models.import_module", lambda _: ToyModule)
+    monkeypatch.setattr("extract.builders.import_module", lambda _: ToyModule)
     return spec
 
 

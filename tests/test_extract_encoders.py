@@ -224,7 +224,7 @@ def test_new_facts_change_no_identity_of_an_older_store():
     assert set(ENCODERS["rad-dino"].identity("0" * 64)) - facts == {"settings"}
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"radiomics"}))
 def test_every_entry_is_complete(name):
     import json
 

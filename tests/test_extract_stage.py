@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from extract.cache import ensure_slab, read_slab
+from extract.landmarks import fit_standard_scale
+from extract.recipe import SlabRecipe
 from extract.stage import extract
+from triher.cohort import Patient, read_cohort
 from triher.config import Config, read_config
 from triher.errors import StopRun
 from triher.progress import Reporter
@@ -144,3 +148,29 @@ def test_the_real_exam_gives_a_store(shared, tmp_path):
     assert 1 < index.n_slices <= 8
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["stages"]["extract"]["n_done"] == 1
+
+
+def test_the_standard_scale_is_fitted_on_training_patients_alone(cohort):
+    table = cohort.parent / "cohort.csv"
+    rows = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([rows[0], *rows[1:4], rows[4].replace(",A,", ",B,", 1)]) + "\n", encoding="utf-8")
+    with_split = ["extract.normalization=nyul-volume", "classify.split={kind: sites, test: [B]}"]
+    folder, config = run(cohort, *with_split)
+    scale = read_index(extract(config, folder, QUIET).store).recipe["standard_scale"]
+    training = [read_slab(ensure_slab(folder.slabs, p, SlabRecipe("box", 5.0)).path) for p in patients(config)[:2]]
+    assert scale == list(fit_standard_scale(slab.volume_histograms for slab in training).landmarks)
+    everybody = extract(read_config(cohort, with_split[:1]), folder, QUIET).store
+    assert read_index(everybody).recipe["standard_scale"] != scale
+    given = extract(read_config(cohort, [*with_split[:1], f"extract.standard_scale={scale}"]), folder, QUIET)
+    assert read_index(given.store).recipe["standard_scale"] == scale
+
+
+def patients(config: Config) -> list[Patient]:
+    return [p for p in read_cohort(config.cohort, survival=False).patients if p.patient_id != "P2"]
+
+
+def test_a_scale_without_one_training_part_is_refused_before_any_work(cohort):
+    folder, config = run(cohort, "extract.normalization=nyul-volume", "classify.split={kind: leave-one-site-out}")
+    with pytest.raises(StopRun, match="holds everybody out in turn"):
+        extract(config, folder, QUIET)
+    assert not folder.path.exists()
