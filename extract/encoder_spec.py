@@ -52,6 +52,13 @@ class EncoderSpec:
     """What to keep in mind when it is used on breast MRI."""
 
     @property
+    def input_text(self) -> str:
+        """The shape of what goes in, for people."""
+        if not self.input_size:
+            return "the lesion"
+        return " x ".join(map(str, [self.channels] + [self.input_size] * self.dimensions))
+
+    @property
     def needs_consent(self) -> bool:
         """Whether it is downloaded only by who accepted its terms by name."""
         return self.gated or self.non_commercial

@@ -64,12 +64,10 @@ class EncoderRow:
     """One line of the listing of encoders."""
 
     name: str
-    source: str
     input: str
     features: str
     license: str
     consent: str
-    note: str
 
 
 def encoder_table() -> list[EncoderRow]:
@@ -77,12 +75,10 @@ def encoder_table() -> list[EncoderRow]:
     return [
         EncoderRow(
             name=spec.name,
-            source=spec.weights,
-            input=f"{spec.channels} x " + " x ".join([str(spec.input_size)] * spec.dimensions),
+            input=spec.input_text,
             features=str(spec.features or "?"),
             license=spec.license,
             consent="to be accepted" if spec.needs_consent else "",
-            note=spec.caution,
         )
         for spec in all_encoders().values()
     ]

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from triher.printing import show
+from triher.printing import plain, show
 
 if TYPE_CHECKING:
     from extract.encoders import EncoderSpec
@@ -22,12 +24,15 @@ def encoders(name: EncoderName = "") -> int:
         spec = find_encoder(name)
         show(spec.name, ("", ""), _facts(spec))
         return 0
-    rows = [
-        (row.name, row.source.partition(":")[0], row.input, row.features, row.license, row.consent, row.note)
-        for row in encoder_table()
-    ]
-    columns = ("encoder", "weights from", "input", "features", "license", "terms", "keep in mind")
-    show("encoders; others as timm:MODEL, open_clip:MODEL/TAG, hf:OWNER/NAME, file:MODEL@CHECKPOINT", columns, rows)
+    table = Table(title="Encoders", title_justify="left")
+    for column in ("encoder", "input", "features", "license"):
+        table.add_column(column, no_wrap=column != "license")
+    for row in encoder_table():
+        terms = f" ({row.consent})" if row.consent else ""
+        table.add_row(row.name, row.input, row.features, plain(row.license + terms))
+    Console().print(table)
+    typer.echo("Others: timm:MODEL, open_clip:MODEL/TAG, hf:OWNER/NAME, file:MODEL@CHECKPOINT.")
+    typer.echo("'triher encoders NAME' says the rest: weights, terms, citation, what to keep in mind.")
     return 0
 
 
@@ -36,7 +41,6 @@ def _facts(spec: "EncoderSpec") -> list[tuple[str, str]]:
     from extract.weights import slug
 
     crop = "z-scored crop" if spec.dimensions == 3 else f"picture, {spec.interpolation}"
-    size = " x ".join([str(spec.input_size)] * spec.dimensions)
     terms = "an ordinary open license"
     if spec.needs_consent:
         limits = ["not for commercial use"] * spec.non_commercial + ["to be accepted on its page"] * spec.gated
@@ -45,9 +49,10 @@ def _facts(spec: "EncoderSpec") -> list[tuple[str, str]]:
         "network": f"{spec.model} ({spec.builder})",
         "weights": f"{spec.weights}, revision {spec.revision}" if spec.weights.startswith("hub:") else spec.weights,
         "SHA-256": spec.sha256,
-        "placed by hand as": f"{slug(spec.name)}.safetensors (.pth, .pt, .bin, .pth.tar) in extract.weights_dir",
-        "input": f"{spec.channels} x {size}, {crop}",
-        "mean, std": f"{spec.mean}, {spec.std}" if spec.dimensions == 2 else "",
+        "placed by hand as": spec.weights
+        and f"{slug(spec.name)}.safetensors (.pth, .pt, .bin) in extract.weights_dir",
+        "input": f"{spec.input_text}, {crop}" if spec.input_size else spec.input_text,
+        "mean, std": f"{spec.mean}, {spec.std}" if spec.dimensions == 2 and spec.input_size else "",
         "features": str(spec.features or "known once it is built"),
         "license": spec.license,
         "terms": terms,
