@@ -67,6 +67,20 @@ def volumes(
     return torch.from_numpy(np.stack(cubes))
 
 
+def lesion_cube(mask: Mask, spacing_mm: Spacing, recipe: CropRecipe) -> Float32[np.ndarray, "side side side"]:
+    """The lesion's share of every voxel of the cube, 0..1.
+
+    Args:
+        mask: the lesion.
+        spacing_mm: of (slice, row, col).
+        recipe: how to cut.
+
+    Raises:
+        StopRun: ``unknown_name`` for a mode that is not in `CROPS`.
+    """
+    return _cut(mask.astype(np.float32), bounding_box(mask), spacing_mm, recipe)[0]
+
+
 def crop(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> Cube:
     """Cut a cube around a box, and bring what it holds of the volume to mean 0 and SD 1; what lies outside is 0.
 
@@ -79,12 +93,17 @@ def crop(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> C
     Raises:
         StopRun: ``unknown_name`` for a mode that is not in `CROPS`.
     """
-    if recipe.mode not in CROPS:
-        raise unknown_name("crop", recipe.mode, CROPS)
-    cube, inside = CROPS[recipe.mode](volume, box, spacing_mm, recipe)
+    cube, inside = _cut(volume, box, spacing_mm, recipe)
     values = cube[inside].astype(np.float64)
     scaled = (cube - values.mean()) / (values.std() + _TINY)
     return np.where(inside, scaled, 0).astype(np.float32)
+
+
+def _cut(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> tuple[Cube, Inside]:
+    """The cube, and where it lies inside the volume."""
+    if recipe.mode not in CROPS:
+        raise unknown_name("crop", recipe.mode, CROPS)
+    return CROPS[recipe.mode](volume, box, spacing_mm, recipe)
 
 
 def _tight(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> tuple[Cube, Inside]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Shaped, UInt8
 
-from extract.crops import CropRecipe, volumes
+from extract.crops import CropRecipe, lesion_cube, volumes
 from extract.encoder_spec import EncoderSpec
 from extract.pictures import Drawing, Prepared
 from extract.visible import visible
@@ -61,16 +61,10 @@ class CropInputs:
     """One cube of voxels a patient and view, with mean 0 and SD 1."""
 
     def __init__(self, spec: EncoderSpec, recipe: CropRecipe) -> None:
-        """Remember how cubes are cut.
-
-        Raises:
-            StopRun: ``config_value`` for a pooling by the lesion, which cubes do not carry.
-        """
-        if "mask" in spec.tokens.split("+"):
-            message = f"encoder '{spec.name}' takes cubes, for which extract.tokens={spec.tokens} is not there"
-            raise StopRun("config_value", message, remedy="use extract.tokens=default, cls or mean")
+        """Remember how cubes are cut."""
         self._name = spec.name
         self._channels = spec.channels
+        self._masks = "mask" in spec.tokens.split("+")
         self._recipe = recipe
 
     def prepare(self, drawing: Drawing) -> Prepared:
@@ -88,7 +82,12 @@ class CropInputs:
                 raise StopRun("config_value", message + f"{len(cube)}", remedy="name a phase, or early-pre, as view")
             views[fusion.name] = cube[None]
         largest = np.argmax(drawing.slab.area_mm2(), keepdims=True)
-        return Prepared(drawing.slices_at(largest), views)
+        return Prepared(drawing.slices_at(largest), views, self._lesion(drawing) if self._masks else None)
+
+    def _lesion(self, drawing: Drawing) -> UInt8[torch.Tensor, "1 side side side"]:
+        """The lesion in the cube, for pooling by it."""
+        share = lesion_cube(drawing.slab.mask, drawing.slab.spacing_mm, self._recipe)
+        return torch.from_numpy(np.rint(255 * share).astype(np.uint8))[None]
 
     def scale(self, inputs: Float32[torch.Tensor, "input channel row col side"], batch: Batch) -> Batch:
         """Cubes are scaled already."""
@@ -102,7 +101,8 @@ class CropInputs:
         ramp = torch.arange(side, dtype=torch.float32).reshape(1, 1, side, 1, 1)
         cubes = plane[:, :, None] + 4 * ramp
         mean, deviation = cubes.mean(dim=(2, 3, 4), keepdim=True), cubes.std(dim=(2, 3, 4), keepdim=True)
-        return (cubes - mean) / deviation, None
+        scaled = (cubes - mean) / deviation
+        return scaled, (255 * (scaled[:, 0] > 0)).byte() if self._masks else None
 
 
 def probe_pictures(side: int) -> UInt8[np.ndarray, "picture 3 row col"]:

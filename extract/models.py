@@ -19,7 +19,7 @@ from triher.types import Embeddings
 _EQUAL = 0.9999  # least cosine with torch, below which another runtime computes something else
 _LAYOUTS = {4: torch.channels_last, 5: torch.contiguous_format}
 
-Masks = UInt8[torch.Tensor, "input row col"]
+Masks = UInt8[torch.Tensor, "input ..."]
 Rows = Float32[torch.Tensor, "input feature"]
 Forward = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 

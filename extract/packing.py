@@ -27,9 +27,7 @@ class Embedder(Protocol):
     def prepare(self, drawing: Drawing) -> Prepared:
         """What goes into the network, on the host."""
 
-    def embed(
-        self, inputs: Shaped[torch.Tensor, "row ..."], masks: UInt8[torch.Tensor, "row row_px col_px"] | None
-    ) -> Rows:
+    def embed(self, inputs: Shaped[torch.Tensor, "row ..."], masks: UInt8[torch.Tensor, "row ..."] | None) -> Rows:
         """One row of features for each input, on whatever device; the computation may still be under way."""
 
     def probe(self) -> Embeddings:

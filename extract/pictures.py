@@ -46,8 +46,8 @@ class Prepared:
 
     slices: ChosenSlices
     views: dict[str, Shaped[torch.Tensor, "chosen ..."]]
-    masks: UInt8[torch.Tensor, "chosen row col"] | None = None
-    """0 or 255 where the lesion is, at the size of the pictures, for encoders that ask for it."""
+    masks: UInt8[torch.Tensor, "chosen ..."] | None = None
+    """The lesion's share, 0..255, at the size of the pictures or cubes, for encoders that ask for it."""
 
 
 @dataclass(frozen=True)

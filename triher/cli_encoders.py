@@ -60,4 +60,6 @@ def _facts(spec: "EncoderSpec") -> list[tuple[str, str]]:
         "citation": spec.citation,
         "keep in mind": spec.caution,
     }
+    if not spec.weights:
+        del facts["placed by hand as"]
     return [(fact, value) for fact, value in facts.items() if value]
