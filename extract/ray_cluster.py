@@ -1,6 +1,7 @@
 """A Ray cluster: joining or starting one, and reading volumes on all its machines."""
 
 import contextlib
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +25,8 @@ def require_ray() -> None:
     """
     if find_spec("ray") is None:
         message = "extract.engine is 'ray', which is not installed"
-        raise StopRun(
-            "extra_missing", message, remedy="pip install 'triher[extract,ray]', or use extract.engine=local"
-        )
+        remedy = "pip install 'triher[extract,ray]', or use extract.engine=local"
+        raise StopRun("extra_missing", message, remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def connected() -> Iterator[Any]:
         return
     try:
         if "RAY_ADDRESS" in os.environ:
-            ray.init(log_to_driver=False)
+            ray.init(log_to_driver=False, logging_level=logging.WARNING)
         else:
             _start(ray)
         yield ray
@@ -59,6 +59,7 @@ def _start(ray: Any) -> None:  # noqa: ANN401 - an optional library
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(
         log_to_driver=False,
+        logging_level=logging.WARNING,
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,
         _node_ip_address="127.0.0.1",

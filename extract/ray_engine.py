@@ -74,9 +74,8 @@ def embed_with_ray(
     with contextlib.ExitStack() as stack:
         ray = stack.enter_context(connected())
         crew = _Crew(ray, task)
-        reporter.say(
-            f"loading {', '.join(choice.spec.name for choice in task.encoders)} in {crew.size} workers of Ray"
-        )
+        names = ", ".join(choice.spec.name for choice in task.encoders)
+        reporter.say(f"loading {names} in {crew.size} workers of Ray")
         lanes = crew.start(stores)
         for lane in lanes:
             stack.enter_context(locked(lane.lock))

@@ -139,7 +139,7 @@ def _record(
 
 
 def _require_everybody(stores: Sequence[Path], slabs: Slabs, skipped: Sequence[Skipped]) -> None:
-    """Stop when somebody is neither in a store nor named as left out, as where a folder shared over a network is late."""
+    """Stop when somebody is neither in a store nor named as left out; a folder on a network may be late."""
     named = {row.patient_id for row in skipped}
     for store in stores:
         lost = [name for name in slabs.inputs() if name not in named.union(read_index(store).inputs)]

@@ -32,6 +32,6 @@ def _forward(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
     trigger = os.environ.get("TOY_DIES", "")
     if trigger and len(batch) != 4 and Path(trigger).exists():  # the probe has 4 pictures
         if Path(trigger).read_text() == "once":
-            Path(trigger).unlink()
+            Path(trigger).unlink(missing_ok=True)
         os.kill(os.getpid(), signal.SIGKILL)
     return module(batch).flatten(2).mean(2)
