@@ -13,6 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from extract.devices import choose_devices
@@ -24,7 +25,6 @@ from extract.task import Task
 from triher.errors import Skipped, StopRun
 from triher.files import locked
 from triher.progress import Reporter
-from triher.types import Embeddings
 
 _QUEUED = 2  # shards at each worker, so that the next one is there when one is done
 _TRIES = 2  # a shard whose worker died so often is not tried again
@@ -40,7 +40,7 @@ class _Worker:
         self._encoders: list[Embedder] = []
         self._lanes: Sequence[Lane] = ()
 
-    def load(self, task: Task, device: str, n_threads: int) -> list[Embeddings]:
+    def load(self, task: Task, device: str, n_threads: int) -> list[np.ndarray]:
         """Build the encoders, which takes seconds; returns what they give for the fixed synthetic inputs."""
         torch.set_num_threads(n_threads)
         (chosen,) = choose_devices(device)[:1]
@@ -149,17 +149,17 @@ class _Crew:
         self._open(self._places, probes)
         return [replace(lane) for lane in self._lanes]  # which will hold what is read of an earlier store
 
-    def _load(self, places: Sequence[_Place]) -> list[list[Embeddings]]:
+    def _load(self, places: Sequence[_Place]) -> list[list[np.ndarray]]:
         """Let workers load the encoders; returns their probes."""
         n_threads = torch.get_num_threads()
         loading = [place.actor.load.remote(self._task, self._share.device, n_threads) for place in places]
         try:
-            probes: list[list[Embeddings]] = gather(self._ray, loading)
+            probes: list[list[np.ndarray]] = gather(self._ray, loading)
         except self._ray.exceptions.RayActorError as error:
             raise StopRun("worker_died", f"a worker ended while it loaded the encoders: {error}") from error
         return probes
 
-    def _open(self, places: Sequence[_Place], probes: Sequence[Sequence[Embeddings]]) -> None:
+    def _open(self, places: Sequence[_Place], probes: Sequence[Sequence[np.ndarray]]) -> None:
         """Tell workers where the embeddings go, if they compute the same as the first."""
         for i, lane in enumerate(self._lanes):
             if not all(lane.header.resembles(replace(lane.header, probe=found[i])) for found in probes):
