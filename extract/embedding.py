@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from threading import Lock
+from threading import Event, Lock
 
 from extract.cache import read_slab
 from extract.packing import Embedded, Embedder, Packer, by_patient
@@ -57,7 +57,8 @@ def embed_cohort(
         n_jobs: about how many patients will come.
 
     Returns:
-        Patients who were left out, because an encoder gave NaN or infinity or their cached slab is damaged.
+        Patients who were left out, because their cached slab is damaged, or, of the store of one encoder, because
+        that encoder could not use them or gave NaN or infinity; a row for each encoder, which its reason names.
 
     Raises:
         StopRun: ``store_locked`` when another process writes the same store, ``cohort_empty`` when no patient
@@ -68,7 +69,7 @@ def embed_cohort(
             locks.enter_context(locked(lane.lock))
         names = ", ".join(encoder.name for encoder in devices[0])
         with reporter.bar(f"embedding with {names}", n_jobs) as advance:
-            shards = SharedShards(cut_shards(jobs, lanes, plan.shard_patients), advance)
+            shards = SharedShards(jobs, lanes, plan.shard_patients, advance)
             embed = partial(embed_shards, shards, lanes, recipe=recipe, plan=plan, advance=shards.advance)
             skipped = embed(devices[0]) if len(devices) == 1 else _side_by_side(embed, devices, shards)
         for i, lane in enumerate(lanes):
@@ -76,23 +77,28 @@ def embed_cohort(
     return [row for _, row in sorted(skipped, key=itemgetter(0))]
 
 
+class Stopped(Exception):
+    """Another device failed, so that this one's work is given up."""
+
+
 class SharedShards:
     """The shards that are not done in every lane, for several devices to take from, each once."""
 
-    def __init__(self, shards: Iterator[Shard], advance: Callable[[], None]) -> None:
+    def __init__(self, jobs: Iterable[Job], lanes: Sequence[Lane], size: int, advance: Callable[[], None]) -> None:
         """Nothing is cut before the first is taken."""
-        self._shards = shards
+        self._shards = cut_shards(self._until_stopped(jobs), lanes, size)
         self._advance = advance
-        self._lock = Lock()
+        # Two locks, as taking a shard may wait for its slabs, and devices that have work must not wait with it.
+        self._taking, self._telling = Lock(), Lock()
+        self._stop = Event()
         self.taken: list[Shard] = []
-        self.is_stopped = False
 
     def __iter__(self) -> Iterator[Shard]:
         """Take shards as long as there are any."""
         while True:
-            with self._lock:
-                shard = None if self.is_stopped else next(self._shards, None)
-                if shard is None:
+            with self._taking:
+                shard = next(self._shards, None)
+                if shard is None or self._stop.is_set():
                     return
                 self.taken.append(shard)
             if all(shard.is_done):
@@ -100,11 +106,28 @@ class SharedShards:
             else:
                 yield shard
 
+    def _until_stopped(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """The patients, so that nobody waits for the slabs of a whole shard that is not wanted any more."""
+        for job in jobs:
+            if self._stop.is_set():
+                return
+            yield job
+
     def advance(self, n: int = 1) -> None:
-        """Tell that patients are done."""
-        with self._lock:
+        """Tell that patients are done.
+
+        Raises:
+            Stopped: after `stop`.
+        """
+        if self._stop.is_set():
+            raise Stopped
+        with self._telling:
             for _ in range(n):
                 self._advance()
+
+    def stop(self) -> None:
+        """Let every device give up after the patient it is at."""
+        self._stop.set()
 
 
 def _side_by_side(
@@ -116,12 +139,12 @@ def _side_by_side(
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
             futures = [pool.submit(embed, encoders) for encoders in devices]
-            wait(futures, return_when=FIRST_EXCEPTION)
-            shards.is_stopped = any(future.done() and future.exception() for future in futures)
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:  # before any other is looked at, which may just have been stopped
+                future.result()
             return [row for future in futures for row in future.result()]
-        except BaseException:
-            shards.is_stopped = True
-            raise
+        finally:
+            shards.stop()
 
 
 def embed_shards(
@@ -161,8 +184,10 @@ class _Item:
 
     shard: Shard
     job: Job
-    prepared: "dict[int, Prepared] | SkipPatient"
-    """For each lane that lacks the patient."""
+    prepared: dict[int, Prepared]
+    """For each lane that lacks the patient and can have her."""
+    reasons: tuple[SkipPatient, ...] = ()
+    """Why the others cannot."""
 
 
 def _prepare_ahead(
@@ -194,18 +219,23 @@ def _prepare(shard: Shard, job: Job, encoders: Sequence[Embedder], recipe: Pictu
         return _Item(shard, job, {})
     try:
         drawing = Drawing(read_slab(job.slab), recipe)
-        return _Item(shard, job, {lane: encoders[lane].prepare(drawing) for lane in lacking})
     except SkipPatient as reason:
-        return _Item(shard, job, reason)
+        return _Item(shard, job, {}, (reason,))
+    prepared, reasons = {}, []
+    for lane in lacking:
+        try:
+            prepared[lane] = encoders[lane].prepare(drawing)
+        except SkipPatient as reason:
+            message = f"{encoders[lane].name}: {reason.message}"
+            reasons.append(SkipPatient(reason.code, message, remedy=reason.remedy))
+    return _Item(shard, job, prepared, tuple(reasons))
 
 
 def _pack(item: _Item, packers: "Sequence[Packer]") -> list[SkippedAt]:
     """Hand a patient to the encoders."""
-    if isinstance(item.prepared, SkipPatient):
-        return [(item.shard.start, item.prepared.row(item.job.patient_id, item.job.cohort, "extract"))]
     for lane, prepared in item.prepared.items():
         packers[lane].add(item.job, prepared)
-    return []
+    return [(item.shard.start, why.row(item.job.patient_id, item.job.cohort, "extract")) for why in item.reasons]
 
 
 def _commit(shard: Shard, lanes: Sequence[Lane], embedded: Sequence[Embedded]) -> list[SkippedAt]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from extract.devices import choose_devices
 from extract.embedding import Plan, embed_cohort
 from extract.normalization import find_normalization
@@ -13,7 +15,6 @@ from triher.errors import Skipped
 from triher.progress import Reporter
 from triher.runfolder import library_versions
 from triher.store import Header
-from triher.types import Embeddings
 
 Engine = Callable[[Task, Iterable[Job], Sequence[Path], int, Reporter], list[Skipped]]
 
@@ -79,8 +80,8 @@ def make_plan(task: Task) -> Plan:
     return Plan(options.batch_size, options.shard_patients, options.readers)
 
 
-def make_lanes(task: Task, stores: Sequence[Path], probes: Sequence[Embeddings]) -> list[Lane]:
-    """The way of each encoder's embeddings into its store."""
+def make_lanes(task: Task, stores: Sequence[Path], probes: Sequence[np.ndarray]) -> list[Lane]:
+    """The way of each encoder's embeddings into its store; encoders differ in their numbers of features."""
     recipe, versions = task.recipe(), library_versions()
     return [
         Lane(store, Header(choice.facts(), recipe, versions, probe))

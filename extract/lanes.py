@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from extract.encoder_spec import EncoderSpec
 from extract.radiomics_settings import RadiomicsSettings
 from extract.weights import locate_weights
 from triher.config import CropConfig, ExtractConfig
+from triher.errors import StopRun
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 # NVIDIA's, AMD's, and Windows' for Linux beside it.
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+# The second writes what the first reads.
+_RUNTIME_MODULES = ("onnxruntime", "onnx")
 RADIOMICS = "radiomics"
 """The builder of the entry that has no network."""
 
@@ -75,13 +79,23 @@ def choose(spec: EncoderSpec, options: ExtractConfig) -> Choice | RadiomicsChoic
     """Find the weights of an encoder.
 
     Raises:
-        StopRun: ``weights_missing``, ``weights_hash``, ``license_unaccepted``, ``config_value`` or
-            ``device_missing``.
+        StopRun: ``weights_missing``, ``weights_hash``, ``license_unaccepted``, ``config_value``,
+            ``device_missing``, or ``extra_missing`` for a runtime that is not installed.
     """
     if spec.builder == RADIOMICS:
         return RadiomicsChoice(spec, RadiomicsSettings(**options.radiomics.model_dump()))
     weights, digest = locate_weights(spec, options.weights_dir, options.accept_license)
-    return Choice(spec, weights, digest, _precision(options), options.runtime, options.compile, options.crop)
+    runtime = _runtime(options.runtime)
+    return Choice(spec, weights, digest, _precision(options), runtime, options.compile, options.crop)
+
+
+def _runtime(name: str) -> str:
+    """What ``auto`` means here: decided once, so that all machines of a run do the same."""
+    lacking = [module for module in _RUNTIME_MODULES if find_spec(module) is None]
+    if lacking and name == "onnx":
+        message = f"extract.runtime is 'onnx', and {' and '.join(lacking)} are not installed"
+        raise StopRun("extra_missing", message, remedy="pip install 'triher[extract]', or use extract.runtime=auto")
+    return "torch" if lacking else name
 
 
 def _precision(options: ExtractConfig) -> str:

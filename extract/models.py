@@ -11,7 +11,7 @@ from extract.builders import build
 from extract.crops import CropRecipe
 from extract.encoder_spec import EncoderSpec
 from extract.inputs import CropInputs, Inputs, PictureInputs
-from extract.onnx_runtime import agreement, gains, to_onnx_runtime
+from extract.onnx_runtime import NotTranslated, agreement, gains, to_onnx_runtime
 from extract.pictures import Drawing, Prepared
 from triher.errors import StopRun
 from triher.types import Embeddings
@@ -93,10 +93,14 @@ class Encoder:
         """Let ONNX Runtime compute, if it computes the same."""
         eager = self._forward
         expected = self.embed(*self._inputs.probe())
-        run = to_onnx_runtime(self._module, lambda batch: eager(batch, None), self.spec.input_size)
+        try:
+            run = to_onnx_runtime(self._module, lambda batch: eager(batch, None), self.spec.input_size)
+        except NotTranslated as reason:
+            self.remarks.append(f"cpu: torch is used, as {reason}")
+            return
         self._use(lambda batch, _masks: run(batch), torch.contiguous_format)
         cosine = agreement(self.embed(*self._inputs.probe()), expected)
-        if cosine < _EQUAL:
+        if not cosine >= _EQUAL:  # nor where it gives NaN
             self._use(eager, torch.channels_last)
             self.remarks.append(f"cpu: torch is used, as ONNX Runtime agrees only to a cosine of {cosine:.5f}")
 

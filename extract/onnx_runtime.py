@@ -7,12 +7,17 @@ time a picture: EfficientNet-Lite0 2.5 times as fast, ResNet-50 1.2, ConvNeXt-T 
 import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+class NotTranslated(Exception):
+    """A network that ONNX has no words for, or that its runtime does not take."""
 
 
 def gains(module: torch.nn.Module) -> bool:
@@ -43,26 +48,48 @@ def to_onnx_runtime(module: torch.nn.Module, forward: Forward, side: int) -> For
         module: on the processor, frozen.
         forward: from scaled pictures [picture, 3, side, side] to features, by the module.
         side: of the pictures.
+
+    Raises:
+        NotTranslated: when that cannot be done.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        _export(_Whole(module, forward).eval(), side, path)
+        session = _open(path)
+    return lambda batch: torch.from_numpy(_run(session, batch.contiguous().numpy()))
+
+
+def _export(network: torch.nn.Module, side: int, path: Path) -> None:
+    """Write a network as ONNX."""
+    with warnings.catch_warnings():
+        # torch's newer exporter takes 25 s where this one takes 2; both warn about themselves.
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                network,
+                (torch.zeros((2, 3, side, side)),),
+                path,
+                dynamo=False,
+                input_names=["pictures"],
+                output_names=["features"],
+                dynamic_axes={"pictures": {0: "picture"}, "features": {0: "picture"}},
+            )
+        except RuntimeError as error:  # the exporter's own errors, and those of tracing
+            raise NotTranslated(f"the network cannot be written as ONNX: {error}") from error
+
+
+def _open(path: Path) -> Any:  # noqa: ANN401 - an untyped library
+    """Load a network with as many threads as torch has, which sleep while they wait."""
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # torch's newer exporter takes 25 s where this one takes 2; both warn about themselves.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _Whole(module, forward).eval(),
-            (torch.zeros((2, 3, side, side)),),
-            f"{folder}/network.onnx",
-            dynamo=False,
-            input_names=["pictures"],
-            output_names=["features"],
-            dynamic_axes={"pictures": {0: "picture"}, "features": {0: "picture"}},
-        )
-        session = onnxruntime.InferenceSession(f"{folder}/network.onnx", options, providers=["CPUExecutionProvider"])
-    return lambda batch: torch.from_numpy(_run(session, batch.contiguous().numpy()))
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:
+        raise NotTranslated(f"ONNX Runtime does not take the network: {error}") from error
 
 
 def _run(session: Any, pictures: np.ndarray) -> np.ndarray:  # noqa: ANN401 - an untyped library

@@ -67,10 +67,11 @@ class Lane:
 
     def commit(self, path: Path, parts: Sequence[Features]) -> None:
         """Write a shard; one without patients leaves no file."""
-        path.unlink(missing_ok=True)
         if parts:
             features = concatenate(parts)
             write_store(path, self.header, [features], n_slices=len(features.slice_index))
+        else:
+            path.unlink(missing_ok=True)
 
     def join(self, paths: Iterable[Path]) -> None:
         """Join the shards into the store, one at a time in memory.

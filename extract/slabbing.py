@@ -1,7 +1,8 @@
 """The slabs of a cohort, one patient after the other, made while others are already embedded."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,15 @@ from triher.cohort import Cohort, Patient
 from triher.errors import Note, SkipPatient, Skipped, StopRun
 
 Made = Entry | SkipPatient
-Spread = Callable[[Callable[[Patient], Made], Sequence[Patient]], Iterator[Made]]
-"""Applies a function to patients, several at a time, and gives the results in their order."""
+Makes = Generator[Made, None, None]
+Spread = Callable[[Callable[[Patient], Made], Sequence[Patient]], Makes]
+"""Applies a function to patients, several at a time, and gives the results in their order; closing it gives up."""
 
 
 def in_threads(n: int) -> Spread:
     """Spread the work over threads of this process."""
 
-    def spread(make: Callable[[Patient], Made], patients: Sequence[Patient]) -> Iterator[Made]:
+    def spread(make: Callable[[Patient], Made], patients: Sequence[Patient]) -> Makes:
         with ThreadPoolExecutor(n) as pool:
             yield from pool.map(make, patients)
 
@@ -29,9 +31,10 @@ def in_threads(n: int) -> Spread:
 
 
 def _over_ray(_: int) -> Spread:
-    """Spread the work over a Ray cluster."""
-    from extract.ray_engine import spread
+    """Spread the work over a Ray cluster; ``extra_missing`` without Ray."""
+    from extract.ray_cluster import require_ray, spread
 
+    require_ray()
     return spread
 
 
@@ -50,21 +53,21 @@ class Slabs:
     entries: list[tuple[Patient, Entry]] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Generator[Job, None, None]:
         """The patients with a slab, in the order of the cohort."""
         return self.each(lambda: None)
 
-    def each(self, advance: Callable[[], None]) -> Iterator[Job]:
+    def each(self, advance: Callable[[], None]) -> Generator[Job, None, None]:
         """The same, telling after each patient that one more is done."""
         ensure = partial(_ensure, self.folder, self.recipe)
-        found = self.spread(ensure, self.cohort.patients)
-        for patient, result in zip(self.cohort.patients, found, strict=True):
-            advance()
-            if isinstance(result, SkipPatient):
-                self.skipped.append(result.row(patient.patient_id, patient.cohort, "extract"))
-            else:
-                self.entries.append((patient, result))
-                yield Job(patient.patient_id, patient.cohort, result.path, result.sha256)
+        with closing(self.spread(ensure, self.cohort.patients)) as found:
+            for patient, result in zip(self.cohort.patients, found, strict=True):
+                advance()
+                if isinstance(result, SkipPatient):
+                    self.skipped.append(result.row(patient.patient_id, patient.cohort, "extract"))
+                else:
+                    self.entries.append((patient, result))
+                    yield Job(patient.patient_id, patient.cohort, result.path, result.sha256)
 
     def require_somebody(self) -> None:
         """Stop when no patient is left, saying what most of them lack.

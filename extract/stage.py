@@ -1,7 +1,8 @@
 """The extraction stage: cohort in, feature stores out, with nothing done twice."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from extract.slabbing import SPREADS, Slabs
 from extract.task import Task, decide
 from triher.cohort import read_cohort, sources_sha256
 from triher.config import Config
-from triher.errors import Skipped
+from triher.errors import Skipped, StopRun
 from triher.held_out import is_held_out
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
@@ -40,32 +41,38 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
 
     Raises:
         StopRun: before any work for every mistake in table, configuration, encoder or folder; ``cohort_empty``
-            when nobody is left, ``phases_config`` when a phase is there for nobody.
+            when nobody is left, ``phases_config`` when a phase is there for nobody, ``not_extracted`` when a patient
+            got lost.
     """
     start = time.monotonic()
     cohort = read_cohort(config.cohort, survival=False)
     refuse_ambiguous(cohort)
     task = decide(config)
-    run.prepare()
     options = config.extract
+    spread = SPREADS[options.engine](options.readers)
+    run.prepare()
     recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
-    slabs = Slabs(run.slabs, cohort, recipe, SPREADS[options.engine](options.readers))
-    jobs: Iterable[Job] = _reported(slabs, slabs, run, reporter)
-    if task.needs_fit or all(store.exists() for store in task.stores(run.features)):
-        with reporter.bar("lesion slabs", len(cohort.patients)) as advance:
-            jobs = list(_reported(slabs.each(advance), slabs, run, reporter))
-    if task.needs_fit:
-        task = _fit_scale(task, slabs)
-    stores = task.stores(run.features)
-    did_work = not _are_complete(stores, jobs)
-    skipped = _embed(task, jobs, stores, len(cohort.patients), reporter) if did_work else []
+    slabs = Slabs(run.slabs, cohort, recipe, spread)
+    # Closed in any case, or a run that is interrupted would read all volumes before it ends.
+    with contextlib.closing(_reported(slabs, slabs, run, reporter)) as stream:
+        jobs: Iterable[Job] = stream
+        if task.needs_fit or all(store.exists() for store in task.stores(run.features)):
+            with reporter.bar("lesion slabs", len(cohort.patients)) as advance:
+                jobs = list(_reported(slabs.each(advance), slabs, run, reporter))
+        if task.needs_fit:
+            task = _fit_scale(task, slabs)
+        stores = task.stores(run.features)
+        did_work = not _are_complete(stores, jobs)
+        embedded = _embed(task, jobs, stores, len(cohort.patients), reporter) if did_work else []
+    skipped = [*slabs.skipped, *embedded]
     _record(run, task, stores, slabs, skipped, start if did_work else None)
+    _require_everybody(stores, slabs, skipped)
     if not did_work:
         reporter.say(f"extract: up to date ({len(slabs.entries)} patients in {stores[0].name}), nothing computed")
-    return Extracted(stores[0], did_work, len(slabs.skipped) + len(skipped))
+    return Extracted(stores[0], did_work, len({row.patient_id for row in skipped}))
 
 
-def _reported(jobs: Iterable[Job], slabs: Slabs, run: RunFolder, reporter: Reporter) -> Iterator[Job]:
+def _reported(jobs: Iterable[Job], slabs: Slabs, run: RunFolder, reporter: Reporter) -> Generator[Job, None, None]:
     """The patients; after the last one say what became of all, and stop when nobody is left."""
     yield from jobs
     if not slabs.entries:
@@ -108,7 +115,7 @@ def _record(
 ) -> None:
     """Write down who was left out, and what the stores are."""
     config = task.config
-    run.write_skipped("extract", [*slabs.skipped, *skipped])
+    run.write_skipped("extract", skipped)
     run.write_notes("extract", [*slabs.cohort.notes, *slabs.notes()])
     index = read_index(stores[0])
     earlier = run.read_record()["stages"].get("extract", {}).get("seconds", 0.0)
@@ -125,7 +132,17 @@ def _record(
         sources=sources_sha256(slabs.cohort, config.cohort),
         n_patients=len(slabs.cohort.patients),
         n_done=len(index.inputs),
-        n_skipped=len(slabs.skipped) + len(skipped),
+        n_skipped=len(slabs.cohort.patients) - len(index.inputs),
         n_slices=index.n_slices,
         n_features=index.n_features,
     )
+
+
+def _require_everybody(stores: Sequence[Path], slabs: Slabs, skipped: Sequence[Skipped]) -> None:
+    """Stop when somebody is neither in a store nor named as left out; a folder on a network may be late."""
+    named = {row.patient_id for row in skipped}
+    for store in stores:
+        lost = [name for name in slabs.inputs() if name not in named.union(read_index(store).inputs)]
+        if lost:
+            message = f"{len(lost)} patients are neither in {store} nor in skipped.csv: {', '.join(lost[:5])}"
+            raise StopRun("not_extracted", message, remedy="give the same command again")

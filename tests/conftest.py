@@ -185,3 +185,13 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder ../shared with real data and golden values")
     return folder
+
+
+PLUGIN = Path(__file__).parent / "data" / "plugin"
+
+
+@pytest.fixture
+def toy_plugin(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The encoders ``toy``, ``toy-wide`` and ``toy-cubes``, as if a package had added them; the folder for others."""
+    monkeypatch.syspath_prepend(PLUGIN)
+    return PLUGIN

@@ -241,6 +241,10 @@ CODES: dict[str, tuple[str, str]] = {
         "the pretrained weights are not on this machine",
         "install or place them as described",
     ),
+    "worker_died": (
+        "a process that worked for this one ended before its time",
+        "mostly memory was short: lower extract.workers or batch_size, and give the same command again",
+    ),
     "xlsx_error": ("a cell of the workbook holds an error such as #N/A", "correct the cell, or empty it"),
     "xlsx_formula": (
         "a formula of the workbook has never been computed",
