@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from extract.devices import choose_devices
-from extract.embedding import Embedder, SharedShards, SkippedAt, embed_shards
+from extract.embedding import SharedShards, SkippedAt, embed_shards
 from extract.engines import make_lanes, make_plan, picture_recipe
+from extract.packing import Embedder
 from extract.ray_cluster import connected, gather
 from extract.shards import Job, Lane, Shard
 from extract.task import Task

@@ -139,8 +139,8 @@ def test_a_stopped_device_does_not_wait_for_a_whole_shard_of_slabs(tmp_path, toy
         raise ValueError("broken device")
 
     # The first shard goes to one device and fails there, while the other waits for its slabs.
+    plan = replace(PLAN, shard_patients=3)
     with pytest.raises(ValueError, match="broken device"):
-        plan = replace(PLAN, shard_patients=3)
         embed(slow_jobs(), tmp_path, [Wrapped(before_embed=fail)], [Wrapped(before_embed=fail)], plan=plan)
     assert len(asked) <= 5
 
