@@ -2,11 +2,10 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from operator import itemgetter
 from threading import Event, Lock
 
@@ -70,8 +69,9 @@ def embed_cohort(
         names = ", ".join(encoder.name for encoder in devices[0])
         with reporter.bar(f"embedding with {names}", n_jobs) as advance:
             shards = SharedShards(jobs, lanes, plan.shard_patients, advance)
-            embed = partial(embed_shards, shards, lanes, recipe=recipe, plan=plan, advance=shards.advance)
-            skipped = embed(devices[0]) if len(devices) == 1 else _side_by_side(embed, devices, shards)
+            tell = {"advance": shards.advance, "stop": shards.stop}
+            embed = partial(embed_shards, shards, lanes, recipe=recipe, plan=plan, **tell)
+            skipped = _side_by_side(embed, devices, shards)
         for i, lane in enumerate(lanes):
             lane.join(shard.paths[i] for shard in shards.taken)
     return [row for _, row in sorted(skipped, key=itemgetter(0))]
@@ -135,7 +135,7 @@ def _side_by_side(
     devices: Sequence[Sequence[Embedder]],
     shards: SharedShards,
 ) -> list[SkippedAt]:
-    """Let every device take shards in a thread of its own; the first that fails stops all."""
+    """Let every device take shards in a thread of its own; the first that fails, or an interrupt, stops all."""
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
             futures = [pool.submit(embed, encoders) for encoders in devices]
@@ -155,26 +155,57 @@ def embed_shards(
     recipe: PictureRecipe,
     plan: Plan,
     advance: Callable[[], None],
+    stop: Callable[[], None],
 ) -> list[SkippedAt]:
     """Embed shards one after the other and commit each.
+
+    Args:
+        shards: may wait for their slabs when the next is asked for; what was prepared is embedded meanwhile.
+        lanes: where each encoder's embeddings go.
+        encoders: in the order of the lanes.
+        recipe: what is drawn of each slab.
+        plan: sizes of batches, and how many threads read.
+        advance: called after each patient.
+        stop: called on an error, so that nobody waits for shards any more.
 
     Returns:
         Who was left out, with the start of the shard.
     """
+    with contextlib.ExitStack() as stack:
+        readers, taker, writer = (stack.enter_context(ThreadPoolExecutor(n)) for n in (plan.readers, 1, 1))
+        ahead = plan.readers * _AHEAD
+        stream = _prepare_ahead(readers, taker, shards, encoders, recipe, ahead)
+        try:
+            return _embed_stream(stream, writer, lanes, encoders, plan.batch_size, advance)
+        except BaseException:
+            stop()
+            stream.close()
+            raise
+
+
+def _embed_stream(
+    stream: "Iterable[_Item]",
+    writer: ThreadPoolExecutor,
+    lanes: Sequence[Lane],
+    encoders: Sequence[Embedder],
+    batch_size: int,
+    advance: Callable[[], None],
+) -> list[SkippedAt]:
+    """Embed prepared patients; a shard is committed with its last one, while the next is embedded."""
     skipped: list[SkippedAt] = []
-    with ThreadPoolExecutor(plan.readers) as readers, ThreadPoolExecutor(1) as writer:
-        unwritten: deque[Future[list[SkippedAt]]] = deque()
-        stream = _prepare_ahead(readers, shards, encoders, recipe, plan.readers * _AHEAD)
-        for _, work in groupby(stream, key=lambda item: item.shard.start):
-            packers = [Packer(encoder, plan.batch_size) for encoder in encoders]
-            for item in work:
-                skipped += _pack(item, packers)
-                advance()
+    unwritten: deque[Future[list[SkippedAt]]] = deque()
+    packers: list[Packer] = []
+    for item in stream:
+        packers = packers or [Packer(encoder, batch_size) for encoder in encoders]
+        skipped += _pack(item, packers)
+        advance()
+        if item.job is item.shard.jobs[-1]:
             unwritten.append(writer.submit(_commit, item.shard, lanes, [packer.finish() for packer in packers]))
-            if len(unwritten) > _UNWRITTEN:
-                skipped += unwritten.popleft().result()
-        for future in unwritten:
-            skipped += future.result()
+            packers = []
+        if len(unwritten) > _UNWRITTEN:
+            skipped += unwritten.popleft().result()
+    for future in unwritten:
+        skipped += future.result()
     return skipped
 
 
@@ -191,18 +222,20 @@ class _Item:
 
 
 def _prepare_ahead(
-    pool: ThreadPoolExecutor,
+    readers: ThreadPoolExecutor,
+    taker: ThreadPoolExecutor,
     shards: Iterable[Shard],
     encoders: Sequence[Embedder],
     recipe: PictureRecipe,
     ahead: int,
-) -> Iterator[_Item]:
-    """Prepare patients in the pool, a bounded number ahead, in their order."""
+) -> Generator[_Item, None, None]:
+    """Prepare patients in threads, a bounded number ahead, in their order."""
+    stream = iter(shards)
     waiting: deque[Future[_Item]] = deque()
     try:
-        for shard in shards:
+        while (shard := (yield from _while_taking(taker, stream, waiting))) is not None:
             for job in shard.jobs:
-                waiting.append(pool.submit(_prepare, shard, job, encoders, recipe))
+                waiting.append(readers.submit(_prepare, shard, job, encoders, recipe))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
         while waiting:
@@ -210,6 +243,16 @@ def _prepare_ahead(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _while_taking(
+    taker: ThreadPoolExecutor, stream: Iterator[Shard], waiting: deque[Future[_Item]]
+) -> Generator[_Item, None, Shard | None]:
+    """Take the next shard; what is prepared is handed on as long as its slabs are still being made."""
+    coming: Future[Shard | None] = taker.submit(next, stream, None)
+    while waiting and not coming.done():
+        yield waiting.popleft().result()
+    return coming.result()
 
 
 def _prepare(shard: Shard, job: Job, encoders: Sequence[Embedder], recipe: PictureRecipe) -> _Item:

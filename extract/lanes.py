@@ -93,7 +93,7 @@ def _runtime(name: str) -> str:
     """What ``auto`` means here: decided once, so that all machines of a run do the same."""
     lacking = [module for module in _RUNTIME_MODULES if find_spec(module) is None]
     if lacking and name == "onnx":
-        message = f"extract.runtime is 'onnx', and {' and '.join(lacking)} are not installed"
+        message = f"extract.runtime is 'onnx', for which {' and '.join(lacking)} would have to be installed"
         raise StopRun("extra_missing", message, remedy="pip install 'triher[extract]', or use extract.runtime=auto")
     return "torch" if lacking else name
 

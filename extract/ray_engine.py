@@ -56,7 +56,8 @@ class _Worker:
     def embed(self, shard: Shard) -> list[SkippedAt]:
         """Embed and commit a shard."""
         recipe, plan = picture_recipe(self._task), make_plan(self._task)
-        return embed_shards([shard], self._lanes, self._encoders, recipe=recipe, plan=plan, advance=lambda: None)
+        tell = {"advance": lambda: None, "stop": lambda: None}
+        return embed_shards([shard], self._lanes, self._encoders, recipe=recipe, plan=plan, **tell)
 
     def remarks(self) -> list[str]:
         """What happened that the user should know."""

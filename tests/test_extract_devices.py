@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from extract.cache import ensure_slab
+from extract.cache import ensure_slab, read_slab
 from extract.embedding import Embedder, Plan, SharedShards, embed_cohort
 from extract.encoders import find_encoder
 from extract.fusion import find_fusion
@@ -25,7 +25,7 @@ from triher.config import Config, read_config
 from triher.errors import SkipPatient, Skipped
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
-from triher.store import Header, read_index, read_store
+from triher.store import Header, read_index
 from triher.tables import write_table
 
 QUIET = Reporter(quiet=True)
@@ -99,18 +99,16 @@ def test_the_first_error_stops_every_device_at_once_and_is_the_one_that_is_raise
     def fail(_):
         raise ValueError("broken device")
 
-    patient = Wrapped(before_embed=lambda _: stopped.wait(WAIT_S))
+    steady = Wrapped(before_embed=lambda _: stopped.wait(WAIT_S))
     with pytest.raises(ValueError, match="broken device"):
-        embed(jobs, tmp_path, [patient], [Wrapped(before_embed=fail)])
-    assert patient.n_embedded == 1
+        embed(jobs, tmp_path, [steady], [Wrapped(before_embed=fail)])
+    assert steady.n_embedded <= 4  # the batches of the patient it was at
     assert stopped.is_set()
     assert not (tmp_path / "toy.lock").exists()
 
 
 def test_an_interrupt_ends_all_devices_and_leaves_what_is_finished(tmp_path, toy_plugin, jobs, stopped):
     embed(jobs, tmp_path / "whole", [Wrapped()])
-    slides = [len(read_store(tmp_path / "whole" / "toy.h5")[1].slice_index)]
-    assert slides[0] > 8
 
     def interrupt(encoder):
         if encoder.n_embedded == 4:
@@ -186,24 +184,23 @@ def test_a_bounded_number_of_prepared_patients_waits(tmp_path, toy_plugin, jobs,
 
     recipe = replace(RECIPE, slice_policy="largest", n_slices=1)
     encoder = Wrapped(before_embed=look)
-    plan = Plan(batch_size=1, shard_patients=3, readers=readers)
+    plan = Plan(batch_size=1, shard_patients=8, readers=readers)
     embed_cohort(jobs, [lane_of(tmp_path, encoder)], [[encoder]], recipe, plan, QUIET, 8)
     assert max(waiting) == 2 * readers
 
 
 def test_what_one_encoder_cannot_use_stays_in_the_store_of_the_other(tmp_path, toy_plugin, jobs):
+    seen: list[int] = []
+
     def spoil(rows):
-        return torch.where(rows == rows.max(), torch.nan, rows)
+        seen.append(1)
+        return rows * torch.nan if len(seen) == 1 else rows
 
     def refuse(drawing):
         if drawing.slab.first_slice == first:
             raise SkipPatient("mask_empty", "too small")
 
     embed(jobs, tmp_path / "alone", [Wrapped()])
-    slabs = [read_store(tmp_path / "alone" / "toy.h5")[1].slice_index]
-    assert slabs
-    from extract.cache import read_slab
-
     first = read_slab(jobs[0].slab).first_slice
     picky = Wrapped("toy-wide", before_prepare=refuse)
     skipped = embed(jobs, tmp_path, [Wrapped(), picky])
