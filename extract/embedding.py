@@ -1,6 +1,5 @@
 """Slabs in, feature stores out: readers, forward pass and writer overlap, and a killed run goes on."""
 
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -17,9 +16,8 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from extract.cache import read_slab
 from extract.pictures import ChosenSlices, Drawing, PictureRecipe, Prepared
-from extract.shards import Job, Lane, Shard, cut_shards
+from extract.shards import Job, Lane, Shard, cut_shards, join_lanes
 from triher.errors import SkipPatient, Skipped
-from triher.files import locked
 from triher.progress import Reporter
 from triher.store import Features
 from triher.types import Embeddings
@@ -78,6 +76,8 @@ def embed_cohort(
 
     Finished shards of an earlier run, and patients of an earlier store with equal identity and input, are kept.
 
+    The caller holds the locks of the stores (`extract.shards.writing`).
+
     Args:
         jobs: the patients in their order; may still be coming while the first are embedded.
         lanes: where each encoder's embeddings go.
@@ -91,19 +91,15 @@ def embed_cohort(
         Patients who were left out, because an encoder gave NaN or infinity or their cached slab is damaged.
 
     Raises:
-        StopRun: ``store_locked`` when another process writes the same store, ``cohort_empty`` when no patient
-            is left, ``store_corrupt`` when an earlier store is damaged.
+        StopRun: ``cohort_empty`` when no patient is left, ``store_corrupt`` when an earlier store is damaged or a
+            shard vanished, ``store_stale`` when a store of other choices has the name, ``disk_full``.
     """
-    with contextlib.ExitStack() as locks:
-        for lane in lanes:
-            locks.enter_context(locked(lane.lock))
-        names = ", ".join(encoder.name for encoder in devices[0])
-        with reporter.bar(f"embedding with {names}", n_jobs) as advance:
-            shards = SharedShards(cut_shards(jobs, lanes, plan.shard_patients), advance)
-            embed = partial(embed_shards, shards, lanes, recipe=recipe, plan=plan, advance=shards.advance)
-            skipped = embed(devices[0]) if len(devices) == 1 else _side_by_side(embed, devices, shards)
-        for i, lane in enumerate(lanes):
-            lane.join(shard.paths[i] for shard in shards.taken)
+    names = ", ".join(encoder.name for encoder in devices[0])
+    with reporter.bar(f"embedding with {names}", n_jobs) as advance:
+        shards = SharedShards(cut_shards(jobs, lanes, plan.shard_patients), advance)
+        embed = partial(embed_shards, shards, lanes, recipe=recipe, plan=plan, advance=shards.advance)
+        skipped = embed(devices[0]) if len(devices) == 1 else _side_by_side(embed, devices, shards)
+    join_lanes(lanes, shards.taken, [row for _, row in skipped])
     return [row for _, row in sorted(skipped, key=itemgetter(0))]
 
 

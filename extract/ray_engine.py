@@ -4,7 +4,6 @@ All machines must see run folder, weights and images under the same paths, and h
 packed and written as on one machine, so that the stores are equal.
 """
 
-import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +17,11 @@ import torch
 from extract.devices import choose_devices
 from extract.embedding import SharedShards, SkippedAt, embed_shards
 from extract.engines import make_lanes, make_plan, picture_recipe
-from extract.shards import Job, Lane, Shard, cut_shards
+from extract.shards import Job, Lane, Shard, cut_shards, join_lanes, writing
 from extract.slabbing import Made
 from extract.task import Task
 from triher.cohort import Patient
 from triher.errors import Skipped, StopRun
-from triher.files import locked
 from triher.progress import Reporter
 from triher.types import Embeddings
 
@@ -61,17 +59,14 @@ def embed_with_ray(
         StopRun: ``extra_missing`` without Ray; else as there.
     """
     ray = _connect()
-    workers = _start_workers(ray, task)
-    reporter.say(f"{len(workers)} workers of Ray on {len(ray.nodes())} machines")
-    lanes = make_lanes(task, stores, ray.get(workers[0].probes.remote()))
-    with contextlib.ExitStack() as stack:
-        for lane in lanes:
-            stack.enter_context(locked(lane.lock))
-        advance = stack.enter_context(reporter.bar("embedding", n_patients))
-        shards = SharedShards(cut_shards(jobs, lanes, task.config.extract.shard_patients), advance)
-        skipped = _hand_out(ray, workers, shards, lanes)
-        for i, lane in enumerate(lanes):
-            lane.join(shard.paths[i] for shard in shards.taken)
+    with writing(stores):
+        workers = _start_workers(ray, task)
+        reporter.say(f"{len(workers)} workers of Ray on {len(ray.nodes())} machines")
+        lanes = make_lanes(task, stores, ray.get(workers[0].probes.remote()))
+        with reporter.bar("embedding", n_patients) as advance:
+            shards = SharedShards(cut_shards(jobs, lanes, task.config.extract.shard_patients), advance)
+            skipped = _hand_out(ray, workers, shards, lanes)
+        join_lanes(lanes, shards.taken, [row for _, row in skipped])
     return [row for _, row in sorted(skipped, key=lambda at: at[0])]
 
 

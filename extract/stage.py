@@ -9,7 +9,7 @@ from extract.cache import read_slab
 from extract.landmarks import fit_standard_scale
 from extract.preflight import refuse_ambiguous
 from extract.recipe import slab_recipe
-from extract.shards import Job
+from extract.shards import Job, refuse_other, remove_remains
 from extract.slabbing import SPREADS, Slabs
 from extract.task import Task, decide
 from triher.cohort import read_cohort, sources_sha256
@@ -57,10 +57,14 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     if task.needs_fit:
         task = _fit_scale(task, slabs)
     stores = task.stores(run.features)
+    for choice, store in zip(task.encoders, stores, strict=True):
+        refuse_other(store, choice.facts(), task.recipe())
     did_work = not _are_complete(stores, jobs)
     skipped = _embed(task, jobs, stores, len(cohort.patients), reporter) if did_work else []
     _record(run, task, stores, slabs, skipped, start if did_work else None)
     if not did_work:
+        for store in stores:
+            remove_remains(store)
         reporter.say(f"extract: up to date ({len(slabs.entries)} patients in {stores[0].name}), nothing computed")
     return Extracted(stores[0], did_work, len(slabs.skipped) + len(skipped))
 
