@@ -14,11 +14,12 @@ from extract.slabbing import SPREADS, Slabs
 from extract.task import Task, decide
 from triher.cohort import read_cohort, sources_sha256
 from triher.config import Config
-from triher.errors import Skipped
+from triher.errors import Note, Skipped
 from triher.held_out import is_held_out
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.store import read_index
+from triher.store_check import verify_whole
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     stores = task.stores(run.features)
     for choice, store in zip(task.encoders, stores, strict=True):
         refuse_other(store, choice.facts(), task.recipe())
+    changed = _changed(stores, jobs)
     did_work = not _are_complete(stores, jobs)
     skipped = _embed(task, jobs, stores, len(cohort.patients), reporter) if did_work else []
-    _record(run, task, stores, slabs, skipped, start if did_work else None)
+    _record(run, task, stores, slabs, skipped, changed, start if did_work else None)
     if not did_work:
         for store in stores:
             remove_remains(store)
@@ -93,6 +95,19 @@ def _are_complete(stores: Sequence[Path], jobs: Iterable[Job]) -> bool:
     return all(list(read_index(store).inputs.items()) == wanted for store in stores)
 
 
+def _changed(stores: Sequence[Path], jobs: Iterable[Job]) -> list[Note]:
+    """Whose embeddings in earlier stores are of other voxels, masks or spacings than her files hold now."""
+    if not all(store.exists() for store in stores):
+        return []  # the patients are still to come, once
+    held = read_index(stores[0]).inputs
+    text = "her images, mask or geometry differ from those of the earlier extraction; she is embedded again"
+    return [
+        Note(job.patient_id, "source_changed", text)
+        for job in jobs
+        if held.get(job.patient_id, job.input_sha256) != job.input_sha256
+    ]
+
+
 def _embed(
     task: Task, jobs: Iterable[Job], stores: Sequence[Path], n_patients: int, reporter: Reporter
 ) -> list[Skipped]:
@@ -108,12 +123,14 @@ def _record(
     stores: Sequence[Path],
     slabs: Slabs,
     skipped: list[Skipped],
+    changed: list[Note],
     start: float | None,
 ) -> None:
     """Write down who was left out, and what the stores are."""
     config = task.config
     run.write_skipped("extract", [*slabs.skipped, *skipped])
-    run.write_notes("extract", [*slabs.cohort.notes, *slabs.notes()])
+    odd = [note for store in stores for note in verify_whole(store)]
+    run.write_notes("extract", [*slabs.cohort.notes, *slabs.notes(), *changed, *dict.fromkeys(odd)])
     index = read_index(stores[0])
     earlier = run.read_record()["stages"].get("extract", {}).get("seconds", 0.0)
     run.record_stage(

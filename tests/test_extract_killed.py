@@ -3,10 +3,12 @@
 Run as a program, this file is the process that imports everything once and forks one child a try.
 """
 
+import errno
 import json
 import mmap
 import os
 import random
+import resource
 import shutil
 import signal
 import struct
@@ -40,6 +42,8 @@ ROOT = Path(__file__).parents[1]
 QUIET = Reporter(quiet=True)
 N_PATIENTS = 8
 N_KILLS = 100
+N_FULL = 16
+DISK_FULL = 2  # the exit code of a child
 SPEC = EncoderSpec("toy-a", "toy:build", "toy", "file:none", 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "MIT", "none")
 CONFIG = (
     "cohort: {table: cohort.csv}\n"
@@ -91,6 +95,8 @@ class Steps:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.fails_at = 0
+        """The step that meets a full disk, counted from 1."""
         self._memory = mmap.mmap(-1, 8)
 
     @property
@@ -109,6 +115,8 @@ class Steps:
 
         def counted(*args, **kwargs):
             self.n += 1
+            if self.n == self.fails_at:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             time.sleep(self.seconds)
             result = real(*args, **kwargs)
             time.sleep(self.seconds)
@@ -134,7 +142,7 @@ def in_child(work: Callable[[], object]) -> int:
         code = 0
     except StopRun as stop:
         sys.stderr.write(f"{stop}\n")
-        code = 2 if stop.code == "disk_full" else 1
+        code = DISK_FULL if stop.code == "disk_full" else 1
     except BaseException:  # noqa: BLE001 - a child must not go on as its parent
         traceback.print_exc()
     finally:
@@ -236,7 +244,73 @@ def killed_at(child: int, steps: Steps, step: int, seconds: float) -> bool:
     return result_of(child) != 0
 
 
-PROGRAMS: dict[str, Callable[[Config, Path, int], dict[str, object]]] = {"kill": kill_often}
+def fill_disk(config: Config, folder: Path, seed: int) -> dict[str, object]:
+    """Run on a disk (the folder is one of its own) with too little space, give some back, and resume."""
+    place, ballast = folder / "run", folder / "ballast"
+    expected = products(folder / "first")
+    n_bytes = sum(map(len, expected.values()))
+    shutil.rmtree(folder / "first")
+    rng = random.Random(seed)
+    stops: Counter[str] = Counter()
+    for _ in range(N_FULL):
+        n_free = int(rng.uniform(0, n_bytes + 1_300_000))  # a store reserves a million for a moment
+        with ballast.open("wb") as handle:
+            os.posix_fallocate(handle.fileno(), 0, shutil.disk_usage(folder).free - n_free)
+        code = result_of(in_child(lambda: extract(config, RunFolder(place), QUIET)))
+        stops[stopped(place, code)] += 1
+        ballast.unlink()
+        resume(config, place, expected)
+    return {"stops": stops}
+
+
+def fail_write(config: Config, folder: Path, seed: int) -> dict[str, object]:
+    """Let one of all writes meet a full disk, or a limit on the size of files, and resume."""
+    place, expected = folder / "run", products(folder / "first")
+    calls = Steps(0)
+    for name in ("os.fsync", "os.posix_fallocate", "os.truncate"):
+        calls.watch(name)
+    assert result_of(in_child(lambda: extract(config, RunFolder(place), QUIET))) == 0
+    n_calls = calls.n
+    shutil.rmtree(place)
+    stops: Counter[str] = Counter()
+    for fails_at in sorted(random.Random(seed).sample(range(1, n_calls + 1), N_FULL)):
+        calls.n, calls.fails_at = 0, fails_at
+        code = result_of(in_child(lambda: extract(config, RunFolder(place), QUIET)))
+        stops[stopped(place, code)] += 1
+        calls.fails_at = 0
+        resume(config, place, expected)
+    for limit in (10, 1_000, 50_000, 900_000):
+        code = result_of(in_child(lambda n=limit: (limit_files(n), extract(config, RunFolder(place), QUIET))))
+        stops[stopped(place, code)] += 1
+        resume(config, place, expected)
+    return {"stops": stops, "n_calls": n_calls}
+
+
+def limit_files(n_bytes: int) -> None:
+    """No file of this process may grow beyond that."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+
+def stopped(place: Path, code: int) -> str:
+    """Where a run stopped, after a look at what it left: whole files only, none of them temporary or a lock."""
+    assert code in (0, DISK_FULL), code
+    found = visible(place)
+    assert found["part"] == found["lock"] == 0, files_below(place)
+    return phase(found) if code else "nowhere"
+
+
+def resume(config: Config, place: Path, expected: dict[str, bytes]) -> None:
+    """Finish a run, compare and remove it."""
+    assert result_of(in_child(lambda: extract(config, RunFolder(place), QUIET))) == 0
+    assert products(place) == expected, files_below(place)
+    shutil.rmtree(place)
+
+
+PROGRAMS: dict[str, Callable[[Config, Path, int], dict[str, object]]] = {
+    "kill": kill_often,
+    "fill": fill_disk,
+    "fail": fail_write,
+}
 
 
 def main(program: str, config_file: str, folder: str, seed: str) -> None:
@@ -264,9 +338,10 @@ def config_file(tmp_path, write_exam) -> Path:
     return tmp_path / "config.yaml"
 
 
-def run_program(name: str, config_file: Path, folder: Path, seed: int = 0) -> dict[str, object]:
+def run_program(name: str, config_file: Path, folder: Path, *before: str, seed: int = 0) -> dict[str, object]:
+    """Run this file as a program, after other words of a command."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, name, str(config_file), str(folder), str(seed)]
+    command = [*before, sys.executable, __file__, name, str(config_file), str(folder), str(seed)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=200)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
@@ -280,6 +355,31 @@ def test_killed_at_100_random_moments_the_stores_are_those_of_an_uninterrupted_r
     assert sum(kills.values()) >= N_KILLS
     assert kills["some shard"] >= N_KILLS / 3, report
     assert min(kills.get(name, 0) for name in ("nothing", "some slab", "some store")) > 0, report
+
+
+IN_SMALL_DISK = ("unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=24m none "$0" && exec "$@"')
+"""A disk of its own for one program, which Linux lets everybody have in a namespace."""
+
+
+@pytest.mark.slow
+@pytest.mark.fault("D9")
+def test_on_a_full_disk_a_run_stops_and_goes_on_where_there_is_space_again(config_file, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run([*IN_SMALL_DISK, str(disk), "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a small disk")
+    stops = run_program("fill", config_file, disk, *IN_SMALL_DISK, str(disk))["stops"]
+    assert sum(stops.values()) == N_FULL
+    assert stops.get("nowhere", 0) <= N_FULL / 2, stops
+    assert len(stops) >= 3, stops
+
+
+@pytest.mark.slow
+@pytest.mark.fault("D9")
+def test_whichever_write_meets_the_full_disk_the_run_stops_and_goes_on(config_file, tmp_path):
+    stops = run_program("fail", config_file, tmp_path / "runs")["stops"]
+    assert "nowhere" not in stops, stops
+    assert stops.keys() >= {"nothing", "some slab", "some shard", "some store"}, stops
 
 
 if __name__ == "__main__":
