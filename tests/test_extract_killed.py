@@ -40,9 +40,9 @@ from triher.tables import write_table
 
 ROOT = Path(__file__).parents[1]
 QUIET = Reporter(quiet=True)
-N_PATIENTS = 8
+N_PATIENTS = 6
 N_KILLS = 100
-N_FULL = 16
+N_FULL = 12
 DISK_FULL = 2  # the exit code of a child
 SPEC = EncoderSpec("toy-a", "toy:build", "toy", "file:none", 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "MIT", "none")
 CONFIG = (
@@ -253,7 +253,7 @@ def fill_disk(config: Config, folder: Path, seed: int) -> dict[str, object]:
     rng = random.Random(seed)
     stops: Counter[str] = Counter()
     for _ in range(N_FULL):
-        n_free = int(rng.uniform(0, n_bytes + 1_300_000))  # a store reserves a million for a moment
+        n_free = int(rng.uniform(0, n_bytes + 1_100_000))  # a store reserves a million for a moment
         with ballast.open("wb") as handle:
             os.posix_fallocate(handle.fileno(), 0, shutil.disk_usage(folder).free - n_free)
         code = result_of(in_child(lambda: extract(config, RunFolder(place), QUIET)))
@@ -371,7 +371,7 @@ def test_on_a_full_disk_a_run_stops_and_goes_on_where_there_is_space_again(confi
     stops = run_program("fill", config_file, disk, *IN_SMALL_DISK, str(disk))["stops"]
     assert sum(stops.values()) == N_FULL
     assert stops.get("nowhere", 0) <= N_FULL / 2, stops
-    assert len(stops) >= 3, stops
+    assert stops.keys() >= {"some slab", "some shard"}, stops
 
 
 @pytest.mark.slow

@@ -157,9 +157,12 @@ def counting_builds(monkeypatch) -> list[str]:
     """Every network that is built from now on."""
     built: list[str] = []
     real = Encoder.__init__
-    monkeypatch.setattr(
-        Encoder, "__init__", lambda self, spec, *rest: built.append(spec.name) or real(self, spec, *rest)
-    )
+
+    def build(self, spec, *rest):
+        built.append(spec.name)
+        real(self, spec, *rest)
+
+    monkeypatch.setattr(Encoder, "__init__", build)
     return built
 
 
@@ -199,6 +202,7 @@ def test_a_folder_without_permission_stops_the_run_before_weights_are_loaded(coh
 def test_a_second_extraction_is_refused_before_weights_are_loaded(cohort, monkeypatch):
     folder, config = run(cohort)
     built = counting_builds(monkeypatch)
+    folder.prepare()
     with writing(decide(config).stores(folder.features)), pytest.raises(StopRun) as caught:
         extract(config, folder, QUIET)
     assert caught.value.code == "store_locked"
