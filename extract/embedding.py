@@ -12,9 +12,8 @@ from threading import Event, Lock
 from extract.cache import read_slab
 from extract.packing import Embedded, Embedder, Packer, by_patient
 from extract.pictures import Drawing, PictureRecipe, Prepared
-from extract.shards import Job, Lane, Shard, cut_shards
+from extract.shards import Job, Lane, Shard, cut_shards, join_lanes
 from triher.errors import SkipPatient, Skipped
-from triher.files import locked
 from triher.progress import Reporter
 
 _AHEAD = 2  # patients prepared in advance for each reader
@@ -46,6 +45,8 @@ def embed_cohort(
 
     Finished shards of an earlier run, and patients of an earlier store with equal identity and input, are kept.
 
+    The caller holds the locks of the stores (`extract.shards.writing`).
+
     Args:
         jobs: the patients in their order; may still be coming while the first are embedded.
         lanes: where each encoder's embeddings go.
@@ -60,20 +61,17 @@ def embed_cohort(
         that encoder could not use them or gave NaN or infinity; a row for each encoder, which its reason names.
 
     Raises:
-        StopRun: ``store_locked`` when another process writes the same store, ``cohort_empty`` when no patient
-            is left, ``store_corrupt`` when an earlier store is damaged.
+        StopRun: ``cohort_empty`` when no patient is left, ``store_corrupt`` when an earlier store is damaged or a
+            shard vanished, ``store_stale`` when a store of other choices has the name, ``disk_full``.
     """
-    with contextlib.ExitStack() as locks:
-        for lane in lanes:
-            locks.enter_context(locked(lane.lock))
-        names = ", ".join(encoder.name for encoder in devices[0])
-        with reporter.bar(f"embedding with {names}", n_jobs) as advance:
-            shards = SharedShards(jobs, lanes, plan.shard_patients, advance)
-            tell = {"advance": shards.advance, "stop": shards.stop}
-            embed = partial(embed_shards, shards, lanes, recipe=recipe, plan=plan, **tell)
-            skipped = _side_by_side(embed, devices, shards)
-        for i, lane in enumerate(lanes):
-            lane.join(shard.paths[i] for shard in shards.taken)
+    names = ", ".join(encoder.name for encoder in devices[0])
+    with reporter.bar(f"embedding with {names}", n_jobs) as advance:
+        shards = SharedShards(jobs, lanes, plan.shard_patients, advance)
+        embed = partial(
+            embed_shards, shards, lanes, recipe=recipe, plan=plan, advance=shards.advance, stop=shards.stop
+        )
+        skipped = _side_by_side(embed, devices, shards)
+    join_lanes(lanes, shards.taken, [row for _, row in skipped])
     return [row for _, row in sorted(skipped, key=itemgetter(0))]
 
 
@@ -274,7 +272,7 @@ def _prepare(shard: Shard, job: Job, encoders: Sequence[Embedder], recipe: Pictu
     return _Item(shard, job, prepared, tuple(reasons))
 
 
-def _pack(item: _Item, packers: "Sequence[Packer]") -> list[SkippedAt]:
+def _pack(item: _Item, packers: Sequence[Packer]) -> list[SkippedAt]:
     """Hand a patient to the encoders."""
     for lane, prepared in item.prepared.items():
         packers[lane].add(item.job, prepared)

@@ -9,7 +9,7 @@ from extract.devices import choose_devices
 from extract.embedding import Plan, embed_cohort
 from extract.normalization import find_normalization
 from extract.pictures import PictureRecipe
-from extract.shards import Job, Lane
+from extract.shards import Job, Lane, writing
 from extract.task import Task
 from triher.errors import Skipped
 from triher.progress import Reporter
@@ -35,14 +35,16 @@ def embed_locally(
         Who was left out.
 
     Raises:
-        StopRun: as `extract.embedding.embed_cohort` and `extract.models.Encoder`.
+        StopRun: ``store_locked`` before anything is loaded when another process writes one of the stores; as
+            `extract.embedding.embed_cohort` and `extract.models.Encoder`.
     """
     chosen = choose_devices(task.config.extract.device)
     names = ", ".join(choice.spec.name for choice in task.encoders)
-    reporter.say(f"loading {names} on {', '.join(map(str, chosen))}")
-    devices = [[choice.load(device) for choice in task.encoders] for device in chosen]
-    lanes = make_lanes(task, stores, [encoder.probe() for encoder in devices[0]])
-    skipped = embed_cohort(jobs, lanes, devices, picture_recipe(task), make_plan(task), reporter, n_patients)
+    with writing(stores):
+        reporter.say(f"loading {names} on {', '.join(map(str, chosen))}")
+        devices = [[choice.load(device) for choice in task.encoders] for device in chosen]
+        lanes = make_lanes(task, stores, [encoder.probe() for encoder in devices[0]])
+        skipped = embed_cohort(jobs, lanes, devices, picture_recipe(task), make_plan(task), reporter, n_patients)
     for encoder in [encoder for encoders in devices for encoder in encoders]:
         for remark in encoder.remarks:
             reporter.say(f"{encoder.name} on {remark}")

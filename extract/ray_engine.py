@@ -21,10 +21,9 @@ from extract.embedding import SharedShards, SkippedAt, embed_shards
 from extract.engines import make_lanes, make_plan, picture_recipe
 from extract.packing import Embedder
 from extract.ray_cluster import connected, gather
-from extract.shards import Job, Lane, Shard
+from extract.shards import Job, Lane, Shard, join_lanes, writing
 from extract.task import Task
 from triher.errors import Skipped, StopRun
-from triher.files import locked
 from triher.progress import Reporter
 
 _QUEUED = 2  # shards at each worker, so that the next one is there when one is done
@@ -74,18 +73,15 @@ def embed_with_ray(
             ``worker_died``, ``transform_drift`` when workers do not compute the same; else as there.
     """
     with contextlib.ExitStack() as stack:
-        ray = stack.enter_context(connected())
-        crew = _Crew(ray, task)
+        stack.enter_context(writing(stores))
+        crew = _Crew(stack.enter_context(connected()), task)
         names = ", ".join(choice.spec.name for choice in task.encoders)
         reporter.say(f"loading {names} in {crew.size} workers of Ray")
         lanes = crew.start(stores)
-        for lane in lanes:
-            stack.enter_context(locked(lane.lock))
         advance = stack.enter_context(reporter.bar("embedding", n_patients))
         shards = SharedShards(jobs, lanes, task.config.extract.shard_patients, advance)
         skipped = crew.embed(shards)
-        for i, lane in enumerate(lanes):
-            lane.join(shard.paths[i] for shard in shards.taken)
+        join_lanes(lanes, shards.taken, [row for _, row in skipped])
         for remark in crew.remarks():
             reporter.say(remark)
     return [row for _, row in sorted(skipped, key=itemgetter(0))]

@@ -5,16 +5,19 @@ across shards, so that a shard's bytes do not depend on where an earlier run was
 store that appears atomically; at the end they are joined, and the join appears atomically.
 """
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from triher.errors import StopRun
-from triher.files import sha256_of_json
-from triher.store import Features, Header, concatenate, read_index, read_store, write_store
+from triher.errors import Skipped, StopRun
+from triher.files import locked, sha256_of_json
+from triher.store import Features, Header, concatenate, identity, read_index, read_store, write_store
+from triher.store_compare import differing_keys
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,12 @@ class Lane:
     @property
     def shard_folder(self) -> Path:
         """Where the shards lie until they are joined."""
-        return self.target.with_suffix(".shards")
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that writes the store."""
-        return self.target.with_suffix(".lock")
+        return _shard_folder(self.target)
 
     @cached_property
     def _earlier(self) -> tuple[Features, dict[tuple[str, str], int]] | None:
         """An earlier store's embeddings and where each patient is in them."""
+        refuse_other(self.target, self.header.encoder, self.header.recipe)
         features = _read_like(self.target, self.header)
         if features is None:
             return None
@@ -73,18 +72,76 @@ class Lane:
         else:
             path.unlink(missing_ok=True)
 
-    def join(self, paths: Iterable[Path]) -> None:
+    def join(self, paths: Iterable[Path], patients: Iterable[str]) -> None:
         """Join the shards into the store, one at a time in memory.
 
+        Args:
+            paths: of the shards; those of which nobody was left have no file.
+            patients: who must be in them.
+
         Raises:
-            StopRun: ``cohort_empty`` when there is none.
+            StopRun: ``cohort_empty`` when there is none, ``store_corrupt`` when one vanished.
         """
         present = [path for path in paths if path.exists()]
+        indexes = [read_index(path) for path in present]
+        lost = sorted(set(patients).difference(*(index.inputs for index in indexes)))
+        if lost:
+            message = f"shards of {self.target} vanished while it was made, with {len(lost)} patients: "
+            remedy = "give the same command again"
+            raise StopRun("store_corrupt", message + ", ".join(lost[:5]), remedy=remedy)
         if not present:
             raise StopRun("cohort_empty", f"no patient could be embedded for {self.target}")
-        n_slices = sum(read_index(path).n_slices for path in present)
+        n_slices = sum(index.n_slices for index in indexes)
         write_store(self.target, self.header, (read_store(path)[1] for path in present), n_slices=n_slices)
         shutil.rmtree(self.shard_folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def writing(stores: Sequence[Path]) -> Iterator[None]:
+    """Be the only process that writes these stores.
+
+    Raises:
+        StopRun: ``store_locked`` when another one does.
+    """
+    with contextlib.ExitStack() as locks:
+        for store in stores:
+            locks.enter_context(locked(_lock(store)))
+        yield
+
+
+def remove_remains(store: Path) -> None:
+    """Remove what a run left that was killed after its store was complete; what a living one needs stays."""
+    if _lock(store).exists() or _shard_folder(store).exists():
+        with contextlib.suppress(StopRun), writing([store]):
+            shutil.rmtree(_shard_folder(store), ignore_errors=True)
+
+
+def _shard_folder(store: Path) -> Path:
+    """Where the shards lie until they are joined."""
+    return store.with_suffix(".shards")
+
+
+def _lock(store: Path) -> Path:
+    """Held by the process that writes the store."""
+    return store.with_suffix(".lock")
+
+
+def refuse_other(store: Path, encoder: dict[str, Any], recipe: dict[str, Any]) -> None:
+    """Leave a store alone that lies under the name of another one.
+
+    Raises:
+        StopRun: ``store_stale`` with the keys that differ.
+    """
+    if not store.exists():
+        return
+    index = read_index(store)
+    if index.identity != identity(encoder, recipe):
+        differing = [
+            *differing_keys(index.encoder, encoder, "encoder."),
+            *differing_keys(index.recipe, recipe, "recipe."),
+        ]
+        message = f"{store} was made with other choices: {'; '.join(differing)}"
+        raise StopRun("store_stale", message, remedy="give it its former name again, or move it away")
 
 
 @dataclass(frozen=True)
@@ -116,6 +173,18 @@ def cut_shards(jobs: Iterable[Job], lanes: Sequence[Lane], size: int) -> Iterato
         )
         yield Shard(start, mine, paths, missing, is_done)
         start += size
+
+
+def join_lanes(lanes: Sequence[Lane], shards: Sequence[Shard], skipped: Iterable[Skipped]) -> None:
+    """Join the shards of every lane; whoever was not skipped must be in them.
+
+    Raises:
+        StopRun: as `Lane.join`.
+    """
+    left_out = {row.patient_id for row in skipped}
+    patients = {job.patient_id for shard in shards for job in shard.jobs} - left_out
+    for i, lane in enumerate(lanes):
+        lane.join([shard.paths[i] for shard in shards], patients)
 
 
 def _holds(path: Path, jobs: Sequence[Job], header: Header) -> bool:

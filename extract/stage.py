@@ -10,16 +10,17 @@ from extract.cache import read_slab
 from extract.landmarks import fit_standard_scale
 from extract.preflight import refuse_ambiguous
 from extract.recipe import slab_recipe
-from extract.shards import Job
+from extract.shards import Job, refuse_other, remove_remains
 from extract.slabbing import SPREADS, Slabs
 from extract.task import Task, decide
 from triher.cohort import read_cohort, sources_sha256
 from triher.config import Config
-from triher.errors import Skipped, StopRun
+from triher.errors import Note, Skipped
 from triher.held_out import is_held_out
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.store import read_index
+from triher.store_check import verify_whole
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
 
     Raises:
         StopRun: before any work for every mistake in table, configuration, encoder or folder; ``cohort_empty``
-            when nobody is left, ``phases_config`` when a phase is there for nobody, ``not_extracted`` when a patient
-            got lost.
+            when nobody is left, ``phases_config`` when a phase is there for nobody.
     """
     start = time.monotonic()
     cohort = read_cohort(config.cohort, survival=False)
@@ -62,12 +62,16 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
         if task.needs_fit:
             task = _fit_scale(task, slabs)
         stores = task.stores(run.features)
+        for choice, store in zip(task.encoders, stores, strict=True):
+            refuse_other(store, choice.facts(), task.recipe())
+        changed = _changed(stores, jobs)
         did_work = not _are_complete(stores, jobs)
         embedded = _embed(task, jobs, stores, len(cohort.patients), reporter) if did_work else []
     skipped = [*slabs.skipped, *embedded]
-    _record(run, task, stores, slabs, skipped, start if did_work else None)
-    _require_everybody(stores, slabs, skipped)
+    _record(run, task, stores, slabs, skipped, changed, start if did_work else None)
     if not did_work:
+        for store in stores:
+            remove_remains(store)
         reporter.say(f"extract: up to date ({len(slabs.entries)} patients in {stores[0].name}), nothing computed")
     return Extracted(stores[0], did_work, len({row.patient_id for row in skipped}))
 
@@ -96,6 +100,19 @@ def _are_complete(stores: Sequence[Path], jobs: Iterable[Job]) -> bool:
     return all(list(read_index(store).inputs.items()) == wanted for store in stores)
 
 
+def _changed(stores: Sequence[Path], jobs: Iterable[Job]) -> list[Note]:
+    """Whose embeddings in earlier stores are of other voxels, masks or spacings than her files hold now."""
+    if not all(store.exists() for store in stores):
+        return []  # the patients are still to come, once
+    held = read_index(stores[0]).inputs
+    text = "her images, mask or geometry differ from those of the earlier extraction; she is embedded again"
+    return [
+        Note(job.patient_id, "source_changed", text)
+        for job in jobs
+        if held.get(job.patient_id, job.input_sha256) != job.input_sha256
+    ]
+
+
 def _embed(
     task: Task, jobs: Iterable[Job], stores: Sequence[Path], n_patients: int, reporter: Reporter
 ) -> list[Skipped]:
@@ -111,12 +128,14 @@ def _record(
     stores: Sequence[Path],
     slabs: Slabs,
     skipped: list[Skipped],
+    changed: list[Note],
     start: float | None,
 ) -> None:
     """Write down who was left out, and what the stores are."""
     config = task.config
     run.write_skipped("extract", skipped)
-    run.write_notes("extract", [*slabs.cohort.notes, *slabs.notes()])
+    odd = [note for store in stores for note in verify_whole(store)]
+    run.write_notes("extract", [*slabs.cohort.notes, *slabs.notes(), *changed, *dict.fromkeys(odd)])
     index = read_index(stores[0])
     earlier = run.read_record()["stages"].get("extract", {}).get("seconds", 0.0)
     run.record_stage(
@@ -136,13 +155,3 @@ def _record(
         n_slices=index.n_slices,
         n_features=index.n_features,
     )
-
-
-def _require_everybody(stores: Sequence[Path], slabs: Slabs, skipped: Sequence[Skipped]) -> None:
-    """Stop when somebody is neither in a store nor named as left out; a folder on a network may be late."""
-    named = {row.patient_id for row in skipped}
-    for store in stores:
-        lost = [name for name in slabs.inputs() if name not in named.union(read_index(store).inputs)]
-        if lost:
-            message = f"{len(lost)} patients are neither in {store} nor in skipped.csv: {', '.join(lost[:5])}"
-            raise StopRun("not_extracted", message, remedy="give the same command again")

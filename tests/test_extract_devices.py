@@ -74,6 +74,9 @@ class Wrapped:
     def probe(self):
         return self.inner.probe()
 
+    def memory_bytes(self, batch_size):
+        return self.inner.memory_bytes(batch_size)
+
 
 def lane_of(folder: Path, encoder: Wrapped) -> Lane:
     return Lane(folder / f"{encoder.name}.h5", Header(encoder.inner.spec.identity("0"), {}, {}, encoder.probe()))

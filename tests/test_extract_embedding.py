@@ -18,7 +18,7 @@ from extract.models import Encoder
 from extract.normalization import find_normalization
 from extract.pictures import Drawing, PictureRecipe, Prepared
 from extract.recipe import SlabRecipe
-from extract.shards import Job, Lane, cut_shards
+from extract.shards import Job, Lane, cut_shards, writing
 from triher.errors import Skipped, StopRun
 from triher.progress import Reporter
 from triher.store import Header, read_store
@@ -162,12 +162,45 @@ def embed_again(jobs: list[Job], folder: Path, monkeypatch) -> Path:
     return embed(jobs, Encoder(SPEC, Path("none"), torch.device("cpu")), folder / "fresh.h5")
 
 
-def test_other_weights_reuse_nothing(tmp_path, toy, jobs, monkeypatch):
+@pytest.mark.fault("D12")
+def test_a_store_of_other_weights_under_the_name_is_left_alone(tmp_path, toy, jobs, monkeypatch):
     target = embed(jobs, toy, tmp_path / "a.h5")
+    before = target.read_bytes()
     other = replace(header(toy), encoder=toy.spec.identity("1" * 64))
     pictures = counted(toy, monkeypatch)
-    embed_with(jobs, toy, other, target)
-    assert sum(pictures) == 2 * len(read_store(target)[1].slice_index)
+    with pytest.raises(StopRun, match=r"a\.h5 was made with other choices: encoder\.sha256: 0+ -> 1+") as caught:
+        embed_with(jobs, toy, other, target)
+    assert caught.value.code == "store_stale"
+    assert (target.read_bytes(), pictures) == (before, [])
+
+
+@pytest.mark.fault("D12")
+def test_shards_of_other_weights_are_embedded_again(tmp_path, toy, jobs, monkeypatch):
+    whole = embed(jobs, toy, tmp_path / "whole.h5").read_bytes()
+    target = tmp_path / "a.h5"
+    other = replace(header(toy), encoder=toy.spec.identity("1" * 64))
+    path, first = first_shard(jobs, target, toy)
+    embed_with(list(first), toy, other, tmp_path / "part.h5")
+    path.parent.mkdir()
+    (tmp_path / "part.h5").rename(path)
+    assert embed(jobs, toy, target).read_bytes() == whole
+
+
+@pytest.mark.fault("D1")
+def test_a_shard_that_vanishes_stops_the_run_and_loses_nobody(tmp_path, toy, jobs, monkeypatch):
+    real, target = Lane.join, tmp_path / "a.h5"
+
+    def losing(lane, paths, patients):
+        paths[1].unlink()
+        real(lane, paths, patients)
+
+    monkeypatch.setattr(Lane, "join", losing)
+    with pytest.raises(StopRun, match=r"vanished while it was made, with 3 patients: P3, P4, P5"):
+        embed(jobs, toy, target)
+    monkeypatch.undo()
+    assert not target.exists()
+
+    assert read_store(embed(jobs, toy, target))[1].patient_id == tuple(job.patient_id for job in jobs)
 
 
 def test_a_patient_with_nan_is_named_and_the_others_are_done(tmp_path, toy, jobs, monkeypatch):
@@ -198,11 +231,9 @@ def test_nobody_left_is_a_stop(tmp_path, toy, jobs):
         embed_with(jobs[:1], toy, header(toy), tmp_path / "a.h5")
 
 
-def test_a_second_writer_is_refused(tmp_path, toy, jobs):
-    from triher.files import locked
-
-    with locked(tmp_path / "a.lock"), pytest.raises(StopRun, match="holds") as caught:
-        embed(jobs, toy, tmp_path / "a.h5")
+def test_a_second_writer_is_refused(tmp_path):
+    with writing([tmp_path / "a.h5"]), pytest.raises(StopRun, match="holds") as caught, writing([tmp_path / "a.h5"]):
+        pass
     assert caught.value.code == "store_locked"
 
 

@@ -1,23 +1,33 @@
 """The extraction stage: swapping is cheap, the second run computes nothing, nobody is lost."""
 
+import errno
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import h5py
+import nibabel as nib
+import numpy as np
 import pytest
 
 from extract.cache import ensure_slab, read_slab
 from extract.landmarks import fit_standard_scale
+from extract.models import Encoder
 from extract.recipe import SlabRecipe
+from extract.shards import writing
 from extract.stage import extract
+from extract.task import decide
 from triher.cohort import Patient, read_cohort
 from triher.config import Config, read_config
 from triher.errors import StopRun
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
-from triher.store import read_index
+from triher.store import read_index, read_store
 from triher.tables import write_table
 
 QUIET = Reporter(quiet=True)
@@ -67,6 +77,7 @@ def test_the_second_run_computes_nothing(cohort, opened_sources, capsys):
     assert "up to date" in capsys.readouterr().err
 
 
+@pytest.mark.fault("D12")
 def test_another_encoder_normalization_or_fusion_reads_no_source_volume(cohort, opened_sources, tmp_path):
     import timm
     from safetensors.torch import save_file
@@ -138,6 +149,153 @@ def test_a_foreign_folder_is_left_alone(cohort, tmp_path):
     with pytest.raises(StopRun, match=r"thesis\.doc"):
         extract(config, folder, QUIET)
     assert [path.name for path in folder.path.iterdir()] == ["thesis.doc"]
+
+
+def notes(folder: RunFolder) -> list[tuple[str, str]]:
+    """Patient and code of the remarks about images and embeddings."""
+    codes = ("embedding_zero", "embedding_duplicate", "image_duplicate", "source_changed")
+    return [(note.patient_id, note.code) for note in folder.read_notes() if note.code in codes]
+
+
+def counting_builds(monkeypatch) -> list[str]:
+    """Every network that is built from now on."""
+    built: list[str] = []
+    real = Encoder.__init__
+
+    def build(self, spec, *rest):
+        built.append(spec.name)
+        real(self, spec, *rest)
+
+    monkeypatch.setattr(Encoder, "__init__", build)
+    return built
+
+
+@pytest.mark.fault("D10")
+def test_a_read_only_folder_stops_the_run_before_weights_are_loaded(cohort, monkeypatch):
+    """Also tested where the tests run as root, whom no permission stops."""
+    built = counting_builds(monkeypatch)
+    folder, config = run(cohort)
+    real = Path.touch
+
+    def refuse(path, *args, **kwargs):
+        if folder.path in path.parents:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    start = time.monotonic()
+    with pytest.raises(StopRun, match="Read-only file system") as caught:
+        extract(config, folder, QUIET)
+    assert (caught.value.code, built) == ("output_folder", [])
+    assert time.monotonic() - start < 1
+    assert not folder.slabs.exists()
+
+
+@pytest.mark.fault("D10")
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the administrator cannot be denied")
+def test_a_folder_without_permission_stops_the_run_before_weights_are_loaded(cohort, monkeypatch):
+    built = counting_builds(monkeypatch)
+    folder, config = run(cohort)
+    folder.path.mkdir(mode=0o500)
+    with pytest.raises(StopRun, match="Permission denied") as caught:
+        extract(config, folder, QUIET)
+    assert (caught.value.code, built) == ("output_folder", [])
+
+
+@pytest.mark.fault("D7")
+def test_a_second_extraction_is_refused_before_weights_are_loaded(cohort, monkeypatch):
+    folder, config = run(cohort)
+    built = counting_builds(monkeypatch)
+    folder.prepare()
+    with writing(decide(config).stores(folder.features)), pytest.raises(StopRun) as caught:
+        extract(config, folder, QUIET)
+    assert caught.value.code == "store_locked"
+    assert f"process {os.getpid()} on host {socket.gethostname()}" in caught.value.message
+    assert built == []
+    assert extract(config, folder, QUIET).did_work
+
+
+@pytest.mark.fault("D12")
+def test_a_store_of_other_choices_under_the_name_is_left_alone(cohort):
+    folder, config = run(cohort)
+    first = extract(config, folder, QUIET).store
+    changed = run(cohort, "extract.normalization=zscore-slice")[1]
+    (target,) = decide(changed).stores(folder.features)
+    before = first.rename(target).read_bytes()
+    message = r"made with other choices: recipe\.normalization: .*clip98-volume.* -> .*zscore-slice"
+    with pytest.raises(StopRun, match=message) as caught:
+        extract(changed, folder, QUIET)
+    assert caught.value.code == "store_stale"
+    assert target.read_bytes() == before
+
+
+@pytest.mark.fault("D14")
+def test_images_that_changed_are_read_again_and_that_is_noted(cohort, tmp_path):
+    folder, config = run(cohort)
+    first = extract(config, folder, QUIET).store
+    before = dict(zip(read_store(first)[1].patient_id, read_store(first)[1].input_sha256, strict=True))
+    image = tmp_path / "images" / "P1_early.nii.gz"
+    voxels = nib.load(image)
+    changed = np.asarray(voxels.dataobj) + np.int16(3)
+    nib.save(nib.Nifti1Image(changed, voxels.affine, voxels.header), image)
+    done = extract(config, folder, QUIET)
+    now = read_index(done.store).inputs
+    assert done.did_work
+    assert [name for name in now if now[name] != before[name]] == ["P1"]
+    assert notes(folder) == [("P1", "source_changed")]
+    assert not extract(config, folder, QUIET).did_work
+    assert notes(folder) == []
+
+
+@pytest.mark.fault("D15")
+def test_zeros_and_equal_embeddings_are_noted(cohort, monkeypatch):
+    folder, config = run(cohort, "extract.shard_patients=1")
+    real, n_calls = Encoder.embed, []
+
+    def spoiling(self, inputs, masks=None):
+        n_calls.append(len(inputs))
+        rows = real(self, inputs, masks)
+        return rows * 0 if len(n_calls) > 1 else rows
+
+    monkeypatch.setattr(Encoder, "embed", spoiling)
+    extract(config, folder, QUIET)
+    found = set(notes(folder))
+    assert found >= {("P0", "embedding_zero"), ("P1", "embedding_zero"), ("P0", "embedding_duplicate")}
+    assert not extract(config, folder, QUIET).did_work
+    assert set(notes(folder)) == found
+
+
+@pytest.mark.fault("D15")
+def test_one_exam_under_two_ids_is_noted(cohort):
+    rows = cohort.with_name("cohort.csv").read_text().splitlines()
+    cohort.with_name("cohort.csv").write_text("\n".join([*rows, rows[1].replace("P0", "Q0", 1)]) + "\n")
+    folder, config = run(cohort)
+    extract(config, folder, QUIET)
+    assert set(notes(folder)) == {("P0", "embedding_duplicate"), ("P0", "image_duplicate")}
+
+
+@pytest.mark.fault("D6")
+def test_a_complete_store_that_was_damaged_is_not_called_up_to_date(cohort):
+    folder, config = run(cohort)
+    store = extract(config, folder, QUIET).store
+    with h5py.File(store, "r+") as file:
+        file["views/rgb/embeddings"][0, 0] += 1
+    with pytest.raises(StopRun, match="1 of 3 patients differ from their checksums: P0") as caught:
+        extract(config, folder, QUIET)
+    assert caught.value.code == "store_corrupt"
+
+
+@pytest.mark.fault("D22")
+def test_a_clock_that_was_set_back_changes_nothing(cohort, monkeypatch):
+    folder, config = run(cohort)
+    whole = extract(config, folder, QUIET).store.read_bytes()
+    for path in folder.path.rglob("*"):
+        os.utime(path, (2**33, 2**33))
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert not extract(config, folder, QUIET).did_work
+    store = folder.features / folder.read_record()["stages"]["extract"]["store"]
+    store.unlink()
+    assert extract(config, folder, QUIET).store.read_bytes() == whole
 
 
 def test_the_real_exam_gives_a_store(shared, tmp_path):

@@ -8,12 +8,23 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from triher.errors import StopRun
-from triher.files import locked, make_writable, replacing, sha256_of_file, sha256_of_json, write_json, write_text
+from triher.files import (
+    locked,
+    make_writable,
+    remove_leftovers,
+    replacing,
+    sha256_of_file,
+    sha256_of_json,
+    write_json,
+    write_text,
+)
+from triher.owners import Owner, this_process
 
 ROOT = Path(__file__).parents[1]
 
@@ -167,8 +178,8 @@ def test_a_lock_that_cannot_be_judged_is_respected(tmp_path, content):
 
 def test_losing_the_race_for_a_stale_lock_is_no_traceback(tmp_path, monkeypatch):
     path = tmp_path / "x.lock"
-    path.write_text(json.dumps({"host": socket.gethostname(), "pid": dead_pid()}))
-    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+    path.write_text(json.dumps(asdict(replace(this_process(), pid=dead_pid()))))
+    monkeypatch.setattr("triher.files._remove_dead", lambda _: None)
     with pytest.raises(StopRun, match="another process has just taken") as caught, locked(path):
         pass
     assert caught.value.code == "store_locked"
@@ -217,3 +228,152 @@ def test_make_writable_names_a_folder_without_permission(tmp_path):
     with pytest.raises(StopRun, match="Permission denied") as caught:
         make_writable(tmp_path)
     assert caught.value.code == "output_folder"
+
+
+def lock_of(owner: Owner, path: Path) -> None:
+    """A lock as `locked` writes it."""
+    path.write_text(json.dumps(asdict(owner)))
+
+
+@pytest.mark.fault("D7")
+def test_the_lock_of_another_process_that_lives_is_respected(tmp_path):
+    path = tmp_path / "x.lock"
+    process = start(HOLD, path)
+    try:
+        owner = Owner(**json.loads(path.read_text()))
+        assert (owner.pid, owner.place, owner.is_dead()) == (process.pid, this_process().place, False)
+        with pytest.raises(StopRun, match=f"process {process.pid} on host {socket.gethostname()}"), locked(path):
+            pass
+    finally:
+        stop(process)
+    assert owner.is_dead()
+
+
+@pytest.mark.fault("D8")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not say when a process began")
+def test_a_lock_whose_process_id_was_given_out_again_is_taken_over(tmp_path):
+    """In a container that is restarted, the same program easily gets the same process id."""
+    path, mine = tmp_path / "x.lock", this_process()
+    assert mine.began > 0
+    lock_of(replace(mine, began=mine.began - 1), path)
+    with locked(path):
+        assert Owner(**json.loads(path.read_text())) == mine
+    lock_of(replace(mine, began=0), path)
+    with pytest.raises(StopRun, match="holds"), locked(path):
+        pass
+
+
+@pytest.mark.fault("D8")
+def test_a_zombie_is_dead(tmp_path):
+    """In containers nobody may ever ask how a killed process ended."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert replace(this_process(), pid=child, began=0).is_dead() == Path("/proc/self/stat").exists()
+    os.waitpid(child, 0)
+
+
+@pytest.mark.fault("D8")
+def test_a_process_of_the_same_host_in_another_container_is_not_judged(tmp_path):
+    path = tmp_path / "x.lock"
+    lock_of(replace(this_process(), pid=dead_pid(), namespace="pid:[1]"), path)
+    with pytest.raises(StopRun, match="holds"), locked(path):
+        pass
+
+
+RACE = (
+    "import os, sys, time, pathlib\n"
+    "from triher.errors import StopRun\n"
+    "from triher.files import locked\n"
+    "lock, tally = map(pathlib.Path, sys.argv[1:])\n"
+    "sys.stdin.readline()\n"
+    "try:\n"
+    "    with locked(lock):\n"
+    "        handle = os.open(tally, os.O_CREAT | os.O_EXCL)\n"
+    "        time.sleep(0.3)\n"
+    "        tally.unlink()\n"
+    "        print('held')\n"
+    "except StopRun as stop:\n"
+    "    print(stop.code)\n"
+)
+
+
+@pytest.mark.fault("D7", "D8")
+def test_of_several_processes_that_find_a_dead_lock_one_gets_it(tmp_path):
+    path = tmp_path / "x.lock"
+    lock_of(replace(this_process(), pid=dead_pid()), path)
+    command = [sys.executable, "-c", RACE, str(path), str(tmp_path / "held")]
+    racers = [
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    said = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    assert set(said) <= {"held", "store_locked"}
+    assert "held" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault("D8")
+def test_where_files_have_one_name_only_the_lock_works_as_well(tmp_path, monkeypatch):
+    path = tmp_path / "x.lock"
+
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    lock_of(replace(this_process(), pid=dead_pid()), path)
+    with locked(path):
+        assert Owner(**json.loads(path.read_text())) == this_process()
+        with pytest.raises(StopRun, match="holds"), locked(path):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault("D9")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("fails", ["write_text", "mkdir"])
+def test_a_full_disk_is_named_by_locks(tmp_path, monkeypatch, number, fails):
+    def full(*_args, **_kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, fails, full)
+    with pytest.raises(StopRun, match=r"no space left to write .*x\.lock") as caught, locked(tmp_path / "x.lock"):
+        pass
+    assert caught.value.code == "disk_full"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault("D9", "D10")
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EROFS, "output_folder")])
+def test_a_folder_that_cannot_be_written_to_says_why(tmp_path, monkeypatch, number, code):
+    def refuse(*_args, **_kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(StopRun, match=f"cannot write to .*{os.strerror(number)}") as caught:
+        make_writable(tmp_path)
+    assert caught.value.code == code
+
+
+def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path):
+    program = (
+        "import sys, time, pathlib\n"
+        "from triher.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as part:\n"
+        "    part.write_text('half')\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    (tmp_path / "mine.part").write_text("of somebody else")
+    process = start(program, tmp_path / "deep" / "b.txt")
+    with replacing(tmp_path / "own.txt") as own:
+        own.write_text("half")
+        remove_leftovers(tmp_path)
+        assert len(list(tmp_path.rglob("*.part"))) == 3
+        stop(process)
+        remove_leftovers(tmp_path)
+        assert {path.name for path in tmp_path.rglob("*.part")} == {"mine.part", own.name}

@@ -197,6 +197,7 @@ CODES: dict[str, tuple[str, str]] = {
     "slice_matrix": ("the images of a series differ in rows, columns or spacing", "export the series again"),
     "slice_missing": ("a slice of the volume is not there", "copy or export the series again"),
     "slice_repeated": ("a slice is there twice, with equal pixels", "nothing"),
+    "source_changed": ("the images of a patient changed since the earlier extraction", "nothing, if that was meant"),
     "spacing_implausible": ("the voxel spacing cannot be that of a breast MRI", "check the header"),
     "split_empty": ("one side of the split holds no patient", "check classify.split"),
     "split_value": ("the split column holds another value than train or test", "correct the column"),

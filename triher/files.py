@@ -6,15 +6,17 @@ import hashlib
 import json
 import os
 import re
-import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from triher.errors import StopRun
+from triher.owners import Owner, this_process
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit of the shell or of the file system
+_PART = re.compile(r".*\.(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-(?P<began>\d+)-\d+\.part")
 
 
 @contextlib.contextmanager
@@ -26,19 +28,44 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StopRun: ``disk_full`` when the disk or the quota is used up; what was there before stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    part = _beside(path)
+    with _naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            with part.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name for a temporary file, which nobody else uses and which says whose it is."""
+    mine = this_process()
+    return path.with_name(f"{path.name}.{mine.place}-{mine.pid}-{mine.began}-{threading.get_ident()}.part")
+
+
+@contextlib.contextmanager
+def _naming_full_disk(path: Path) -> Iterator[None]:
+    """Say which file there was no space for."""
     try:
-        yield part
-        with part.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        part.replace(path)
+        yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise StopRun("disk_full", f"no space left to write {path}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        raise StopRun("disk_full", f"no space left to write {path}: {os.strerror(error.errno)}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files below a folder whose processes were killed; those of living ones stay."""
+    here = this_process()
+    for part in folder.rglob("*.part"):
+        named = _PART.fullmatch(part.name)
+        if named and named["place"] == here.place:
+            writer = replace(here, pid=int(named["pid"]), began=int(named["began"]))
+            if writer.is_dead():
+                part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,75 +99,113 @@ def sha256_of_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path` for the block, so that one process at a time writes there.
 
-    The lock is a file made with ``O_EXCL`` that names host and process, which also works where
-    ``flock`` does not (NFS). The lock of a dead process of this host is taken over.
+    The lock is a file that only one process can make, and that names it; this also works where ``flock`` does not
+    (NFS). The lock of a dead process of this host is taken over, also when its id belongs to another one by now.
 
     Raises:
-        StopRun: ``store_locked`` when another live process, or one on another host, holds it.
+        StopRun: ``store_locked`` when another live process, or one on another host, holds it; ``disk_full``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+    mine = this_process()
+    with _naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _take(path, mine):
+            _remove_dead(path)
+            if not _take(path, mine):
+                raise StopRun("store_locked", f"another process has just taken {path}")
     try:
-        handle = _create(path)
-    except FileExistsError:
-        _refuse_living(path)
-        path.unlink(missing_ok=True)
-        handle = _create_again(path)
-    try:
-        os.write(handle, owner.encode())
-        os.close(handle)
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if _holder(path) == mine:
+            path.unlink(missing_ok=True)
 
 
-def _create(path: Path) -> int:
-    """Make the lock file, which must not be there yet."""
-    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-
-
-def _create_again(path: Path) -> int:
-    """Make the lock file after a dead owner's was removed, unless another process was faster."""
+def _take(path: Path, owner: Owner) -> bool:
+    """Make the lock file unless there is one; where files can have two names, it is never there without content."""
+    part, text = _beside(path), json.dumps(asdict(owner))
     try:
-        return _create(path)
-    except FileExistsError as error:
-        raise StopRun("store_locked", f"another process has just taken {path}") from error
-
-
-def _refuse_living(path: Path) -> None:
-    """Raise unless the lock's owner is a dead process of this host."""
-    try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-        host, pid = str(owner["host"]), int(owner["pid"])
-    except (ValueError, KeyError, TypeError, OverflowError, OSError):
-        host, pid = "unknown", -1
-    if host == socket.gethostname() and pid > 0:
+        part.write_text(text, encoding="utf-8")
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        except PermissionError:
-            pass
-    raise StopRun(
-        "store_locked",
-        f"process {pid} on host {host} holds {path}",
-        remedy=f"wait for it; if it is no longer running, remove {path}",
-    )
+            os.link(part, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            return _create(path, text)
+        return True
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _create(path: Path, text: str) -> bool:
+    """Make the lock file on a file system without second names."""
+    try:
+        with path.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError:
+        return False
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove the lock of a process that has ended.
+
+    Raises:
+        StopRun: ``store_locked`` when that is not certain.
+    """
+    _refuse_living(path, _holder(path))
+    aside = _beside(path)
+    try:
+        path.replace(aside)  # only one of several processes succeeds
+    except FileNotFoundError:
+        return
+    try:
+        _refuse_living(path, _holder(aside))
+    except StopRun:  # another process was faster: it holds what was just moved
+        with contextlib.suppress(OSError):
+            os.link(aside, path)
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _holder(path: Path) -> Owner | None:
+    """Whom a lock names; nobody, when it cannot be read."""
+    try:
+        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, OSError):
+        return None
+
+
+def _refuse_living(path: Path, holder: Owner | None) -> None:
+    """Raise unless a lock's owner is a dead process of this host."""
+    if holder is None and not path.exists():
+        return
+    try:
+        is_dead = holder is not None and holder.is_dead()
+    except (TypeError, OverflowError):  # what stands for the process id is none
+        is_dead = False
+    if not is_dead:
+        named = f"process {holder.pid} on host {holder.host}" if holder else "an unknown process"
+        remedy = f"wait for it; if it is no longer running, remove {path}"
+        raise StopRun("store_locked", f"{named} holds {path}", remedy=remedy)
 
 
 def make_writable(folder: Path) -> None:
     """Create the folder and prove that it can be written to.
 
     Raises:
-        StopRun: ``output_folder`` when it cannot.
+        StopRun: ``output_folder`` when it cannot, ``disk_full`` when only space is missing.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.part"
+        probe = _beside(folder / ".writable")
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise StopRun("output_folder", f"cannot write to {folder}: {error.strerror}") from error
+        code = "disk_full" if error.errno in _FULL else "output_folder"
+        raise StopRun(code, f"cannot write to {folder}: {error.strerror}") from error
 
 
 def natural_order(path: Path) -> list[tuple[int, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from triher import __version__
 from triher.errors import Note, Skipped, StopRun
-from triher.files import make_writable, sha256_of_file, write_json
+from triher.files import make_writable, remove_leftovers, sha256_of_file, write_json
 from triher.tables import read_own_table, write_table
 
 LIBRARIES = (
@@ -77,12 +77,13 @@ class RunFolder:
         return self.path / "report.html"
 
     def prepare(self) -> None:
-        """Create the folder, or continue in one that an earlier run left.
+        """Create the folder, or continue in one that an earlier run left; its temporary files go if it was killed.
 
         Raises:
             StopRun: ``output_folder`` when it cannot be written to, or holds files of somebody else.
         """
         make_writable(self.path)
+        remove_leftovers(self.path)
         if self.record_file.exists():
             self.read_record()
             return

@@ -10,6 +10,7 @@ import numpy as np
 from triher.errors import Note
 from triher.store import Features, read_header, read_index
 from triher.store_parts import scan_store
+from triher.store_read import refuse_damaged
 
 _IMAGE_DIGITS = 32  # of an input hash; they are of the images alone
 
@@ -49,6 +50,17 @@ def verify_store(path: Path) -> Verified:
     ]
     notes += [Note(a, "image_duplicate", f"{a} and {b} have the same images") for a, b in same_images(index.inputs)]
     return Verified(len(index.inputs), index.n_slices, tuple(damaged), tuple(notes))
+
+
+def verify_whole(path: Path) -> tuple[Note, ...]:
+    """What is odd about a store, which must be whole.
+
+    Raises:
+        StopRun: as `verify_store`, and ``store_corrupt`` naming the damaged patients.
+    """
+    found = verify_store(path)
+    refuse_damaged(path, found.damaged, found.n_patients)
+    return found.notes
 
 
 def odd_embeddings(features: Features) -> Iterator[Note]:
