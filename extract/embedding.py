@@ -100,8 +100,9 @@ def embed_cohort(
         names = ", ".join(encoder.name for encoder in devices[0])
         with reporter.bar(f"embedding with {names}", n_jobs) as advance:
             shards = SharedShards(jobs, lanes, plan.shard_patients, advance)
-            tell = {"advance": shards.advance, "stop": shards.stop}
-            embed = partial(embed_shards, shards, lanes, recipe=recipe, plan=plan, **tell)
+            embed = partial(
+                embed_shards, shards, lanes, recipe=recipe, plan=plan, advance=shards.advance, stop=shards.stop
+            )
             skipped = _side_by_side(embed, devices, shards)
         for i, lane in enumerate(lanes):
             lane.join(shard.paths[i] for shard in shards.taken)
