@@ -55,12 +55,17 @@ class _Worker:
     def embed(self, shard: Shard) -> list[SkippedAt]:
         """Embed and commit a shard."""
         recipe, plan = picture_recipe(self._task), make_plan(self._task)
-        tell = {"advance": lambda: None, "stop": lambda: None}
-        return embed_shards([shard], self._lanes, self._encoders, recipe=recipe, plan=plan, **tell)
+        return embed_shards(
+            [shard], self._lanes, self._encoders, recipe=recipe, plan=plan, advance=_nothing, stop=_nothing
+        )
 
     def remarks(self) -> list[str]:
         """What happened that the user should know."""
         return [f"{encoder.name} on {remark}" for encoder in self._encoders for remark in encoder.remarks]
+
+
+def _nothing() -> None:
+    """Nobody in the worker's process waits for news."""
 
 
 def embed_with_ray(
