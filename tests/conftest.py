@@ -187,6 +187,13 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def eager_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Translating a network to ONNX takes seconds, so only the tests of that do it, and the command line's."""
+    if "runtime" not in request.node.name:
+        monkeypatch.setattr("extract.lanes._runtime", lambda name: "torch" if name == "auto" else name)
+
+
 PLUGIN = Path(__file__).parent / "data" / "plugin"
 
 
