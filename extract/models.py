@@ -79,7 +79,8 @@ class Encoder:
         for parameter in self._module.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self._forward: Forward = network.forward
+        self._eager: Forward = network.forward
+        self._forward = self._eager
         self._layout = _LAYOUTS[spec.dimensions + 2]
         self._buffer = torch.empty(0, device=device)
         self._most: int | None = None
@@ -91,17 +92,16 @@ class Encoder:
 
     def _move_to_onnx_runtime(self) -> None:
         """Let ONNX Runtime compute, if it computes the same."""
-        eager = self._forward
         expected = self.embed(*self._inputs.probe())
         try:
-            run = to_onnx_runtime(self._module, lambda batch: eager(batch, None), self.spec.input_size)
+            run = to_onnx_runtime(self._module, lambda batch: self._eager(batch, None), self.spec.input_size)
         except NotTranslated as reason:
             self.remarks.append(f"cpu: torch is used, as {reason}")
             return
         self._use(lambda batch, _masks: run(batch), torch.contiguous_format)
         cosine = agreement(self.embed(*self._inputs.probe()), expected)
         if not cosine >= _EQUAL:  # nor where it gives NaN
-            self._use(eager, torch.channels_last)
+            self._use(self._eager, torch.channels_last)
             self.remarks.append(f"cpu: torch is used, as ONNX Runtime agrees only to a cosine of {cosine:.5f}")
 
     def _use(self, forward: Forward, layout: torch.memory_format) -> None:
@@ -173,8 +173,10 @@ class Encoder:
             largest = max(largest, sum(t.nbytes for t in tensors))
 
         hooks = [module.register_forward_hook(look) for module in self._module.modules()]
+        used, self._forward = self._forward, self._eager  # other runtimes call no hooks
         inputs, masks = self._inputs.probe()
         self.embed(inputs[:1], None if masks is None else masks[:1])
+        self._forward = used
         for hook in hooks:
             hook.remove()
         return sum(p.nbytes for p in self._module.parameters()) + largest * batch_size
