@@ -340,7 +340,7 @@ def run_program(name: str, config_file: Path, folder: Path, *before: str, seed: 
     """Run this file as a program, after other words of a command."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [*before, sys.executable, __file__, name, str(config_file), str(folder), str(seed)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=280)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
 
