@@ -69,7 +69,10 @@ def start(config_file: Path, folder: str, **more: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=180)
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()  # one that hangs; its cluster ends with it
     assert process.returncode == code, err[-4000:]
     return out, err
 
