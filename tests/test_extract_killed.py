@@ -373,7 +373,7 @@ def test_on_a_full_disk_a_run_stops_and_goes_on_where_there_is_space_again(confi
     stops = run_program("fill", config_file, disk, *IN_SMALL_DISK, str(disk))["stops"]
     assert sum(stops.values()) == N_FULL
     assert stops.get("nowhere", 0) <= N_FULL / 2, stops
-    assert stops.keys() >= {"some slab", "some shard"}, stops
+    assert stops["some slab"] > 0, stops
 
 
 @pytest.mark.slow
