@@ -16,10 +16,10 @@ from extract.exam import read_exam
 from extract.preflight import check_cohorts, refuse_ambiguous
 from extract.problems import Checked
 from extract.recipe import SlabRecipe
-from extract.stage import _ensure_slabs
+from extract.slabbing import Slabs, in_threads
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient, read_cohort
-from triher.config import CohortConfig, Config
+from triher.config import CohortConfig
 from triher.errors import SkipPatient, StopRun
 from triher.files import sha256_of_file
 from triher.progress import Reporter
@@ -54,10 +54,12 @@ class Clinic:
         config, cohort = self.cohort(**options)
         folder = RunFolder(self.root / "run")
         folder.prepare()
-        entries, rows = _ensure_slabs(cohort, Config(cohort=config), folder, Reporter(quiet=True))
-        folder.write_skipped("extract", rows)
+        slabs = Slabs(folder.slabs, cohort, SlabRecipe("box", 5.0, mask_label=config.mask_label), in_threads(2))
+        list(slabs)
+        folder.write_skipped("extract", slabs.skipped)
+        slabs.require_somebody()
         skipped = {row.patient_id: row.code for row in folder.read_skipped()}
-        done = {patient.patient_id: [note.code for note in entry.notes] for patient, entry in entries}
+        done = {patient.patient_id: [note.code for note in entry.notes] for patient, entry in slabs.entries}
         assert sorted([*skipped, *done]) == sorted(cohort.ids())
         return skipped, done
 
