@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import socket
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,7 @@ import pytest
 
 from triher.cli import main
 from triher.cli_store import FORMATS
+from triher.owners import this_process
 from triher.store import Features, Header, read_index, write_store
 
 HEADER = Header(
@@ -194,7 +196,7 @@ def test_repair_waits_for_nobody_and_takes_over_from_the_dead(store, capsys):
     text = capsys.readouterr().err
     assert f"process {os.getpid()} on host {socket.gethostname()} holds {lock} [store_locked]" in text
     assert f"remove {lock}" in text
-    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1}))
+    lock.write_text(json.dumps(asdict(replace(this_process(), pid=2**22 + 1))))
     assert triher("store", "repair", store) == 0
     assert not lock.exists()
 
