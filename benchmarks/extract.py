@@ -1,7 +1,7 @@
 """What extraction costs beside its forward pass, as ratios measured in one run.
 
 Usage: ``python -P benchmarks/extract.py`` (-P keeps this folder from hiding the package of the same name), on a GPU
-with ``--model vit_large_patch16_224 --precision bfloat16``; ``--long`` adds memory and slope up to 10^5 slices.
+with ``--model vit_large_patch16_224 --precision bfloat16``; ``--only growth`` goes up to 10^5 slices.
 Weights are random. Baseline and ours alternate in one process, and what they compute is compared before anything is
 timed. Figures are the least CPU time of the process over the rounds, as neighbors only add to it; on a GPU wall time.
 """
@@ -9,7 +9,6 @@ timed. Figures are the least CPU time of the process over the rounds, as neighbo
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -59,6 +58,7 @@ PLAN = Plan(batch_size=32, shard_patients=32, readers=2)
 QUIET = Reporter(quiet=True)
 DEVICE_RATE = 3000  # slices a second that the stand-in accelerator takes
 FEATURES = 384
+PARTS = ("forward", "runtimes", "second", "scripts", "feeding", "growth")
 
 
 def write_patients(folder: Path, n: int) -> list[Patient]:
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--model", default="vit_small_patch16_224")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS[:-1], help="growth takes ten minutes")
     parser.add_argument("--copies", type=int, help=argparse.SUPPRESS)  # in a process of its own, for its memory
     parser.add_argument("--slabs", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -187,20 +187,24 @@ def main() -> None:
         bench = Bench(folder, patients, entries, time.perf_counter if is_gpu else time.process_time, options.rounds)
         device = torch.cuda.get_device_name() if is_gpu else f"CPU, {torch.get_num_threads()} threads"
         print(f"{device}; {len(patients)} patients of {SHAPE} x 3 phases", flush=True)
-        main_encoder = random_encoder(folder, options.model, Running(options.precision, compiles=options.compile))
-        second = random_encoder(folder, "resnet50", Running(options.precision))
-        measure_forward(bench, main_encoder)
-        if not is_gpu:
-            default = find_encoder("efficientnet-lite0")
-            weights = locate_weights(default, None)[0]
-            for how in (Running(runtime="torch"), Running(runtime="onnx")):
-                measure_forward(bench, Encoder(default, weights, torch.device("cpu"), how))
-            measure_runtimes(bench, weights, default)
-        measure_second(bench, main_encoder, second)
-        measure_scripts(bench, main_encoder)
+        measure(bench, options, is_gpu=is_gpu)
+
+
+def measure(bench: Bench, options: argparse.Namespace, *, is_gpu: bool) -> None:
+    """The parts that were asked for."""
+    encoder = random_encoder(bench.folder, options.model, Running(options.precision, compiles=options.compile))
+    if "forward" in options.only:
+        measure_forward(bench, encoder)
+    if "runtimes" in options.only and not is_gpu:
+        measure_runtimes(bench)
+    if "second" in options.only:
+        measure_second(bench, encoder, random_encoder(bench.folder, "resnet50", Running(options.precision)))
+    if "scripts" in options.only:
+        measure_scripts(bench, encoder)
+    if "feeding" in options.only:
         measure_feeding(bench)
-        if options.long:
-            measure_growth(bench)
+    if "growth" in options.only:
+        measure_growth(bench)
 
 
 def measure_forward(bench: Bench, encoder: Encoder) -> None:
@@ -230,9 +234,13 @@ def measure_forward(bench: Bench, encoder: Encoder) -> None:
     )
 
 
-def measure_runtimes(bench: Bench, weights: Path, spec: EncoderSpec) -> None:
-    """Eager torch against ONNX Runtime."""
+def measure_runtimes(bench: Bench) -> None:
+    """The default encoder by eager torch and by ONNX Runtime."""
+    spec = find_encoder("efficientnet-lite0")
+    weights = locate_weights(spec, None)[0]
     encoders = [Encoder(spec, weights, torch.device("cpu"), Running(runtime=name)) for name in ("torch", "onnx")]
+    for encoder in encoders:
+        measure_forward(bench, encoder)
     batch = torch.cat([encoders[0].prepare(Drawing(read_slab(bench.entries[0].path), PICTURES)).views["rgb"]])
     rows = [encoder.embed(batch).double() for encoder in encoders]
     cosine = float(torch.nn.functional.cosine_similarity(*rows).min())
@@ -373,15 +381,22 @@ def grow(slabs: Path, copies: int) -> None:
     paths = sorted(slabs.glob("*.safetensors"))
     jobs = [Job(f"{i}-{k}", "bench", path, path.stem) for k in range(copies) for i, path in enumerate(paths)]
     nothing = NoNetwork()
+    plan = replace(PLAN, shard_patients=8)
     with tempfile.TemporaryDirectory() as name:
-        lane = Lane(Path(name) / "store.h5", Header({}, {}, {}, nothing.probe()))
+        first, lane = (Lane(Path(name) / f"{i}.h5", Header({}, {}, {}, nothing.probe())) for i in range(2))
+        embed_cohort(jobs[: len(paths)], [first], [[nothing]], PICTURES, plan, QUIET, 0)  # compiles what is compiled
         start = time.process_time()
-        embed_cohort(jobs, [lane], [[nothing]], PICTURES, replace(PLAN, shard_patients=8), QUIET, len(jobs))
+        embed_cohort(jobs, [lane], [[nothing]], PICTURES, plan, QUIET, 0)
         spent = time.process_time() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         with h5py.File(lane.target) as file:
             n = int(file["indptr"][-1])
-    print(json.dumps({"slices": n, "cpu_s": round(spent, 2), "mb": round(peak, 1)}))
+    print(json.dumps({"slices": n, "cpu_s": round(spent, 2), "mb": peak_mb()}))
+
+
+def peak_mb() -> float:
+    """The most memory that this process held; what getrusage tells begins with that of its parent."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 1)
 
 
 if __name__ == "__main__":
