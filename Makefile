@@ -2,6 +2,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
+# A process on each core; a file stays in one, as its tests share what they made.
+SPREAD ?= --numprocesses auto --dist loadfile
 # XGBoost's threads spin while they wait, which costs a factor of 30 on busy cores.
 export OMP_WAIT_POLICY = PASSIVE
 
@@ -11,10 +13,10 @@ demo: $(VENV)/ready
 	$(BIN)/triher demo --out $(OUT)
 
 test: $(VENV)/ready
-	$(BIN)/pytest
+	$(BIN)/pytest $(SPREAD)
 
 quick: $(VENV)/ready
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(SPREAD) -m "not slow"
 
 check: lint types layers test
 

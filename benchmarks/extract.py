@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -90,6 +90,8 @@ class Bench:
     entries: list[Entry]
     clock: Callable[[], float]
     rounds: int
+    probes: dict[str, np.ndarray] = field(default_factory=dict)
+    """Of each encoder, which a run embeds once, whatever its length."""
 
     def jobs(self, copies: int = 1) -> list[Job]:
         """The patients, several times over under other names."""
@@ -108,8 +110,11 @@ class Bench:
 
     def embed(self, jobs: Iterable[Job], encoders: Sequence[Embedder], name: str = "store") -> list[Path]:
         """Extract into new stores."""
+        for encoder in encoders:
+            if encoder.name not in self.probes:
+                self.probes[encoder.name] = encoder.probe()
         lanes = [
-            Lane(self.folder / f"{name}{i}.h5", Header({"name": encoder.name, "i": i}, {}, {}, encoder.probe()))
+            Lane(self.folder / f"{name}{i}.h5", Header({"i": i}, {}, {}, self.probes[encoder.name]))
             for i, encoder in enumerate(encoders)
         ]
         for lane in lanes:
