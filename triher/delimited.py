@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -27,8 +28,9 @@ def sniff_separator(path: Path) -> str:
         StopRun: ``table_format`` when none does, but another character splits header and first row alike;
             ``file_unreadable`` or ``encoding``.
     """
-    filled = (line for line in _lines(path, zero_bytes=True) if line.strip())
-    header, row = ([re.sub(r'"[^"]*"', "", line) for line in islice(filled, 2)] + ["", ""])[:2]
+    with closing(_lines(path, zero_bytes=True)) as lines:
+        filled = (line for line in lines if line.strip())
+        header, row = ([re.sub(r'"[^"]*"', "", line) for line in islice(filled, 2)] + ["", ""])[:2]
     separator = max(_SEPARATORS, key=header.count)
     if separator not in header:
         for other in _OTHER_SEPARATORS:
@@ -50,18 +52,19 @@ def text_rows(path: Path, separator: str, cell_of: Callable[[str], str], *, zero
     Raises:
         StopRun: ``file_unreadable``, ``encoding`` or ``csv_row`` (quotes that do not pair, or an endless cell).
     """
-    reader = csv.reader(_lines(path, zero_bytes=zero_bytes), delimiter=separator, strict=True)
     start = 1
-    try:
-        for row in reader:
-            if len(row) > 1 or any(row):
-                yield start, [cell_of(cell) for cell in row]
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise StopRun("csv_row", f"{path}, line {start}: {error}") from error
+    with closing(_lines(path, zero_bytes=zero_bytes)) as lines:
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        try:
+            for row in reader:
+                if len(row) > 1 or any(row):
+                    yield start, [cell_of(cell) for cell in row]
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise StopRun("csv_row", f"{path}, line {start}: {error}") from error
 
 
-def _lines(path: Path, *, zero_bytes: bool) -> Iterator[str]:
+def _lines(path: Path, *, zero_bytes: bool) -> Generator[str, None, None]:
     """Decode line by line; lines break at carriage return and line feed, and nowhere else."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
