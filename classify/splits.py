@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from triher.cohort import Patient
 from triher.config import SplitConfig
 from triher.errors import StopRun
+from triher.held_out import is_held_out
 from triher.types import Labels, Names
 
 
@@ -49,7 +50,7 @@ def _none(_: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
     return [_divide("none", np.zeros(len(patients), bool))]
 
 
-def _by_column(_: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
+def _by_column(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
     """Follow the table's ``split`` column."""
     cells = np.array([patient.split for patient in patients], dtype=object)
     if not any(cells):
@@ -61,13 +62,12 @@ def _by_column(_: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
         listed = ", ".join(f"'{cell}'" for cell in wrong)
         message = f"the column 'split' holds {listed} (first at patient '{first}'); it may hold 'train' or 'test'"
         raise StopRun("split_value", message)
-    return [_divide("column", cells == "test")]
+    return [_divide("column", np.array([is_held_out(config, patient) for patient in patients]))]
 
 
 def _by_sites(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
     """Hold out the sites that are listed."""
-    sites = np.array([patient.site for patient in patients], dtype=object)
-    known = sorted(set(sites))
+    known = sorted({patient.site for patient in patients})
     missing = [site for site in config.test if site not in known]
     if missing:
         message = (
@@ -75,7 +75,7 @@ def _by_sites(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
             f"sites with usable patients: {', '.join(known)}"
         )
         raise StopRun("site_unknown", message)
-    return [_divide("sites", np.isin(sites, list(config.test)))]
+    return [_divide("sites", np.array([is_held_out(config, patient) for patient in patients]))]
 
 
 def _leave_one_out(_: SplitConfig, patients: Sequence[Patient], *, attribute: str) -> list[Split]:

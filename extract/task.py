@@ -13,10 +13,10 @@ from extract.normalization import find_normalization
 from extract.weights import slug
 from triher.config import Config
 from triher.held_out import require_one_training_part
+from triher.recorded import RECIPE_KEYS
 from triher.store import identity
 
 PICTURE_VERSION = 1  # raised when normalization, fusion, slice choice or resizing changes what the encoder sees
-_RECIPE_KEYS = ("region", "slices", "normalization", "n4")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Task:
     def recipe(self) -> dict[str, Any]:
         """What the embeddings depend on besides the encoder, as JSON values."""
         chosen = self.config.extract.model_dump(mode="json")
-        recipe = {key: chosen[key] for key in _RECIPE_KEYS}
+        recipe = {key: chosen[key] for key in RECIPE_KEYS}
         recipe["fusions"] = {fusion.name: [list(channel) for channel in fusion.channels] for fusion in self.fusions}
         recipe["phases"] = list(self.config.cohort.phases)
         recipe |= {"slab_version": SLAB_VERSION, "picture_version": PICTURE_VERSION}

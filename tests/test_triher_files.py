@@ -57,6 +57,16 @@ def dead_pid() -> int:
     return process.pid
 
 
+HALF_WRITTEN = """
+import sys, time, pathlib
+from triher.files import replacing
+with replacing(pathlib.Path(sys.argv[1])) as part:
+    part.write_text('half')
+    print('ready', flush=True)
+    time.sleep(60)
+"""
+
+
 def test_replacing_makes_folders_and_leaves_only_the_file(tmp_path):
     path = tmp_path / "a" / "b.txt"
     with replacing(path) as part:
@@ -102,15 +112,7 @@ def test_other_errors_of_the_system_go_through(tmp_path):
 def test_a_killed_writer_leaves_the_old_file(tmp_path):
     path = tmp_path / "b.txt"
     path.write_text("old")
-    program = (
-        "import sys, time, pathlib\n"
-        "from triher.files import replacing\n"
-        "with replacing(pathlib.Path(sys.argv[1])) as part:\n"
-        "    part.write_text('half')\n"
-        "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
-    )
-    stop(start(program, path))
+    stop(start(HALF_WRITTEN, path))
     assert path.read_text() == "old"
     write_text(path, "new")
     assert path.read_text() == "new"
@@ -360,16 +362,8 @@ def test_a_folder_that_cannot_be_written_to_says_why(tmp_path, monkeypatch, numb
 
 
 def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path):
-    program = (
-        "import sys, time, pathlib\n"
-        "from triher.files import replacing\n"
-        "with replacing(pathlib.Path(sys.argv[1])) as part:\n"
-        "    part.write_text('half')\n"
-        "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
-    )
     (tmp_path / "mine.part").write_text("of somebody else")
-    process = start(program, tmp_path / "deep" / "b.txt")
+    process = start(HALF_WRITTEN, tmp_path / "deep" / "b.txt")
     with replacing(tmp_path / "own.txt") as own:
         own.write_text("half")
         remove_leftovers(tmp_path)

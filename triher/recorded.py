@@ -2,7 +2,8 @@
 
 from typing import Any
 
-_RECIPE_KEYS = ("region", "slices", "normalization", "n4")
+RECIPE_KEYS = ("region", "slices", "normalization", "n4")
+"""Keys of ``extract`` that a recipe holds as they are configured."""
 
 
 def encoder_options(encoder: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def recipe_options(recipe: dict[str, Any]) -> dict[str, Any]:
     """
     fusions = [_fusion(name, channels) for name, channels in recipe["fusions"].items()]
     scale = {"standard_scale": recipe["standard_scale"]} if "standard_scale" in recipe else {}
-    return {key: recipe[key] for key in _RECIPE_KEYS} | {"fusions": fusions} | scale
+    return {key: recipe[key] for key in RECIPE_KEYS} | {"fusions": fusions} | scale
 
 
 def _fusion(name: str, channels: list[list[str]]) -> str:
