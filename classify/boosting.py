@@ -1,15 +1,20 @@
 """The XGBoost head: gradient boosted trees on one binning a training part."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xgboost
+from jaxtyping import Float64
 
+from classify.design import Design
 from triher.errors import StopRun
-from triher.types import Labels, Probabilities, Vectors
+from triher.types import Labels, Probabilities
 
+ROUNDS = (5, 10, 15, 20, 30, 40, 50, 60, 80, 100)
+"""Numbers of rounds at which trials are scored."""
 _BINS_TUNING, _BINS_FINAL = 32, 256  # 32 bins rank the trials as 256 do, at a fifth of the cost
 _FIXED = {"objective": "multi:softprob", "tree_method": "hist", "nthread": 1, "verbosity": 0}
 _PER_NODE = (
@@ -24,9 +29,9 @@ class Trees:
 
     booster: xgboost.Booster
 
-    def probabilities(self, vectors: Vectors) -> Probabilities:
+    def probabilities(self, design: Design) -> Probabilities:
         """Uncalibrated probabilities; the features must come in the order of the training."""
-        raw = self.booster.inplace_predict(np.ascontiguousarray(vectors, np.float32)).astype(np.float64)
+        raw = self.booster.inplace_predict(np.ascontiguousarray(design.vectors, np.float32)).astype(np.float64)
         return raw / raw.sum(axis=1, keepdims=True)
 
     def to_bytes(self) -> bytes:
@@ -42,24 +47,39 @@ class TreesPart:
     n_classes: int
     n_bins: int
 
+    def along(self, params: dict[str, int | float], seed: int, test: Design) -> Iterator[Probabilities]:
+        """Boost on and on, and predict after each number of rounds."""
+        booster = xgboost.Booster(self._settings(params, seed), [self.matrix])
+        for start, stop in zip((0, *ROUNDS), ROUNDS, strict=False):
+            for iteration in range(start, stop):
+                booster.update(self.matrix, iteration)
+            yield Trees(booster).probabilities(test)
+
     def fit(self, params: dict[str, int | float], seed: int) -> Trees:
         """Boost with the given parameters; one thread, so that equal seeds give equal trees."""
         own = {name: value for name, value in params.items() if name != "rounds"}
-        settings = {**_FIXED, **own, "num_class": self.n_classes, "max_bin": self.n_bins, "seed": seed}
-        return Trees(xgboost.train(settings, self.matrix, num_boost_round=int(params["rounds"])))
+        return Trees(xgboost.train(self._settings(own, seed), self.matrix, num_boost_round=int(params["rounds"])))
+
+    def _settings(self, params: dict[str, int | float], seed: int) -> dict[str, Any]:
+        """XGBoost's parameters."""
+        return {**_FIXED, **params, "num_class": self.n_classes, "max_bin": self.n_bins, "seed": seed}
 
 
-def prepare(vectors: Vectors, y: Labels, n_classes: int, *, exact: bool) -> TreesPart:
+def prepare(
+    design: Design, y: Labels, n_classes: int, *, weights: Float64[np.ndarray, " patient"] | None, exact: bool
+) -> TreesPart:
     """Bin a training part.
 
     Args:
-        vectors: the training part only.
+        design: the training part only.
         y: class of each patient.
         n_classes: classes of the scheme.
+        weights: of the patients; all alike when None.
         exact: 256 bins, for the refit; else 32, for the trials.
     """
     n_bins = _BINS_FINAL if exact else _BINS_TUNING
-    matrix = xgboost.QuantileDMatrix(vectors.astype(np.float32), y, max_bin=n_bins, nthread=1)
+    rows = design.vectors.astype(np.float32)
+    matrix = xgboost.QuantileDMatrix(rows, y, weight=weights, max_bin=n_bins, nthread=1)
     return TreesPart(matrix, n_classes, n_bins)
 
 

@@ -1,12 +1,13 @@
 """The table of heads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from classify import boosting, logistic
+from classify.design import Design
 from triher.errors import unknown_name
-from triher.types import Probabilities, Vectors
+from triher.types import Probabilities
 
 Params: TypeAlias = dict[str, int | float]
 
@@ -15,7 +16,7 @@ Params: TypeAlias = dict[str, int | float]
 class Fitted(Protocol):
     """A fitted head."""
 
-    def probabilities(self, vectors: Vectors) -> Probabilities:
+    def probabilities(self, design: Design) -> Probabilities:
         """Uncalibrated probabilities, columns in the order of the scheme."""
 
     def to_bytes(self) -> bytes:
@@ -26,8 +27,11 @@ class Fitted(Protocol):
 class Part(Protocol):
     """A training part, prepared once for all trials."""
 
+    def along(self, params: Params, seed: int, test: Design) -> Iterator[Probabilities]:
+        """Predict other patients at each value of the head's dial, in order; the caller may stop early."""
+
     def fit(self, params: Params, seed: int) -> Fitted:
-        """Fit with the given parameters."""
+        """Fit with the given parameters, the dial's among them."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,33 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Dial:
+    """The parameter whose values come along one path for about the price of the last: rounds, epochs, a penalty."""
+
+    name: str
+    values: tuple[int | float, ...]
+    patience: int = 0
+    """Stop a path after this many values in a row without a better loss; 0 never does."""
+
+
+@dataclass(frozen=True)
 class Head:
     """A kind of classifier: what to tune and how to prepare, fit and load it."""
 
     name: str
     space: dict[str, Range]
+    """What trials search; empty for a head that has nothing but its dial."""
+    dial: Dial
     prepare: Callable[..., Part]
-    """(vectors, y, n_classes, exact=...) -> training part."""
+    """(design, y, n_classes, weights=..., exact=...) -> training part."""
     load: Callable[..., Fitted]
     """(bytes, n_features=..., n_classes=...) -> fitted head."""
     file: str
     """Its name in the bundle."""
+    takes_bags: bool = False
+    """Whether it wants every slice's row instead of one row a patient."""
+    lockable: bool = True
+    """False where the fitted head holds its training patients' vectors, so that no bundle may carry it."""
 
 
 # Ranges: C is free of the number of features (see `classify.logistic.prepare`), and at its ends the head predicts the
@@ -60,23 +80,19 @@ class Head:
 # sees few of the thousand or more correlated features.
 HEADS: dict[str, Head] = {
     "logistic": Head(
-        "logistic",
-        {"C": Range(1e-3, 1e3, 1.0, log=True)},
-        logistic.prepare,
-        logistic.load,
-        "head.safetensors",
+        "logistic", {}, Dial("C", logistic.PENALTIES), logistic.prepare, logistic.load, "head.safetensors"
     ),
     "xgboost": Head(
         "xgboost",
         {
             "max_depth": Range(1, 3, 2, whole=True),
             "eta": Range(0.03, 0.5, 0.15, log=True),
-            "rounds": Range(10, 60, 30, log=True, whole=True),
             "subsample": Range(0.5, 1.0, 0.8),
             "colsample_bytree": Range(0.02, 0.25, 0.1, log=True),
             "min_child_weight": Range(0.3, 8.0, 1.0, log=True),
             "reg_lambda": Range(0.1, 30.0, 1.0, log=True),
         },
+        Dial("rounds", boosting.ROUNDS, patience=3),
         boosting.prepare,
         boosting.load,
         "head.json",

@@ -8,11 +8,12 @@ import numpy as np
 from classify.calibration import apply_temperature, fit_temperature
 from classify.cases import Cases
 from classify.conformal import Conformal, fit_conformal
+from classify.design import one_row_each
 from classify.heads import Fitted, Params, find_head
 from classify.pooling import Pooled
-from classify.splits import derived_seed
+from classify.splits import Split, derived_seed, stratified_folds
 from classify.thresholds import Threshold, fit_thresholds
-from classify.tuning import tune
+from classify.tuning import InnerFold, Search, tune
 from triher.config import ClassifyConfig
 from triher.errors import StopRun
 from triher.types import Probabilities, Vectors
@@ -54,7 +55,7 @@ class Model:
 
     def probabilities(self, vectors: Vectors) -> Probabilities:
         """Calibrated probabilities of vectors that are known to be finite and in the right order."""
-        return apply_temperature(self.fitted.probabilities(vectors), self.temperature)
+        return apply_temperature(self.fitted.probabilities(one_row_each(vectors)), self.temperature)
 
 
 def fit_model(cases: Cases, config: ClassifyConfig, seed: int) -> Model:
@@ -73,8 +74,14 @@ def fit_model(cases: Cases, config: ClassifyConfig, seed: int) -> Model:
         StopRun: ``unknown_name``, ``class_too_small`` or ``tuning_failed``.
     """
     head = find_head(config.head)
-    tuned = tune(head, cases, folds=config.folds, trials=config.trials, seed=seed)
-    part = head.prepare(cases.pooled.vectors, cases.y, len(cases.classes), exact=True)
+    n_classes = len(cases.classes)
+    splits = stratified_folds(
+        cases.y, cases.cohort, cases.group, folds=config.folds, n_classes=n_classes, seed=derived_seed(seed, 0)
+    )
+    folds = [_inner(cases, split) for split in splits]
+    tuned = tune(head, folds, n_classes=n_classes, search=Search(config.trials, seed))
+    design = one_row_each(cases.pooled.vectors)
+    part = head.prepare(design, cases.y, n_classes, weights=None, exact=True)
     temperature = fit_temperature(tuned.held_out, cases.y, smoothing=1 / (len(cases.y) + 2))
     calibrated = apply_temperature(tuned.held_out, temperature)
     return Model(
@@ -88,3 +95,9 @@ def fit_model(cases: Cases, config: ClassifyConfig, seed: int) -> Model:
         log_loss=tuned.log_loss,
         search=tuned.search,
     )
+
+
+def _inner(cases: Cases, split: Split) -> InnerFold:
+    """One inner fold."""
+    train, test = (one_row_each(cases.pooled.vectors[rows]) for rows in (split.train, split.test))
+    return InnerFold(train, cases.y[split.train], None, test, cases.y[split.test], split.test)

@@ -4,7 +4,7 @@ The objective is the mean log loss over inner folds: a proper score (Gneiting & 
 it rewards calibrated probabilities, which the AUC does not see.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +12,42 @@ from typing import Any
 import numpy as np
 import optuna
 import xgboost
+from jaxtyping import Float64, Int
 from optuna.samplers import TPESampler
 
 from classify.calibration import log_loss
-from classify.cases import Cases
+from classify.design import Design
 from classify.heads import Head, Params, Part
-from classify.splits import Split, derived_seed, stratified_folds
+from classify.splits import derived_seed
 from triher.errors import StopRun
 from triher.types import Probabilities
 
 _FAILURES = (np.linalg.LinAlgError, FloatingPointError, xgboost.core.XGBoostError)
 _START_UP_TRIALS = 10
+
+
+@dataclass(frozen=True)
+class InnerFold:
+    """One division of a training part, prepared by what its own training side taught."""
+
+    train: Design
+    y: Int[np.ndarray, " train"]
+    """Of the training side."""
+    weights: Float64[np.ndarray, " train"] | None
+    """Of the training side; all alike when None."""
+    test: Design
+    y_test: Int[np.ndarray, " held_out"]
+    rows: Int[np.ndarray, " held_out"]
+    """Positions of the test side in the training part."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search."""
+
+    trials: int
+    """Parameter sets to try; the first is the head's starting point."""
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -38,57 +63,42 @@ class Tuned:
     """Settings of the search, for the record."""
 
 
-def tune(head: Head, cases: Cases, *, folds: int, trials: int, seed: int) -> Tuned:
-    """Search the head's parameters by cross-validation within the cases.
-
-    One process, one seeded sampler: the same seed gives the same study.
+def tune(head: Head, folds: Sequence[InnerFold], *, n_classes: int, search: Search) -> Tuned:
+    """Search the head's parameters by cross-validation.
 
     Args:
         head: what to tune.
-        cases: the training part.
-        folds: inner folds; fewer when the smallest class is smaller.
-        trials: parameter sets to try; the first is the head's starting point.
-        seed: seed of folds, sampler and fits.
+        folds: every patient of the training part is on the test side of one of them.
+        n_classes: classes of the scheme.
+        search: trials and seed; the same seed gives the same study.
 
     Raises:
-        StopRun: ``class_too_small``, or ``tuning_failed`` with the first error when no trial ends well.
+        StopRun: ``tuning_failed`` with the first error when no trial ends well.
     """
-    splits = stratified_folds(
-        cases.y,
-        cases.cohort,
-        cases.group,
-        folds=folds,
-        n_classes=len(cases.classes),
-        seed=derived_seed(seed, 0),
-    )
-    parts = [_prepare(head, cases.take(split.train)) for split in splits]
-    tried: dict[int, Probabilities] = {}
+    parts = [head.prepare(f.train, f.y, n_classes, weights=f.weights, exact=False) for f in folds]
+    tried: dict[int, tuple[float, Params, Probabilities]] = {}
     errors: list[str] = []
 
     def objective(trial: optuna.Trial) -> float:
-        params = _suggest(trial, head)
         try:
-            tried[trial.number] = _predict_held_out(parts, splits, cases, params, seed)
+            tried[trial.number] = _try(head, parts, folds, _suggest(trial, head), n_classes, search.seed)
         except _FAILURES as error:
             errors.append(str(error))
             raise
-        return float(np.mean([log_loss(tried[trial.number][s.test], cases.y[s.test]) for s in splits]))
+        return tried[trial.number][0]
 
     with _quiet():
-        sampler = TPESampler(seed=derived_seed(seed, 1), n_startup_trials=_START_UP_TRIALS)
+        sampler = TPESampler(seed=derived_seed(search.seed, 1), n_startup_trials=_START_UP_TRIALS)
         study = optuna.create_study(direction="minimize", sampler=sampler)
         study.enqueue_trial({name: where.start for name, where in head.space.items()})
-        study.optimize(objective, n_trials=trials, catch=_FAILURES)
+        study.optimize(objective, n_trials=search.trials if head.space else 1, catch=_FAILURES)
     if not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
         first = errors[0] if errors else "the log loss is not a number"
-        raise StopRun("tuning_failed", f"none of {trials} trials of the head '{head.name}' ended well: {first}")
-    best = study.best_trial
-    return Tuned(dict(best.params), best.values[0], tried[best.number], _search(trials, len(splits)))
-
-
-def _prepare(head: Head, cases: Cases) -> Part:
-    """Prepare an inner training part, once for all trials."""
-    return head.prepare(cases.pooled.vectors, cases.y, len(cases.classes), exact=False)
+        raise StopRun(
+            "tuning_failed", f"none of {search.trials} trials of the head '{head.name}' ended well: {first}"
+        )
+    loss, params, held_out = tried[study.best_trial.number]
+    return Tuned(params, loss, held_out, _record(search.trials, len(folds)))
 
 
 def _suggest(trial: optuna.Trial, head: Head) -> Params:
@@ -101,14 +111,18 @@ def _suggest(trial: optuna.Trial, head: Head) -> Params:
     }
 
 
-def _predict_held_out(
-    parts: list[Part], splits: list[Split], cases: Cases, params: Params, seed: int
-) -> Probabilities:
-    """Predict each inner fold by the model of the others."""
-    held_out = np.zeros((len(cases.y), len(cases.classes)))
-    for part, split in zip(parts, splits, strict=True):
-        held_out[split.test] = part.fit(params, seed).probabilities(cases.pooled.vectors[split.test])
-    return held_out
+def _try(
+    head: Head, parts: Sequence[Part], folds: Sequence[InnerFold], params: Params, n_classes: int, seed: int
+) -> tuple[float, Params, Probabilities]:
+    """Loss, parameters and held-out predictions at the best common value of the dial."""
+    paths = [list(part.along(params, seed, fold.test)) for part, fold in zip(parts, folds, strict=True)]
+    losses = [[log_loss(p, fold.y_test) for p in path] for path, fold in zip(paths, folds, strict=True)]
+    means = np.mean(losses, axis=0)
+    best = int(np.argmin(means))
+    held_out = np.zeros((sum(len(fold.rows) for fold in folds), n_classes))
+    for path, fold in zip(paths, folds, strict=True):
+        held_out[fold.rows] = path[best]
+    return float(means[best]), {**params, head.dial.name: head.dial.values[best]}, held_out
 
 
 @contextmanager
@@ -122,7 +136,7 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _search(trials: int, n_folds: int) -> dict[str, Any]:
+def _record(trials: int, n_folds: int) -> dict[str, Any]:
     """What decided the search, beside the seed."""
     return {
         "sampler": "TPESampler",

@@ -6,10 +6,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from classify import boosting, logistic
+from classify.design import one_row_each
 from classify.heads import HEADS, find_head
 from triher.errors import StopRun
 
-PARAMS = {name: {key: where.start for key, where in head.space.items()} for name, head in HEADS.items()}
+PARAMS = {
+    name: {key: where.start for key, where in head.space.items()}
+    | {head.dial.name: head.dial.values[len(head.dial.values) // 2]}
+    for name, head in HEADS.items()
+}
 
 
 def data(n=60, p=20, n_classes=3, seed=0):
@@ -21,7 +26,13 @@ def data(n=60, p=20, n_classes=3, seed=0):
 
 
 def fit(name, X, y, n_classes=3, seed=0):
-    return find_head(name).prepare(X, y, n_classes, exact=True).fit(PARAMS[name], seed)
+    part = find_head(name).prepare(one_row_each(X), y, n_classes, weights=None, exact=True)
+    return part.fit(PARAMS[name], seed)
+
+
+def fit_logistic(X, y, n_classes, C):
+    part = logistic.prepare(one_row_each(X), y, n_classes, weights=None, exact=True)
+    return part.fit({"C": C}, 0).probabilities(one_row_each(X))
 
 
 @pytest.mark.parametrize("shape", [(60, 20), (30, 200)])
@@ -29,7 +40,7 @@ def fit(name, X, y, n_classes=3, seed=0):
 def test_logistic_equals_scikit_learn_on_the_features_themselves(shape, n_classes):
     X, y = data(*shape, n_classes=n_classes)
     for C in (0.01, 1.0, 100.0):
-        ours = logistic.prepare(X, y, n_classes, exact=True).fit({"C": C}, 0).probabilities(X)
+        ours = fit_logistic(X, y, n_classes, C)
         Z = StandardScaler().fit_transform(X.astype(float)) / np.sqrt(X.shape[1])
         theirs = LogisticRegression(C=C, max_iter=10_000, tol=1e-10).fit(Z, y).predict_proba(Z)
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
@@ -43,14 +54,16 @@ def test_logistic_drops_constants_and_bears_duplicates():
     np.testing.assert_allclose(fitted.coef[:, 0], fitted.coef[:, 7], rtol=1e-6)
     changed = more.copy()
     changed[:, 5] = 1e6
-    np.testing.assert_array_equal(fitted.probabilities(more), fitted.probabilities(changed))
+    np.testing.assert_array_equal(
+        fitted.probabilities(one_row_each(more)), fitted.probabilities(one_row_each(changed))
+    )
 
 
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
 def test_probabilities_have_all_columns_and_sum_to_one(name, n_classes):
     X, y = data(n_classes=n_classes)
-    p = fit(name, X, y, n_classes).probabilities(X)
+    p = fit(name, X, y, n_classes).probabilities(one_row_each(X))
     assert p.shape == (60, n_classes)
     assert p.dtype == np.float64
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-12)
@@ -62,8 +75,19 @@ def test_a_head_survives_its_file(name):
     X, y = data()
     fitted = fit(name, X, y)
     again = find_head(name).load(fitted.to_bytes(), n_features=20, n_classes=3)
-    np.testing.assert_allclose(again.probabilities(X), fitted.probabilities(X), atol=1e-7)
+    np.testing.assert_allclose(again.probabilities(one_row_each(X)), fitted.probabilities(one_row_each(X)), atol=1e-7)
     assert again.to_bytes() == fitted.to_bytes()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_path_is_the_fits_one_after_the_other(name):
+    X, y = data()
+    head = find_head(name)
+    part = head.prepare(one_row_each(X), y, 3, weights=None, exact=False)
+    searched = {key: value for key, value in PARAMS[name].items() if key != head.dial.name}
+    for value, p in zip(head.dial.values, part.along(searched, 0, one_row_each(X)), strict=True):
+        alone = part.fit({**searched, head.dial.name: value}, 0).probabilities(one_row_each(X))
+        np.testing.assert_allclose(p, alone, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", HEADS)
