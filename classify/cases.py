@@ -1,14 +1,18 @@
-"""The patients that can be used: label, vector and group of each, in one order."""
+"""The patients that can be used: label, inputs and group of each, in one order."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int
 
-from classify.pooling import Pooled, pool, skip_nonfinite
+from classify.heads import find_head
+from classify.inputs import Inputs
+from classify.pooling import pool, skip_nonfinite, slices_side_by_side
 from classify.splits import image_groups
 from triher.cohort import Cohort, Patient
+from triher.config import ClassifyConfig
 from triher.errors import Note, Skipped, StopRun
 from triher.store import Features
 from triher.types import Labels, Names
@@ -18,7 +22,7 @@ from triher.types import Labels, Names
 class Cases:
     """What a head is trained on."""
 
-    pooled: Pooled
+    inputs: Inputs
     y: Labels
     """Position in the scheme."""
     cohort: Names
@@ -29,7 +33,7 @@ class Cases:
 
     def take(self, rows: Int[np.ndarray, " row"]) -> "Cases":
         """The patients at the given positions."""
-        return Cases(self.pooled.take(rows), self.y[rows], self.cohort[rows], self.group[rows], self.classes)
+        return Cases(self.inputs.take(rows), self.y[rows], self.cohort[rows], self.group[rows], self.classes)
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,7 @@ def gather(
     features: Features,
     *,
     accounted: Collection[str],
-    views: Sequence[str],
-    pooling: Sequence[str],
+    config: ClassifyConfig,
     classes: Sequence[str],
 ) -> Gathered:
     """Bring cohort, labels and embeddings together, sorted by patient id.
@@ -65,8 +68,7 @@ def gather(
         unlabeled: who has no label, and why.
         features: the embeddings.
         accounted: who the extraction left out and named; they are not counted again.
-        views: which views to pool; all when empty.
-        pooling: which statistics.
+        config: views, pooling, covariates, and what to do about gaps.
         classes: the classes of the scheme.
 
     Raises:
@@ -76,9 +78,8 @@ def gather(
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     usable = sorted(place.keys() & labels.keys() & patients.keys())
     chosen = features.select([place[patient_id] for patient_id in usable])
-    cohort_of = {patient_id: patient.cohort for patient_id, patient in patients.items()}
-    chosen, nonfinite = skip_nonfinite(chosen, views, cohort_of)
-    skipped = [row for row in unlabeled if row.patient_id in place] + nonfinite
+    chosen, gaps = leave_out_gaps(chosen, patients, config)
+    skipped = [row for row in unlabeled if row.patient_id in place] + gaps
     lost = [patient for patient in cohort.patients if patient.patient_id not in {*place, *accounted}]
     skipped += [_not_extracted(patient) for patient in lost]
     people = tuple(patients[patient_id] for patient_id in chosen.patient_id)
@@ -90,7 +91,7 @@ def gather(
         )
         raise StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
     cases = Cases(
-        pool(chosen, views, pooling),
+        inputs_of(chosen, people, config),
         np.array([labels[patient.patient_id] for patient in people], dtype=np.int64),
         np.array([patient.cohort for patient in people], dtype=object),
         image_groups(chosen.input_sha256),
@@ -98,6 +99,59 @@ def gather(
     )
     notes = _same_images(cases.group, people)
     return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, tuple(skipped), notes)
+
+
+def leave_out_gaps(
+    features: Features, patients: Mapping[str, Patient], config: ClassifyConfig
+) -> tuple[Features, list[Skipped]]:
+    """Leave out the patients who lack what the model needs, and name them.
+
+    Args:
+        features: the embeddings.
+        patients: patient id -> patient, for all of them.
+        config: views, covariates, and whether gaps are filled instead.
+    """
+    cohort_of = {patient_id: patient.cohort for patient_id, patient in patients.items()}
+    features, skipped = skip_nonfinite(features, config.views, cohort_of)
+    if config.missing == "impute":
+        return features, skipped
+    lacking = {i: _lacking(patients[name], config.covariates) for i, name in enumerate(features.patient_id)}
+    skipped += [
+        _covariate_missing(patients[features.patient_id[i]], names) for i, names in lacking.items() if names
+    ]
+    complete = [i for i, names in lacking.items() if not names]
+    return (features.select(complete) if len(complete) < len(lacking) else features), skipped
+
+
+def _lacking(patient: Patient, covariates: Sequence[str]) -> list[str]:
+    """The covariates that are not known of a patient."""
+    return [name for name in covariates if not math.isfinite(patient.covariates[name])]
+
+
+def _covariate_missing(patient: Patient, names: Sequence[str]) -> Skipped:
+    """A patient whose covariates have gaps."""
+    reason = f"no value of {', '.join(names)}, which classify.covariates names"
+    return Skipped(patient.patient_id, patient.cohort, "classify", "covariate_missing", reason, "")
+
+
+def inputs_of(features: Features, patients: Sequence[Patient], config: ClassifyConfig) -> Inputs:
+    """What a model may see of some patients.
+
+    Args:
+        features: their embeddings, in the order of the patients.
+        patients: who they are.
+        config: head, views, pooling and covariates.
+    """
+    if find_head(config.head).takes_bags:
+        bags = slices_side_by_side(features, config.views)
+        rows, indptr, names = bags.vectors, features.indptr, bags.names
+    else:
+        pooled = pool(features, config.views, config.pooling)
+        rows, indptr, names = pooled.vectors, np.arange(len(patients) + 1, dtype=np.int64), pooled.names
+    covariates = [[patient.covariates[name] for name in config.covariates] for patient in patients]
+    shape = (len(patients), len(config.covariates))
+    site = np.array([patient.site for patient in patients], dtype=object)
+    return Inputs(rows, indptr, names, np.array(covariates, np.float64).reshape(shape), config.covariates, site)
 
 
 def _same_images(group: Int[np.ndarray, " patient"], patients: Sequence[Patient]) -> tuple[Note, ...]:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float64
 
 from triher.errors import Skipped, StopRun, unknown_name
-from triher.files import sha256_of_json
 from triher.store import Features
 from triher.types import Vectors
 
@@ -33,15 +32,6 @@ class Pooled:
     vectors: Vectors
     names: tuple[str, ...]
     """``<view>/<pooling>/<feature>`` for each column."""
-
-    @property
-    def names_sha256(self) -> str:
-        """Equal where the columns are the same features in the same order."""
-        return sha256_of_json(list(self.names))
-
-    def take(self, rows: Int[np.ndarray, " row"]) -> "Pooled":
-        """The patients at the given positions."""
-        return Pooled(self.vectors[rows], self.names)
 
 
 def check_pooling(names: Sequence[str]) -> None:
@@ -99,6 +89,17 @@ def pool(features: Features, views: Sequence[str], pooling: Sequence[str]) -> Po
         width = features.views[view].shape[1]
         names += [f"{view}/{name}/{i}" for name in pooling for i in range(width)]
     return Pooled(np.concatenate(columns, axis=1), tuple(names))
+
+
+def slices_side_by_side(features: Features, views: Sequence[str]) -> Pooled:
+    """Every slice's embeddings of the chosen views side by side, for heads that take the slices themselves.
+
+    Returns:
+        One row a slice, in the order of the store; columns are called ``<view>/<feature>``.
+    """
+    chosen = choose_views(list(features.views), views)
+    names = tuple(f"{view}/{i}" for view in chosen for i in range(features.views[view].shape[1]))
+    return Pooled(np.hstack([features.views[view] for view in chosen]), names)
 
 
 def _require_areas(features: Features) -> None:

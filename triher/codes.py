@@ -34,6 +34,10 @@ CODES: dict[str, tuple[str, str]] = {
         "raise classify.alpha, or add patients",
     ),
     "covariate_left_out": ("a covariate has one value, or is mostly missing", "choose another, or complete it"),
+    "covariate_missing": (
+        "a covariate that joins the images is not known",
+        "complete it, or set classify.missing: impute",
+    ),
     "covariate_type": ("a covariate is text", "give numbers, or a column for each level with 0 and 1"),
     "csv_row": ("a row has more or fewer cells than the header", "quote cells that hold the separator"),
     "device_memory": ("the device has not enough memory", "use a smaller encoder, or extract.device=cpu"),

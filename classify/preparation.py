@@ -1,0 +1,107 @@
+"""What is done to a model's inputs before its head sees them, learned from its training part alone.
+
+In this order: gaps are filled with medians, sites are harmonized, features are reduced to principal components, and
+covariates join.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from classify.design import Design
+from classify.harmonization import Harmonizer, fit_harmonizer
+from classify.inputs import Inputs
+from classify.rotation import center_and_scale, principal_axes, standardize
+from triher.config import ClassifyConfig
+from triher.types import Vectors
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components of the standardized features (Jolliffe, Principal Component Analysis, 2002)."""
+
+    mean: Float64[np.ndarray, " feature"]
+    deviation: Float64[np.ndarray, " feature"]
+    axes: Float64[np.ndarray, "feature component"]
+
+    def apply(self, rows: Vectors) -> Vectors:
+        """Coordinates along the axes, each row on its own."""
+        return (standardize(rows, self.mean, self.deviation) @ self.axes).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The fitted steps; a step that was not asked for is None."""
+
+    fill: Float64[np.ndarray, " feature"] | None
+    """Medians of the features; None where gaps are not filled."""
+    harmonizer: Harmonizer | None
+    components: Components | None
+    covariate_fill: Float64[np.ndarray, " covariate"]
+    """Medians of the covariates."""
+    joins_early: bool
+    """Whether the covariates stand beside the features, as a block of equal weight."""
+
+    def design(self, inputs: Inputs) -> Design:
+        """What the head sees.
+
+        Raises:
+            StopRun: ``site_unseen`` where the policy on unseen sites says so.
+        """
+        rows = inputs.rows if self.fill is None else _filled(inputs.rows, self.fill)
+        if self.harmonizer is not None:
+            rows = self.harmonizer.transform(rows, inputs.site_of_row)
+        if self.components is not None:
+            rows = self.components.apply(rows)
+        blocks: tuple[int, ...] = (rows.shape[1],)
+        if self.joins_early:
+            joined = np.repeat(self.covariates(inputs), np.diff(inputs.indptr), axis=0)
+            rows, blocks = np.hstack([rows, joined]), (*blocks, joined.shape[1])
+        return Design(rows.astype(np.float32), inputs.indptr, blocks)
+
+    def covariates(self, inputs: Inputs) -> Float64[np.ndarray, "patient covariate"]:
+        """The covariates without gaps."""
+        return _filled(inputs.covariates, self.covariate_fill)
+
+
+def fit_preparation(inputs: Inputs, config: ClassifyConfig) -> Preparation:
+    """Learn the steps from a training part.
+
+    Args:
+        inputs: of the training part only.
+        config: which steps.
+
+    Raises:
+        StopRun: as `classify.harmonization.fit_harmonizer`.
+    """
+    fill = _medians(inputs.rows) if config.missing == "impute" else None
+    rows = inputs.rows if fill is None else _filled(inputs.rows, fill)
+    harmonizer = None
+    if config.harmonize.method != "none":
+        harmonizer = fit_harmonizer(config.harmonize.method, rows, inputs.site_of_row, unseen=config.harmonize.unseen)
+        rows = harmonizer.transform(rows, inputs.site_of_row)
+    components = _fit_components(rows, config.components) if config.components else None
+    joins_early = config.join == "early" and bool(inputs.covariate_names)
+    return Preparation(fill, harmonizer, components, _medians(inputs.covariates), joins_early)
+
+
+def _fit_components(rows: Vectors, n: int) -> Components:
+    """The first n axes, or as many as there are."""
+    mean, deviation = center_and_scale(rows)
+    axes, _ = principal_axes(standardize(rows, mean, deviation))
+    return Components(mean, deviation, np.ascontiguousarray(axes[:, :n]))
+
+
+def _medians(rows: np.ndarray) -> Float64[np.ndarray, " column"]:
+    """The median of what is known in each column, 0 where nothing is."""
+    known = np.isfinite(rows)
+    if known.all():
+        return np.median(rows, axis=0).astype(np.float64) if len(rows) else np.zeros(rows.shape[1])
+    columns = (column[seen] for column, seen in zip(rows.T, known.T, strict=True))
+    return np.array([np.median(values) if len(values) else 0.0 for values in columns], dtype=np.float64)
+
+
+def _filled(rows: np.ndarray, fill: Float64[np.ndarray, " column"]) -> np.ndarray:
+    """The rows with their gaps filled."""
+    return np.where(np.isfinite(rows), rows, fill.astype(rows.dtype))
