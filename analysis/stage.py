@@ -40,7 +40,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     if not run.predictions_file.is_file():
         message = f"there are no predictions at {run.predictions_file}"
         raise StopRun("file_unreadable", message, remedy="run `triher classify CONFIG` first")
-    cohort = read_cohort(config.cohort)
+    cohort = read_cohort(config.cohort, images=config.has_images)
     key = _key(config, run, cohort)
     if run.is_fresh(STAGE, key):
         reporter.say("analysis: up to date")

@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int
 
 from classify.heads import find_head
 from classify.inputs import Inputs
-from classify.pooling import pool, skip_nonfinite, slices_side_by_side
+from classify.pooling import choose_views, pool, skip_nonfinite, slices_side_by_side
 from classify.splits import image_groups
 from triher.cohort import Cohort, Patient
 from triher.config import ClassifyConfig
@@ -44,6 +44,8 @@ class Gathered:
     patients: tuple[Patient, ...]
     acquisition: dict[str, Float64[np.ndarray, " patient"]]
     input_sha256: tuple[str, ...]
+    views: tuple[str, ...]
+    """Views in use, in their order."""
     skipped: tuple[Skipped, ...]
     notes: tuple[Note, ...]
 
@@ -57,6 +59,7 @@ def gather(
     accounted: Collection[str],
     config: ClassifyConfig,
     classes: Sequence[str],
+    feature_names: Mapping[str, Sequence[str]],
 ) -> Gathered:
     """Bring cohort, labels and embeddings together, sorted by patient id.
 
@@ -70,6 +73,7 @@ def gather(
         accounted: who the extraction left out and named; they are not counted again.
         config: views, pooling, covariates, and what to do about gaps.
         classes: the classes of the scheme.
+        feature_names: view -> names of its columns, where they have names.
 
     Raises:
         StopRun: ``cohort_empty`` when nobody is left; as `triher.store` and `classify.pooling.pool`.
@@ -91,14 +95,15 @@ def gather(
         )
         raise StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
     cases = Cases(
-        inputs_of(chosen, people, config),
+        inputs_of(chosen, people, config, feature_names),
         np.array([labels[patient.patient_id] for patient in people], dtype=np.int64),
         np.array([patient.cohort for patient in people], dtype=object),
         image_groups(chosen.input_sha256),
         tuple(classes),
     )
     notes = _same_images(cases.group, people)
-    return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, tuple(skipped), notes)
+    views = choose_views(list(features.views), config.views)
+    return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes)
 
 
 def leave_out_gaps(
@@ -134,13 +139,16 @@ def _covariate_missing(patient: Patient, names: Sequence[str]) -> Skipped:
     return Skipped(patient.patient_id, patient.cohort, "classify", "covariate_missing", reason, "")
 
 
-def inputs_of(features: Features, patients: Sequence[Patient], config: ClassifyConfig) -> Inputs:
+def inputs_of(
+    features: Features, patients: Sequence[Patient], config: ClassifyConfig, feature_names: Mapping[str, Sequence[str]]
+) -> Inputs:
     """What a model may see of some patients.
 
     Args:
         features: their embeddings, in the order of the patients.
         patients: who they are.
         config: head, views, pooling and covariates.
+        feature_names: view -> names of its columns, where they have names.
     """
     if find_head(config.head).takes_bags:
         bags = slices_side_by_side(features, config.views)

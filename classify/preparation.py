@@ -105,3 +105,14 @@ def _medians(rows: np.ndarray) -> Float64[np.ndarray, " column"]:
 def _filled(rows: np.ndarray, fill: Float64[np.ndarray, " column"]) -> np.ndarray:
     """The rows with their gaps filled."""
     return np.where(np.isfinite(rows), rows, fill.astype(rows.dtype))
+
+
+def within_cohort(config: ClassifyConfig) -> ClassifyConfig:
+    """The configuration for folds that part patients of one cohort by chance.
+
+    A small site may fall into one fold as a whole. That is no external site, at which the user wants to be stopped, so
+    its features stay as they are.
+    """
+    if config.harmonize.unseen != "stop":
+        return config
+    return config.model_copy(update={"harmonize": config.harmonize.model_copy(update={"unseen": "pass"})})

@@ -12,7 +12,7 @@ from classify.cases import Cases
 from classify.conformal import Conformal, fit_conformal
 from classify.heads import Fitted, Params, find_head
 from classify.inputs import Inputs
-from classify.preparation import Preparation, fit_preparation
+from classify.preparation import Preparation, fit_preparation, within_cohort
 from classify.splits import Split, derived_seed, stratified_folds
 from classify.stacking import Stack, fit_stack
 from classify.thresholds import Threshold, fit_thresholds
@@ -127,7 +127,7 @@ def _search(config: ClassifyConfig, seed: int, study: str) -> Search:
 def _inner(cases: Cases, split: Split, config: ClassifyConfig) -> InnerFold:
     """One inner fold, prepared by its own training side."""
     train, test = cases.take(split.train), cases.take(split.test)
-    preparation = fit_preparation(train.inputs, config)
+    preparation = fit_preparation(train.inputs, within_cohort(config))
     designs = [preparation.design(side.inputs) for side in (train, test)]
     return InnerFold(designs[0], train.y, weigh(train.y, config), designs[1], test.y, split.test)
 

@@ -20,11 +20,13 @@ CODES: dict[str, tuple[str, str]] = {
         "report the interval of the calibration slope",
     ),
     "cell_quoted": ("some cells of the table began like a formula of a spreadsheet", "nothing"),
+    "class_weights": ("all classes were given the same weight", "recalibrate before the probabilities are used"),
     "class_too_small": (
         "too few patients of one class to train on",
         "add patients, or choose another split or scheme",
     ),
     "cohort_empty": ("no patient is left to work on", "see skipped.csv for the reasons"),
+    "cohort_unknown": ("a cohort that is to be held out has no usable patient", "correct classify.split.test"),
     "column_missing": ("a column that the run needs is not in the table", "map it under cohort.columns"),
     "config_key": ("the configuration holds an unknown key", "use the key that is suggested"),
     "config_value": ("a value in the configuration has the wrong type or range", "correct the value"),

@@ -302,6 +302,11 @@ class Config(Section):
     classify: ClassifyConfig = ClassifyConfig()
     analysis: AnalysisConfig = AnalysisConfig()
 
+    @property
+    def has_images(self) -> bool:
+        """Whether features are extracted from images, and not read from a table."""
+        return self.classify.features is None
+
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration and resolve its paths against its own folder.
