@@ -14,6 +14,7 @@ from triher.errors import StopRun
 
 _STOP = 1e-4  # sva's own; another one gives other values from the fifth digit on
 _TIGHT = 1e-12  # features whose site variances are all alike make a prior without width, and sva divides by zero
+_RANK = 1e-10  # what is left of a covariate within sites, as a share of its size, that is rounding
 _LEAST_ROWS = 2
 
 
@@ -116,19 +117,22 @@ def fit_combat(
     sites = tuple(sorted({str(name) for name in site}))
     place = _places(sites, site)
     counts = np.bincount(place, minlength=len(sites))
-    wide = rows.astype(np.float64)
-    varies = _varies(wide, place, len(sites))
+    order = np.argsort(place, kind="stable")
+    wide = rows[order].astype(np.float64)
+    varies = _varies(wide, counts)
     _check(sites, counts, int(varies.sum()))
-    design = np.zeros((len(rows), 0)) if covariates is None else covariates.astype(np.float64)
-    mean, coef, deviation = _common(wide[:, varies], place, counts, design)
-    standard = (wide[:, varies] - mean - design @ coef) / deviation
-    found = [_shrink(standard[place == k], mean_only=mean_only) for k in range(len(sites))]
+    wide = wide if varies.all() else wide[:, varies]
+    design = np.zeros((len(rows), 0)) if covariates is None else covariates[order].astype(np.float64)
+    centers, squares, coef = _within_sites(wide, design, counts)
+    mean, deviation = counts @ centers / len(wide), np.sqrt(squares.sum(axis=0) / len(wide))
+    shift, variance = (centers - mean) / deviation, squares / (counts - 1)[:, None] / deviation**2
+    found = [_shrink(int(n), g, None if mean_only else d) for n, g, d in zip(counts, shift, variance, strict=True)]
     return Combat(
         sites,
         _fill(mean[None], varies, 0.0)[0],
         _fill(deviation[None], varies, 0.0)[0],
-        _fill(np.array([shift for shift, _ in found]), varies, 0.0),
-        np.sqrt(_fill(np.array([variance for _, variance in found]), varies, 1.0)),
+        _fill(np.array([g for g, _ in found]), varies, 0.0),
+        np.sqrt(_fill(np.array([d for _, d in found]), varies, 1.0)),
         _fill(coef, varies, 0.0),
     )
 
@@ -150,9 +154,20 @@ def _given(covariates: np.ndarray | None, n_covariates: int) -> np.ndarray:
     return covariates
 
 
-def _varies(wide: np.ndarray, place: np.ndarray, n_sites: int) -> Bool[np.ndarray, " feature"]:
+def _starts(counts: np.ndarray) -> np.ndarray:
+    """Where each site begins among rows sorted by site."""
+    return np.concatenate([[0], np.cumsum(counts)[:-1]])
+
+
+def _sums(values: Float64[np.ndarray, "row any"], counts: np.ndarray) -> Float64[np.ndarray, "site any"]:
+    """Sum over each site of rows sorted by site."""
+    return np.add.reduceat(values, _starts(counts), axis=0)
+
+
+def _varies(wide: Float64[np.ndarray, "row feature"], counts: np.ndarray) -> Bool[np.ndarray, " feature"]:
     """Which features have more than one value at every site."""
-    return np.all([np.ptp(wide[place == k], axis=0) > 0 for k in range(n_sites)], axis=0)
+    starts = _starts(counts)
+    return (np.maximum.reduceat(wide, starts, axis=0) > np.minimum.reduceat(wide, starts, axis=0)).all(axis=0)
 
 
 def _check(sites: tuple[str, ...], counts: np.ndarray, n_features: int) -> None:
@@ -165,28 +180,36 @@ def _check(sites: tuple[str, ...], counts: np.ndarray, n_features: int) -> None:
         raise StopRun("config_value", message, remedy="set classify.harmonization to none")
 
 
-def _common(
-    wide: Float64[np.ndarray, "row kept"], place: np.ndarray, counts: np.ndarray, design: np.ndarray
-) -> tuple[Float64[np.ndarray, " kept"], Float64[np.ndarray, "covariate kept"], Float64[np.ndarray, " kept"]]:
-    """Overall mean, coefficients of the covariates, and deviation within sites, by least squares."""
-    full = np.concatenate([np.eye(len(counts))[place], design], axis=1)
-    if np.linalg.matrix_rank(full) < full.shape[1]:
+def _within_sites(
+    wide: Float64[np.ndarray, "row kept"], design: Float64[np.ndarray, "row covariate"], counts: np.ndarray
+) -> tuple[Float64[np.ndarray, "site kept"], Float64[np.ndarray, "site kept"], Float64[np.ndarray, "covariate kept"]]:
+    """Each site's mean at covariates of 0, its sum of squared residuals, and the coefficients; rows by site."""
+    centers, coef = _sums(wide, counts) / counts[:, None], np.zeros((0, wide.shape[1]))
+    residuals = wide - np.repeat(centers, counts, axis=0)
+    if design.shape[1]:
+        middle = _sums(design, counts) / counts[:, None]
+        centered = design - np.repeat(middle, counts, axis=0)
+        coef = _regress(residuals, centered, np.linalg.norm(design, axis=0))
+        centers, residuals = centers - middle @ coef, residuals - centered @ coef
+    return centers, _sums(residuals**2, counts), coef
+
+
+def _regress(
+    centered: Float64[np.ndarray, "row kept"], design: Float64[np.ndarray, "row covariate"], size: np.ndarray
+) -> Float64[np.ndarray, "covariate kept"]:
+    """Coefficients of the covariates, both sides centered within sites (Frisch & Waugh, Econometrica 1933;1:387)."""
+    if np.linalg.matrix_rank(design / np.maximum(size, np.finfo(float).tiny), tol=_RANK) < design.shape[1]:
         raise StopRun("site_confounded", "a covariate to protect follows from the sites, or from other covariates")
-    solution = np.linalg.lstsq(full, wide)[0]
-    mean = counts / counts.sum() @ solution[: len(counts)]
-    deviation = np.sqrt(((wide - full @ solution) ** 2).mean(axis=0))
-    return mean, solution[len(counts) :], deviation
+    return np.linalg.lstsq(design, centered)[0]
 
 
 def _shrink(
-    standard: Float64[np.ndarray, "here kept"], *, mean_only: bool
+    n_rows: int, shift: Float64[np.ndarray, " kept"], variance: Float64[np.ndarray, " kept"] | None
 ) -> tuple[Float64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]:
-    """Posterior mean and variance of one site's features: normal and inverse gamma priors over its features."""
-    n_rows, shift = len(standard), standard.mean(axis=0)
+    """Posterior shift and variance of one site's features: normal and inverse gamma priors over its features."""
     center, spread = shift.mean(), shift.var(ddof=1)
-    if mean_only:
+    if variance is None:
         return (spread * shift + center) / (spread + 1), np.ones(len(shift))  # sva counts the site as one row here
-    variance = standard.var(axis=0, ddof=1)
     level = variance.mean()
     width = max(variance.var(ddof=1), _TIGHT * level**2)
     a, b = 2 + level**2 / width, level + level**3 / width
