@@ -71,6 +71,10 @@ CODES: dict[str, tuple[str, str]] = {
     "fetch_offline": ("the images cannot be downloaded from here", "connect to the network, or follow the steps"),
     "file_name": ("a file is not named as the collection names its files", "rename it, if it is an image"),
     "file_unreadable": ("the file cannot be opened", "check the path and its permissions"),
+    "fitted_on_all": (
+        "the features look as if something had been fitted on all patients, those held out among them",
+        "extract or scale them again without the held-out patients",
+    ),
     "folds_reduced": ("the smallest class has fewer patients than there are inner folds", "nothing"),
     "follow_up": ("which end point time and event are of", "choose another with the import's options"),
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
@@ -80,6 +84,7 @@ CODES: dict[str, tuple[str, str]] = {
         "no HER2 class follows from the entries",
         "complete IHC and ISH, or leave the patient out",
     ),
+    "id_among_inputs": ("a feature follows the patient ids or the order of the rows", "remove it from the inputs"),
     "image_4d": (
         "one file holds several volumes",
         "name it under cohort.exam and choose the phases by rules, or write one file a phase",
@@ -197,8 +202,21 @@ CODES: dict[str, tuple[str, str]] = {
         "export the series again; an interrupted phase must be left out",
     ),
     "series_strays": ("a series holds a few images of another kind, such as a localizer", "nothing"),
+    "shortcut_strong": (
+        "the features tell site, vendor or cohort well",
+        "trust only results on sites that were held out",
+    ),
+    "site_confounded": (
+        "site and class, or site and a covariate, cannot be told apart",
+        "report the result without harmonization beside it",
+    ),
     "site_one_class": ("all labeled patients of a site are of one class", "hold the site out, or report it apart"),
+    "site_single": ("a site has too few patients to be harmonized", "nothing, or merge it with a site of its kind"),
     "site_unknown": ("a site named in the split is not in the cohort", "use the names in the table"),
+    "site_unseen": (
+        "a site was not among those that the harmonization was fitted on",
+        "set classify.unseen_sites to pass or standardize, or harmonization to none",
+    ),
     "slice_duplicate": ("two different images claim one place and one moment", "export the series again"),
     "slice_matrix": ("the images of a series differ in rows, columns or spacing", "export the series again"),
     "slice_missing": ("a slice of the volume is not there", "copy or export the series again"),
@@ -227,6 +245,7 @@ CODES: dict[str, tuple[str, str]] = {
     "table_format": ("the file is no table that can be read", "save it as .xlsx, or as CSV in UTF-8"),
     "table_header": ("two columns share one name", "rename one of them"),
     "table_separator": ("the table is not separated by commas", "nothing"),
+    "test_reopened": ("held-out patients have been predicted before", "report how often"),
     "time_implausible": ("the survival time is longer than a life", "correct it, or cohort.time_unit"),
     "time_missing": ("survival time or event is missing", "complete the follow-up"),
     "time_negative": ("the survival time is below 0", "count it from the same day for everybody"),
@@ -242,6 +261,7 @@ CODES: dict[str, tuple[str, str]] = {
     "tuning_failed": ("no parameters could be fitted", "look at the features, or use another head"),
     "unit_suspect": ("follow-up of one cohort may be in another unit", "check the unit of the times"),
     "unknown_name": ("a name is not in the table of choices", "use one of the names that are listed"),
+    "vector_duplicate": ("two patients have nearly equal features", "look whether one exam stands under two ids"),
     "visit_left_out": ("a patient has several visits, and one is taken", "choose another with the import's options"),
     "weights_hash": ("the weights differ from those on record", "place the original file"),
     "weights_missing": (
