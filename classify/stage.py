@@ -173,7 +173,7 @@ def _write(
         views=gathered.views,
         pooling=config.classify.pooling,
         feature_names=gathered.cases.inputs.names if source.names else (),
-        missing=config.classify.missing,
+        covariates=config.classify.covariates,
         training=TrainingFacts(
             n=len(y),
             class_counts=class_counts(y, gathered.cases.classes),
