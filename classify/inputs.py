@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Shaped
 
 from classify.design import rows_of
 from triher.files import sha256_of_json
@@ -33,9 +33,14 @@ class Inputs:
         return sha256_of_json([list(self.names), list(self.covariate_names)])
 
     @property
-    def site_of_row(self) -> Names:
+    def patient_of_row(self) -> Int[np.ndarray, " row"]:
+        """The position of each row's patient."""
+        return np.repeat(np.arange(self.n_patients), np.diff(self.indptr))
+
+    @property
+    def site_of_row(self) -> Shaped[np.ndarray, " row"]:
         """The site of each row's patient."""
-        return np.repeat(self.site, np.diff(self.indptr))
+        return self.site[self.patient_of_row]
 
     def take(self, patients: Int[np.ndarray, " chosen"]) -> "Inputs":
         """The patients at the given positions."""
@@ -58,7 +63,7 @@ class Inputs:
 
     def incomplete(self) -> Int[np.ndarray, " incomplete"]:
         """Positions of the patients who have NaN or infinity in a feature or covariate."""
-        bad = np.repeat(np.arange(self.n_patients), np.diff(self.indptr))[~np.isfinite(self.rows).all(axis=1)]
+        bad = self.patient_of_row[~np.isfinite(self.rows).all(axis=1)]
         return np.union1d(bad, np.flatnonzero(~np.isfinite(self.covariates).all(axis=1))).astype(np.int64)
 
 

@@ -8,7 +8,7 @@ import safetensors
 import safetensors.numpy
 
 from classify.applicability import Subspace, TrainingRange
-from classify.harmonization import Harmonizer, harmonizer_from
+from classify.harmonization import Harmonizer, harmonizer_from_arrays
 from classify.heads import find_head
 from classify.inputs import Inputs
 from classify.manifest import Manifest
@@ -44,7 +44,8 @@ def as_inputs(arrays: Mapping[str, np.ndarray], preparation: Preparation) -> Inp
     """The golden inputs as those of patients with a row each, from a site of the training where sites matter."""
     rows, covariates = arrays["rows"], arrays["covariates"]
     names, others = (tuple(map(str, range(part.shape[1]))) for part in (rows, covariates))
-    site = "" if preparation.harmonizer is None else preparation.harmonizer.sites[0]
+    harmonizer = preparation.harmonizer
+    site = harmonizer.effects.sites[0] if harmonizer is not None and harmonizer.effects is not None else ""
     indptr = np.arange(len(rows) + 1, dtype=np.int64)
     return Inputs(rows, indptr, names, covariates, others, np.array([site] * len(rows), dtype=object))
 
@@ -79,7 +80,7 @@ def preparation_of(manifest: Manifest, data: bytes) -> Preparation:
     rest = {name.removeprefix(_HARMONIZER): array for name, array in arrays.items() if name not in own}
     harmonizer: Harmonizer | None = None
     if facts.harmonizer is not None:
-        harmonizer = harmonizer_from(facts.harmonizer, rest, n_features=n)
+        harmonizer = harmonizer_from_arrays(rest, facts.harmonizer)
     elif rest:
         raise StopRun("bundle_corrupt", f"{PREPARATION} holds a harmonization that the manifest does not name")
     joins_early = facts.join == "early" and bool(manifest.covariates)

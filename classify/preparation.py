@@ -79,7 +79,8 @@ def fit_preparation(inputs: Inputs, config: ClassifyConfig) -> Preparation:
     rows = inputs.rows if fill is None else _filled(inputs.rows, fill)
     harmonizer = None
     if config.harmonize.method != "none":
-        harmonizer = fit_harmonizer(config.harmonize.method, rows, inputs.site_of_row, unseen=config.harmonize.unseen)
+        method, unseen = config.harmonize.method, config.harmonize.unseen
+        harmonizer = fit_harmonizer(method, rows, inputs.site_of_row, patient=inputs.patient_of_row, unseen=unseen)
         rows = harmonizer.transform(rows, inputs.site_of_row)
     components = _fit_components(rows, config.components) if config.components else None
     joins_early = config.join == "early" and bool(inputs.covariate_names)

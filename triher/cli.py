@@ -161,10 +161,13 @@ for _name, _stages, _help, _change in (
 
 @app.command()
 def apply(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a locked bundle.", metavar="BUNDLE")],
+    bundle: Annotated[Path, typer.Argument(help="Folder or zip of a locked bundle.", metavar="BUNDLE")],
     cohort: Annotated[Path, typer.Argument(help="Cohort table, or a configuration.", metavar="COHORT")],
     out: Out = Path("runs/apply"),
     *,
+    features: Annotated[
+        Path | None, typer.Option(help="Feature store or table of the cohort, in place of its images.")
+    ] = None,
     quiet: Quiet = False,
     strict: Strict = False,
 ) -> int:
@@ -173,7 +176,7 @@ def apply(
 
     reporter = Reporter(quiet=quiet)
     folder = RunFolder(out)
-    predictions = apply_to_cohort(bundle, cohort, folder, reporter)
+    predictions = apply_to_cohort(bundle, cohort, folder, reporter, features=features)
     columns = [name for name in predictions.columns if name.startswith("p_")]
     table = Table(title=f"{len(predictions)} predictions in {folder.predictions_file}", title_justify="left")
     for name in ("patient", *columns, "set", "outside the training range"):
