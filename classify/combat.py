@@ -4,12 +4,10 @@ Johnson, Li & Rabinovic, Biostatistics 2007;8:118, with parametric priors, step 
 (Bioconductor sva 3.46), but fitted on some rows and applied to others.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Shaped
 
+from classify.site_effects import SiteEffects, find_sites
 from triher.errors import StopRun
 
 _STOP = 1e-4  # sva's own; another one gives other values from the fifth digit on
@@ -18,80 +16,13 @@ _RANK = 1e-10  # what is left of a covariate within sites, as a share of its siz
 _LEAST_ROWS = 2
 
 
-@dataclass(frozen=True)
-class Combat:
-    """What each site adds to the features, and by what it scales them."""
-
-    sites: tuple[str, ...]
-    mean: Float64[np.ndarray, " feature"]
-    """Of all rows, each site counted by its rows, at covariates of 0."""
-    deviation: Float64[np.ndarray, " feature"]
-    """Within sites; 0 for a feature that passes through."""
-    site_mean: Float64[np.ndarray, "site feature"]
-    """In units of the deviation."""
-    site_scale: Float64[np.ndarray, "site feature"]
-    coef: Float64[np.ndarray, "covariate feature"]
-    """What one unit of a protected covariate adds to a feature; without rows when there are none."""
-
-    def transform(
-        self,
-        rows: Float[np.ndarray, "row feature"],
-        site: Shaped[np.ndarray, " row"],
-        covariates: Float[np.ndarray, "row covariate"] | None = None,
-    ) -> Float64[np.ndarray, "row feature"]:
-        """Take the sites out of rows; what becomes of one row does not depend on the others.
-
-        Args:
-            rows: finite features.
-            site: name of each row's site.
-            covariates: those of the fit, in their order.
-
-        Raises:
-            StopRun: ``site_unseen`` when a site was not among those of the fit.
-        """
-        place = _places(self.sites, site)
-        varies = self.deviation > 0
-        deviation = np.where(varies, self.deviation, 1.0)
-        expected = np.broadcast_to(self.mean, rows.shape)
-        if len(self.coef):
-            expected = expected + _given(covariates, len(self.coef)).astype(np.float64) @ self.coef
-        standard = (rows - expected) / deviation
-        moved = (standard - self.site_mean[place]) / self.site_scale[place] * deviation + expected
-        return np.where(varies, moved, rows.astype(np.float64))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All but the names of the sites, for a safetensors file."""
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-
-_ARRAYS = ("mean", "deviation", "site_mean", "site_scale", "coef")
-
-
-def combat_from_arrays(arrays: Mapping[str, np.ndarray], sites: Sequence[str]) -> Combat:
-    """Take back what `Combat.arrays` gave.
-
-    Raises:
-        StopRun: ``bundle_corrupt`` when arrays are missing, of other shapes, not finite, or not positive where they
-            scale.
-    """
-    found = {name: array.shape for name, array in arrays.items()}
-    width = found.get("mean", (0,))[0]
-    shapes: dict[str, tuple[int, ...]] = {"mean": (width,), "deviation": (width,)}
-    shapes |= {"site_mean": (len(sites), width), "site_scale": (len(sites), width)}
-    shapes["coef"] = (*found.get("coef", (0,))[:1], width)
-    good = found == shapes and all(a.dtype == np.float64 and np.isfinite(a).all() for a in arrays.values())
-    if not good or (arrays["site_scale"] <= 0).any() or (arrays["deviation"] < 0).any():
-        raise StopRun("bundle_corrupt", f"harmonization: expected finite arrays {shapes}, found {found}")
-    return Combat(tuple(sites), **arrays)
-
-
 def fit_combat(
     rows: Float[np.ndarray, "row feature"],
     site: Shaped[np.ndarray, " row"],
     covariates: Float[np.ndarray, "row covariate"] | None = None,
     *,
     mean_only: bool = False,
-) -> Combat:
+) -> SiteEffects:
     """Learn what the sites add and by what they scale.
 
     A feature with one value only at some site passes through unchanged, as in sva. Covariates are protected: what
@@ -101,7 +32,7 @@ def fit_combat(
         rows: finite features of the training rows.
         site: name of each row's site, with at least two rows each; two sites or more.
         covariates: numbers to protect, without an intercept.
-        mean_only: take out what sites add, and leave their scale.
+        mean_only: take out what sites add, shrunk more than otherwise, and leave their scale.
 
     Raises:
         StopRun: ``site_single`` for a site of one row, ``site_confounded`` when the sites tell a covariate,
@@ -115,7 +46,7 @@ def fit_combat(
     True
     """
     sites = tuple(sorted({str(name) for name in site}))
-    place = _places(sites, site)
+    place = find_sites(sites, site)
     counts = np.bincount(place, minlength=len(sites))
     order = np.argsort(place, kind="stable")
     wide = rows[order].astype(np.float64)
@@ -127,7 +58,7 @@ def fit_combat(
     mean, deviation = counts @ centers / len(wide), np.sqrt(squares.sum(axis=0) / len(wide))
     shift, variance = (centers - mean) / deviation, squares / (counts - 1)[:, None] / deviation**2
     found = [_shrink(int(n), g, None if mean_only else d) for n, g, d in zip(counts, shift, variance, strict=True)]
-    return Combat(
+    return SiteEffects(
         sites,
         _fill(mean[None], varies, 0.0)[0],
         _fill(deviation[None], varies, 0.0)[0],
@@ -135,23 +66,6 @@ def fit_combat(
         np.sqrt(_fill(np.array([d for _, d in found]), varies, 1.0)),
         _fill(coef, varies, 0.0),
     )
-
-
-def _places(sites: tuple[str, ...], site: Shaped[np.ndarray, " row"]) -> np.ndarray:
-    """Position of each row's site among those that were fitted."""
-    position = {name: k for k, name in enumerate(sites)}
-    unseen = sorted({str(name) for name in site} - position.keys())
-    if unseen:
-        listed = ", ".join(f"'{name}'" for name in unseen)
-        raise StopRun("site_unseen", f"the harmonization was not fitted on {listed}, but on {', '.join(sites)}")
-    return np.array([position[str(name)] for name in site], dtype=np.int64)
-
-
-def _given(covariates: np.ndarray | None, n_covariates: int) -> np.ndarray:
-    """The covariates that the fit had."""
-    if covariates is None or covariates.shape[1] != n_covariates:
-        raise ValueError(f"the fit had {n_covariates} covariates, the rows have others")
-    return covariates
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
@@ -167,7 +81,8 @@ def _sums(values: Float64[np.ndarray, "row any"], counts: np.ndarray) -> Float64
 def _varies(wide: Float64[np.ndarray, "row feature"], counts: np.ndarray) -> Bool[np.ndarray, " feature"]:
     """Which features have more than one value at every site."""
     starts = _starts(counts)
-    return (np.maximum.reduceat(wide, starts, axis=0) > np.minimum.reduceat(wide, starts, axis=0)).all(axis=0)
+    span = np.maximum.reduceat(wide, starts, axis=0) - np.minimum.reduceat(wide, starts, axis=0)
+    return np.asarray((span > 0).all(axis=0))
 
 
 def _check(sites: tuple[str, ...], counts: np.ndarray, n_features: int) -> None:
@@ -209,7 +124,8 @@ def _shrink(
     """Posterior shift and variance of one site's features: normal and inverse gamma priors over its features."""
     center, spread = shift.mean(), shift.var(ddof=1)
     if variance is None:
-        return (spread * shift + center) / (spread + 1), np.ones(len(shift))  # sva counts the site as one row here
+        # sva counts the site as one row here, so that of shifts that spread by one deviation half remains.
+        return (spread * shift + center) / (spread + 1), np.ones(len(shift))
     level = variance.mean()
     width = max(variance.var(ddof=1), _TIGHT * level**2)
     a, b = 2 + level**2 / width, level + level**3 / width

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classify.combat import combat_from_arrays, fit_combat
+from classify.combat import fit_combat
+from classify.site_effects import effects_from_arrays
 from triher.errors import StopRun
 
 
@@ -136,7 +137,7 @@ def test_what_cannot_be_estimated_stops():
 def test_arrays_come_back_and_damaged_ones_stop():
     rows, site = cohort()
     combat = fit_combat(rows, site, np.arange(75.0)[:, None])
-    again = combat_from_arrays(combat.arrays(), combat.sites)
+    again = effects_from_arrays(combat.arrays(), combat.sites)
     given_ = (rows, site, np.arange(75.0)[:, None])
     np.testing.assert_array_equal(again.transform(*given_), combat.transform(*given_))
     for damage in (
@@ -146,9 +147,9 @@ def test_arrays_come_back_and_damaged_ones_stop():
         {"coef": combat.coef.astype(np.float32)},
     ):
         with pytest.raises(StopRun, match="expected finite arrays") as caught:
-            combat_from_arrays(combat.arrays() | damage, combat.sites)
+            effects_from_arrays(combat.arrays() | damage, combat.sites)
         assert caught.value.code == "bundle_corrupt"
     with pytest.raises(StopRun, match="expected finite arrays"):
-        combat_from_arrays({}, combat.sites)
+        effects_from_arrays({}, combat.sites)
     with pytest.raises(StopRun, match="expected finite arrays"):
-        combat_from_arrays(combat.arrays(), ("a", "b"))
+        effects_from_arrays(combat.arrays(), ("a", "b"))
