@@ -64,7 +64,9 @@ def apply_bundle(
         )
     ]
     place_new = Place("new", 0, 0, bundle.training.seed)
-    frame = prediction_frame(patients, y, p, model=bundle.model, scheme=bundle.scheme, place=place_new, reasons=reasons)
+    frame = prediction_frame(
+        patients, y, p, model=bundle.model, scheme=bundle.scheme, place=place_new, reasons=reasons
+    )
     return frame, skipped
 
 

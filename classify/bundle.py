@@ -274,7 +274,11 @@ def _model(manifest: Manifest, data: dict[str, bytes]) -> Model:
 
 def _check_golden(path: Path, manifest: Manifest, model: Model, data: bytes) -> None:
     """Predict the golden input again and compare."""
-    sizes = {"rows": manifest.n_features, "covariates": len(manifest.covariates), "probabilities": len(manifest.classes)}
+    sizes = {
+        "rows": manifest.n_features,
+        "covariates": len(manifest.covariates),
+        "probabilities": len(manifest.classes),
+    }
     golden = checked_arrays(data, GOLDEN, {name: (None, size) for name, size in sizes.items()})
     if len({len(array) for array in golden.values()}) > 1:
         raise StopRun("bundle_corrupt", f"{GOLDEN}: its arrays have different lengths")

@@ -121,9 +121,7 @@ def leave_out_gaps(
     if config.missing == "impute":
         return features, skipped
     lacking = {i: _lacking(patients[name], config.covariates) for i, name in enumerate(features.patient_id)}
-    skipped += [
-        _covariate_missing(patients[features.patient_id[i]], names) for i, names in lacking.items() if names
-    ]
+    skipped += [_covariate_missing(patients[features.patient_id[i]], names) for i, names in lacking.items() if names]
     complete = [i for i, names in lacking.items() if not names]
     return (features.select(complete) if len(complete) < len(lacking) else features), skipped
 
@@ -140,7 +138,10 @@ def _covariate_missing(patient: Patient, names: Sequence[str]) -> Skipped:
 
 
 def inputs_of(
-    features: Features, patients: Sequence[Patient], config: ClassifyConfig, feature_names: Mapping[str, Sequence[str]]
+    features: Features,
+    patients: Sequence[Patient],
+    config: ClassifyConfig,
+    feature_names: Mapping[str, Sequence[str]],
 ) -> Inputs:
     """What a model may see of some patients.
 

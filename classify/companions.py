@@ -33,9 +33,7 @@ class Companion:
     """Positions of its patients among all."""
 
 
-def companions(
-    gathered: Gathered, config: ClassifyConfig, seed: int
-) -> tuple[tuple[Companion, ...], dict[str, str]]:
+def companions(gathered: Gathered, config: ClassifyConfig, seed: int) -> tuple[tuple[Companion, ...], dict[str, str]]:
     """The models to train beside the one that was asked for.
 
     Args:

@@ -36,7 +36,9 @@ def control_companion(config: ClassifyConfig, gathered: Gathered) -> Companion:
     chosen, rows = _of_patients(features, path, config, gathered)
     people = [gathered.patients[i] for i in rows]
     cases = gathered.cases
-    own = Cases(inputs_of(chosen, people, config, {}), cases.y[rows], cases.cohort[rows], cases.group[rows], cases.classes)
+    own = Cases(
+        inputs_of(chosen, people, config, {}), cases.y[rows], cases.cohort[rows], cases.group[rows], cases.classes
+    )
     return Companion("control region", own, config, own.y, rows)
 
 

@@ -1,7 +1,7 @@
 """Labels as another pathologist might have given them.
 
-IHC 0 and 1+ are told apart least reliably of all scores: 18 pathologists agreed on 25 % of the biopsies with IHC 0 and on
-fewer than 1 % of those with 1+ (Robbins et al., 2023).
+IHC 0 and 1+ are told apart least reliably of all scores: 18 pathologists agreed on 25 % of the biopsies with IHC 0
+and on fewer than 1 % of those with 1+ (Robbins et al., 2023).
 """
 
 from collections.abc import Sequence

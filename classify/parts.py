@@ -32,7 +32,7 @@ def file_names(head: str, *, has_stack: bool) -> set[str]:
 
 
 def golden_arrays(subspace: Subspace, model: Model) -> dict[str, np.ndarray]:
-    """Inputs of nobody, noise around the training mean and covariates around their medians, and the model's answer."""
+    """Inputs of nobody, noise around the means and covariates around their medians, and the model's answer."""
     noise = np.random.default_rng(0).normal(size=(_GOLDEN_ROWS, len(subspace.mean)))
     rows = (subspace.mean + noise * subspace.deviation).astype(np.float32)
     covariates = model.preparation.covariate_fill + np.linspace(-1, 1, _GOLDEN_ROWS)[:, None]
@@ -88,8 +88,6 @@ def preparation_of(manifest: Manifest, data: bytes) -> Preparation:
     if design_width(found, n) != facts.n_design:
         raise StopRun("bundle_corrupt", f"{PREPARATION} leads to another number of columns than {facts.n_design}")
     return found
-
-
 
 
 def design_width(preparation: Preparation, n_features: int) -> int:

@@ -89,8 +89,8 @@ def _refuse_unseen(splits: Sequence[Split], cases: Cases) -> None:
         unseen = sorted({*site[split.test]} - {*site[split.train]})
         if unseen:
             message = (
-                f"classify.harmonize learns from training sites, and the split holds out {', '.join(unseen)}, of which "
-                f"no patient is trained on"
+                f"classify.harmonize learns from training sites, and the split holds out {', '.join(unseen)}, of "
+                f"which no patient is trained on"
             )
             raise StopRun("site_unseen", message)
 

@@ -42,8 +42,8 @@ def precision_notes(part: str, counts: Sequence[int], classes: Sequence[str]) ->
         return []
     factor = _needed(n, rest) / n
     text = (
-        f"{part}: with {n} {classes[smallest]} and {rest} others a true AUC of {_EXPECTED} has a 95 % interval of about "
-        f"+-{half:.2f}; +-{_WANTED} takes about {math.ceil(factor * (n + rest))} patients at these shares"
+        f"{part}: with {n} {classes[smallest]} and {rest} others a true AUC of {_EXPECTED} has a 95 % interval of "
+        f"about +-{half:.2f}; +-{_WANTED} takes about {math.ceil(factor * (n + rest))} patients at these shares"
     )
     return [Note("", "sample_small", text)]
 

@@ -111,8 +111,8 @@ def _filled(rows: np.ndarray, fill: Float64[np.ndarray, " column"]) -> np.ndarra
 def within_cohort(config: ClassifyConfig) -> ClassifyConfig:
     """The configuration for folds that part patients of one cohort by chance.
 
-    A small site may fall into one fold as a whole. That is no external site, at which the user wants to be stopped, so
-    its features stay as they are.
+    A small site may fall into one fold as a whole. That is no external site, at which the user wants to be stopped,
+    so its features stay as they are.
     """
     if config.harmonize.unseen != "stop":
         return config

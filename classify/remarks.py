@@ -58,7 +58,7 @@ def _choices(config: Config) -> list[Note]:
     """Choices that have a price."""
     notes = []
     if config.classify.class_weights != "none":
-        text = "classes were weighted alike, so the probabilities are not those of a cohort with the classes' real shares"
+        text = "classes were weighted alike, so the probabilities are not those of a cohort with their real shares"
         notes.append(Note("", "class_weights", text))
     if not find_head(config.classify.head).lockable:
         text = f"the head '{config.classify.head}' is its training patients' vectors, so no bundle was written"

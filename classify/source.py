@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from triher.feature_table import as_features, read_feature_table
 from triher.files import sha256_of_file
 from triher.store import Features, Header, read_index, read_store
 
@@ -45,6 +44,8 @@ def read_source(path: Path) -> Source:
     if is_store(path):
         header, features = read_store(path)
         return Source(header, features, {})
+    from triher.feature_table import as_features, read_feature_table
+
     table = read_feature_table(path)
     header, features = as_features(table)
-    return Source(header, features, {view: table.names for view in features.views})
+    return Source(header, features, dict.fromkeys(features.views, table.names))

@@ -1,7 +1,7 @@
 """Covariates that join late: a small model on what the images say and on the covariates (stacking).
 
-Wolpert, Neural Netw 1992;5:241. It is trained on what models said of patients whom they had not seen, so that it learns
-how much the images are worth on new patients and not on their own.
+Wolpert, Neural Netw 1992;5:241. It is trained on what models said of patients whom they had not seen, so that it
+learns how much the images are worth on new patients and not on their own.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,7 @@ class Stack:
     penalty: float
     """Its inverse penalty C."""
 
-    def probabilities(
-        self, p: Probabilities, covariates: Float64[np.ndarray, "patient covariate"]
-    ) -> Probabilities:
+    def probabilities(self, p: Probabilities, covariates: Float64[np.ndarray, "patient covariate"]) -> Probabilities:
         """Combine what the images say with the covariates, which must be without gaps."""
         return self.fitted.probabilities(_design(p, covariates))
 

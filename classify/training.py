@@ -52,12 +52,12 @@ class Model:
         """
         if inputs.names_sha256 != self.names_sha256:
             message = (
-                f"the {len(inputs.names)} features and {len(inputs.covariate_names)} covariates are not those that the "
-                f"head was fitted on, in their order"
+                f"the {len(inputs.names)} features and {len(inputs.covariate_names)} covariates are not those that "
+                f"the head was fitted on, in their order"
             )
             raise StopRun("feature_order", message)
-        bad = inputs.incomplete() if self.preparation.fill is None else []
-        if len(bad):
+        bad = inputs.incomplete()
+        if len(bad) and self.preparation.fill is None:
             message = f"{len(bad)} of {inputs.n_patients} patients have NaN or infinity (first: position {bad[0]})"
             raise StopRun("embedding_nonfinite", message)
         return self.probabilities(inputs)

@@ -20,11 +20,11 @@ CODES: dict[str, tuple[str, str]] = {
         "report the interval of the calibration slope",
     ),
     "cell_quoted": ("some cells of the table began like a formula of a spreadsheet", "nothing"),
-    "class_weights": ("all classes were given the same weight", "recalibrate before the probabilities are used"),
     "class_too_small": (
         "too few patients of one class to train on",
         "add patients, or choose another split or scheme",
     ),
+    "class_weights": ("all classes were given the same weight", "recalibrate before the probabilities are used"),
     "cohort_empty": ("no patient is left to work on", "see skipped.csv for the reasons"),
     "cohort_unknown": ("a cohort that is to be held out has no usable patient", "correct classify.split.test"),
     "column_missing": ("a column that the run needs is not in the table", "map it under cohort.columns"),
@@ -34,6 +34,10 @@ CODES: dict[str, tuple[str, str]] = {
     "conformal_small": (
         "a class has too few patients for prediction sets to leave it out",
         "raise classify.alpha, or add patients",
+    ),
+    "control_region": (
+        "the store of control regions does not fit",
+        "extract with extract.region.kind=control from the same cohort",
     ),
     "covariate_left_out": ("a covariate has one value, or is mostly missing", "choose another, or complete it"),
     "covariate_missing": (
@@ -78,6 +82,7 @@ CODES: dict[str, tuple[str, str]] = {
     "folds_reduced": ("the smallest class has fewer patients than there are inner folds", "nothing"),
     "follow_up": ("which end point time and event are of", "choose another with the import's options"),
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
+    "head_not_lockable": ("the head consists of its training patients' vectors", "choose another head for a bundle"),
     "her2_codes": ("more than a fifth of the HER2 entries are unknown codes", "check which column is mapped"),
     "her2_contradiction": ("IHC and ISH of a patient disagree", "ask the pathologist"),
     "her2_unknown": (
@@ -175,6 +180,7 @@ CODES: dict[str, tuple[str, str]] = {
         "the exam has no region of the kind that is asked for",
         "choose another extract.region, or leave the patient out",
     ),
+    "sample_small": ("too few patients to tell an AUC with any precision", "report the interval; add patients"),
     "scale_missing": (
         "Nyul's normalization has no standard scale",
         "fit it on the training patients, or give extract.standard_scale",
@@ -245,6 +251,7 @@ CODES: dict[str, tuple[str, str]] = {
     "table_format": ("the file is no table that can be read", "save it as .xlsx, or as CSV in UTF-8"),
     "table_header": ("two columns share one name", "rename one of them"),
     "table_separator": ("the table is not separated by commas", "nothing"),
+    "test_opened": ("held-out cohorts were opened before", "set classify.split.reopen: true, which is reported"),
     "test_reopened": ("held-out patients have been predicted before", "report how often"),
     "time_implausible": ("the survival time is longer than a life", "correct it, or cohort.time_unit"),
     "time_missing": ("survival time or event is missing", "complete the follow-up"),

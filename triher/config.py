@@ -405,11 +405,15 @@ def _resolve(config: Config, folder: Path) -> Config:
     extract = config.extract.model_copy(update={"weights_dir": resolved})
     paths = {name: getattr(config.classify, name) for name in ("features", "control")}
     found = {name: None if path is None else (folder / path).resolve() for name, path in paths.items()}
-    classify = config.classify.model_copy(update=found | {"storage": _resolved_storage(config.classify.storage, folder)})
+    classify = config.classify.model_copy(
+        update=found | {"storage": _resolved_storage(config.classify.storage, folder)}
+    )
     reference = config.analysis.reference
     resolved = None if reference is None else (folder / reference).resolve()
     analysis = config.analysis.model_copy(update={"reference": resolved})
-    return config.model_copy(update={"cohort": cohort, "extract": extract, "classify": classify, "analysis": analysis})
+    return config.model_copy(
+        update={"cohort": cohort, "extract": extract, "classify": classify, "analysis": analysis}
+    )
 
 
 def _resolved_storage(storage: str, folder: Path) -> str:
