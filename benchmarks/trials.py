@@ -1,8 +1,8 @@
 """What public clinical tables tell of HER2, by the whole chain of classification and analysis.
 
-Usage: ``python -P benchmarks/trials.py DATA [--out FOLDER]``, with DATA holding ``ispy2/her2_triple_class.csv`` (I-SPY2:
-GSE194040 joined with MAMA-MIA) and ``tcga-brca/clinical_patient_brca.txt`` (TCGA). Prints the rows of ``docs/trials.md``.
-Nothing here was tuned: one setting a head, written before the first result was seen.
+Usage: ``python -P benchmarks/trials.py DATA [--out FOLDER]``, with DATA holding ``ispy2/her2_triple_class.csv``
+(I-SPY2: GSE194040 joined with MAMA-MIA) and ``tcga-brca/clinical_patient_brca.txt`` (TCGA). Prints the rows of
+``docs/trials.md``. Nothing here was tuned: one setting a head, written before the first result was seen.
 """
 
 import argparse
@@ -132,8 +132,11 @@ def report(title: str, folder: RunFolder) -> None:
     wanted = table[table["quantity"].isin(["auc_macro", "auc_within_site", "beside_auc_macro", "shortcut_auc_macro"])]
     whole = wanted[(wanted["site"] == "") & (wanted["cohort"] == "")]
     for _, row in whole.iterrows():
-        value = f"{float(row['value']):.3f} ({float(row['low']):.3f} to {float(row['high']):.3f})" if row["low"] else row["value"]
-        print(f"| {title} | {row['split']} | {row['quantity']} | {row['class']} | {value} | {row['n']} |", flush=True)
+        value, low, high = (f"{float(row[name]):.3f}" if row[name] else "" for name in ("value", "low", "high"))
+        print(
+            f"| {title} | {row['split']} | {row['quantity']} | {row['class']} | {value} ({low} to {high}) | {row['n']} |",
+            flush=True,
+        )
 
 
 def main() -> None:
