@@ -13,6 +13,7 @@ import pandas as pd
 from triher.config import CohortConfig
 from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.files import sha256_of_json
+from triher.label_names import tells_her2
 from triher.label_rules import DEFAULT_RULES, RULE_SETS
 from triher.labels import Entry, check_codes, class_in_scheme, describe, her2_from_pathology, scheme_classes
 from triher.overlaps import find_overlaps
@@ -22,11 +23,6 @@ from triher.tables import is_missing, matching_key, number, read_table, require_
 _MONTHS = {"days": 12 / 365.25, "months": 1.0, "years": 12.0}
 _UNIT_RATIO = 10  # days for months make a factor of 30, months for years one of 12
 _LABEL_COLUMNS = ("ihc", "ish", "ish_ratio", "ish_copies", "staining_percent")
-# Receptor, gene, drugs given for it, and subtypes that are defined by it (St. Gallen 2013).
-_TELLS_HER2 = re.compile(
-    r"her[-_ ]?2|erbb2|trastuzumab|herceptin|pertuzumab|lapatinib|t[-_]?dm1|t[-_]?dxd|triple[-_ ]?neg|tnbc|subtype",
-    re.IGNORECASE,
-)
 _WORD = re.compile(r"(?!inf(inity)?$)[^\W\d_]", re.IGNORECASE)  # begins with a letter and is no infinity: 'T2', 'no'
 OWN_COLUMNS = ("patient_id", "cohort", "site", "vendor", "split", *_LABEL_COLUMNS, "time", "event")
 
@@ -132,7 +128,7 @@ def _check_covariates(config: CohortConfig) -> None:
         if sources & set(_LABEL_COLUMNS):
             message = f"cohort.covariates names '{covariate}', which the HER2 class is made from"
             raise StopRun("label_leak", message)
-        if _TELLS_HER2.search(covariate) and covariate not in config.allowed_covariates:
+        if tells_her2(covariate) and covariate not in config.allowed_covariates:
             message = f"cohort.covariates names '{covariate}', which by its name tells HER2 or follows from it"
             remedy = "remove it, or name it under cohort.allowed_covariates, too"
             raise StopRun("label_leak", message, remedy=remedy)
