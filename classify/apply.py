@@ -9,10 +9,10 @@ import pandas as pd
 from classify.applicability import outside
 from classify.bundle import Bundle
 from classify.cases import inputs_of, leave_out_gaps
-from classify.pooling import choose_views
 from classify.source import Source
 from classify.splits import image_fingerprint
 from classify.table import Place, prediction_frame
+from classify.view_algebra import derive_views, needed_views
 from triher.cohort import Cohort
 from triher.errors import Skipped, StopRun
 from triher.store import COSMETIC, Header
@@ -44,7 +44,8 @@ def apply_bundle(
     _check_origin(bundle, source)
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     people = {patient.patient_id: patient for patient in cohort.patients if patient.patient_id in place}
-    chosen, skipped = leave_out_gaps(features.select([place[name] for name in people]), people, config)
+    views = derive_views(features.select([place[name] for name in people]), bundle.views)
+    chosen, skipped = leave_out_gaps(views, people, config, source.names)
     patients = [people[name] for name in chosen.patient_id]
     if not patients:
         message = (
@@ -52,7 +53,7 @@ def apply_bundle(
             f"{len(skipped)} of these were left out"
         )
         raise StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
-    inputs = inputs_of(chosen, patients, config, source.names)
+    inputs = inputs_of(chosen, patients, config, source.names, bare=_is_bare(bundle, source))
     p = bundle.model.predict(inputs)
     known = labels or {}
     y = np.array([known.get(patient.patient_id, np.nan) for patient in patients], dtype=np.float64)
@@ -74,10 +75,11 @@ def _check_origin(bundle: Bundle, source: Source) -> None:
     """Stop unless the features come from the encoder and recipe of the training."""
     header, features = source.header, source.features
     differing = _differences(_origin(bundle.header), _origin(header))
-    missing = sorted(set(bundle.views) - set(features.views))
-    if missing:
-        has = ", ".join(choose_views(list(features.views), []))
-        differing.append(f"views: the bundle needs {', '.join(missing)}, the store has {has}")
+    stored = tuple(sorted(features.views))
+    try:
+        needed_views(bundle.views, stored)
+    except StopRun:
+        differing.append(f"views: the bundle needs {', '.join(bundle.views)}, the store has {', '.join(stored)}")
     if differing:
         raise StopRun("bundle_encoder", f"bundle and feature store differ: {'; '.join(differing)}")
     if not bundle.header.resembles(header):
@@ -88,6 +90,12 @@ def _check_origin(bundle: Bundle, source: Source) -> None:
             f"versions that differ: {'; '.join(versions) or 'none'}"
         )
         raise StopRun("transform_drift", message)
+
+
+def _is_bare(bundle: Bundle, source: Source) -> bool:
+    """Whether the model was trained on a table's columns as they stand, one row a patient."""
+    columns = {name for names in source.names.values() for name in names}
+    return bool(bundle.feature_names) and columns.issuperset(bundle.feature_names)
 
 
 def _origin(header: Header) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from jaxtyping import Float64, Int
 
 from classify.heads import find_head
 from classify.inputs import Inputs
-from classify.pooling import choose_views, pool, skip_nonfinite, slices_side_by_side
+from classify.near_copies import merge_groups
+from classify.pooling import instances, pool, skip_nonfinite
 from classify.splits import image_groups
+from classify.view_algebra import derive_views
 from triher.cohort import Cohort, Patient
 from triher.config import ClassifyConfig
 from triher.errors import Note, Skipped, StopRun
@@ -79,10 +81,11 @@ def gather(
         StopRun: ``cohort_empty`` when nobody is left; as `triher.store` and `classify.pooling.pool`.
     """
     patients = {patient.patient_id: patient for patient in cohort.patients}
+    features = derive_views(features, config.views)
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     usable = sorted(place.keys() & labels.keys() & patients.keys())
     chosen = features.select([place[patient_id] for patient_id in usable])
-    chosen, gaps = leave_out_gaps(chosen, patients, config)
+    chosen, gaps = leave_out_gaps(chosen, patients, config, feature_names)
     skipped = [row for row in unlabeled if row.patient_id in place] + gaps
     lost = [patient for patient in cohort.patients if patient.patient_id not in {*place, *accounted}]
     skipped += [_not_extracted(patient) for patient in lost]
@@ -94,30 +97,35 @@ def gather(
             f"and embeddings{example}"
         )
         raise StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
+    inputs = inputs_of(chosen, people, config, feature_names)
     cases = Cases(
-        inputs_of(chosen, people, config, feature_names),
+        inputs,
         np.array([labels[patient.patient_id] for patient in people], dtype=np.int64),
         np.array([patient.cohort for patient in people], dtype=object),
-        image_groups(chosen.input_sha256),
+        merge_groups(image_groups(chosen.input_sha256), inputs.means()),
         tuple(classes),
     )
     notes = _same_images(cases.group, people)
-    views = choose_views(list(features.views), config.views)
+    views = tuple(features.views)
     return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes)
 
 
 def leave_out_gaps(
-    features: Features, patients: Mapping[str, Patient], config: ClassifyConfig
+    features: Features,
+    patients: Mapping[str, Patient],
+    config: ClassifyConfig,
+    feature_names: Mapping[str, Sequence[str]],
 ) -> tuple[Features, list[Skipped]]:
     """Leave out the patients who lack what the model needs, and name them.
 
     Args:
-        features: the embeddings.
+        features: the views in use.
         patients: patient id -> patient, for all of them.
-        config: views, covariates, and whether gaps are filled instead.
+        config: covariates, and whether gaps are filled instead.
+        feature_names: view -> names of its columns, where they have names; these are measured one by one.
     """
     cohort_of = {patient_id: patient.cohort for patient_id, patient in patients.items()}
-    features, skipped = skip_nonfinite(features, config.views, cohort_of)
+    features, skipped = skip_nonfinite(features, (), cohort_of, config.missing, by_column=feature_names.keys())
     if config.missing == "impute":
         return features, skipped
     lacking = {i: _lacking(patients[name], config.covariates) for i, name in enumerate(features.patient_id)}
@@ -142,20 +150,22 @@ def inputs_of(
     patients: Sequence[Patient],
     config: ClassifyConfig,
     feature_names: Mapping[str, Sequence[str]],
+    *,
+    bare: bool | None = None,
 ) -> Inputs:
     """What a model may see of some patients.
 
     Args:
-        features: their embeddings, in the order of the patients.
+        features: the views in use, in the order of the patients.
         patients: who they are.
-        config: head, views, pooling and covariates.
+        config: head, pooling and covariates.
         feature_names: view -> names of its columns, where they have names.
+        bare: as for `classify.pooling.pool`.
     """
     if find_head(config.head).takes_bags:
-        bags = slices_side_by_side(features, config.views)
-        rows, indptr, names = bags.vectors, features.indptr, bags.names
+        (rows, names), indptr = instances(features, tuple(features.views), feature_names), features.indptr
     else:
-        pooled = pool(features, config.views, config.pooling)
+        pooled = pool(features, tuple(features.views), config.pooling, feature_names, bare=bare)
         rows, indptr, names = pooled.vectors, np.arange(len(patients) + 1, dtype=np.int64), pooled.names
     covariates = [[patient.covariates[name] for name in config.covariates] for patient in patients]
     shape = (len(patients), len(config.covariates))

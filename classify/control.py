@@ -10,6 +10,7 @@ import numpy as np
 from classify.cases import Cases, Gathered, inputs_of, leave_out_gaps
 from classify.companions import Companion
 from classify.source import is_store
+from classify.view_algebra import derive_views
 from triher.config import ClassifyConfig
 from triher.errors import StopRun
 from triher.store import Features, read_store
@@ -46,10 +47,11 @@ def _of_patients(
     features: Features, path: Path, config: ClassifyConfig, gathered: Gathered
 ) -> tuple[Features, np.ndarray]:
     """The control regions of the patients, and the patients' positions."""
+    features = derive_views(features, config.views)
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     people = {patient.patient_id: patient for patient in gathered.patients}
     chosen = features.select([place[patient_id] for patient_id in people if patient_id in place])
-    chosen, _ = leave_out_gaps(chosen, people, config)
+    chosen, _ = leave_out_gaps(chosen, people, config, {})
     if len(chosen.patient_id) < len(people) / 2:
         message = f"{path} holds control regions of {len(chosen.patient_id)} of the {len(people)} patients"
         raise StopRun("control_region", message)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triher import __version__
+from triher.cli_bundle import bundle_app
 from triher.cli_cohort import cohort_app
 from triher.cli_encoders import encoders
 from triher.cli_store import store_app
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(store_app, name="store")
 app.add_typer(cohort_app, name="cohort")
+app.add_typer(bundle_app, name="bundle")
 app.command()(encoders)
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
@@ -161,7 +163,7 @@ for _name, _stages, _help, _change in (
 
 @app.command()
 def apply(
-    bundle: Annotated[Path, typer.Argument(help="Folder or zip of a locked bundle.", metavar="BUNDLE")],
+    bundle: Annotated[Path, typer.Argument(help="Locked bundle, a folder or a zip.", metavar="BUNDLE")],
     cohort: Annotated[Path, typer.Argument(help="Cohort table, or a configuration.", metavar="COHORT")],
     out: Out = Path("runs/apply"),
     *,

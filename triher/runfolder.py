@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -193,6 +193,24 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def changed_libraries(then: Mapping[str, str]) -> list[str]:
+    """Libraries whose first two version numbers are others here than they were; those missing here are left out.
+
+    >>> changed_libraries({"numpy": "0.1.2", "no-such-library": "1.0"})[0].startswith("numpy 0.1.2, here ")
+    True
+
+    Args:
+        then: versions as `library_versions` gave them.
+    """
+    here = library_versions()
+    return [f"{k} {v}, here {here[k]}" for k, v in then.items() if k in here and _minor(v) != _minor(here[k])]
+
+
+def _minor(version: str) -> list[str]:
+    """Major and minor number."""
+    return version.split(".")[:2]
 
 
 def _commit() -> str:
