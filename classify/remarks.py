@@ -1,9 +1,13 @@
 """What the user should know about a training: small classes, wide intervals, choices with a price."""
 
+from collections.abc import Sequence
+
 from classify.cases import Gathered
 from classify.conformal import order_statistic
 from classify.facts import class_counts
+from classify.harmonization import confounded
 from classify.heads import find_head
+from classify.leaks import Finding
 from classify.plan import Plan
 from classify.precision import precision_notes
 from classify.predicting import Outcome
@@ -19,6 +23,7 @@ def remarks(config: Config, gathered: Gathered, plan: Plan, outcome: Outcome) ->
         *_folds(config, outcome),
         *_small_classes(gathered, outcome),
         *_precision(gathered, plan),
+        *_harmonization(config, gathered, plan, outcome),
         *_choices(config),
     ]
 
@@ -52,6 +57,24 @@ def _precision(gathered: Gathered, plan: Plan) -> list[Note]:
             counts = list(class_counts(cases.y[rows], cases.classes).values())
             notes += precision_notes(part, counts, cases.classes)
     return notes
+
+
+def _harmonization(config: Config, gathered: Gathered, plan: Plan, outcome: Outcome) -> list[Note]:
+    """Sites that are too small, unseen, or of one class."""
+    harmonizer, cases = outcome.model.preparation.harmonizer, gathered.cases
+    if harmonizer is None:
+        return []
+    train = plan.final.train
+    return [*harmonizer.notes(cases.inputs.site), *confounded(cases.inputs.site[train], cases.y[train])]
+
+
+def as_notes(findings: Sequence[Finding]) -> list[Note]:
+    """What the leak linter found and let pass, a remark for each patient concerned or one for all."""
+    return [
+        Note(patient_id, finding.code, finding.text)
+        for finding in findings
+        for patient_id in finding.patient_ids or ("",)
+    ]
 
 
 def _choices(config: Config) -> list[Note]:

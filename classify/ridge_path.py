@@ -6,7 +6,7 @@ where the curvature is nearly diagonal, which gives a good first guess of the in
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float

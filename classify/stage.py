@@ -1,6 +1,7 @@
 """The stage ``classify``: features and cohort to predictions and a bundle."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from classify.companions import Companion, companions
 from classify.control import control_companion
 from classify.facts import class_counts, openings, record_of
 from classify.heads import find_head
+from classify.leaks import Finding, Material, lint, refuse
 from classify.manifest import TrainingFacts
 from classify.plan import Plan, make_plan
 from classify.pooling import check_pooling
 from classify.predicting import Outcome, Task, predict_plan
-from classify.remarks import remarks
+from classify.remarks import as_notes, remarks
 from classify.source import Source, read_source, source_key
 from classify.splits import derived_seed, image_fingerprint
 from triher import __version__
@@ -68,9 +70,12 @@ def classify(config: Config, run: RunFolder, features: Path, reporter: Reporter)
     write_audit(run.label_audit_file, rows)
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         plan = make_plan(gathered.cases, gathered.patients, config.classify, config.seed)
+        findings = _lint(config, gathered, plan, opened[:-1] if key not in opened[:-1] else opened)
+        refuse(findings)
         outcome, beside, reasons = _train(config, gathered, plan, reporter)
     outputs = _write(config, run, gathered, plan, outcome, beside, source)
-    run.write_notes(STAGE, [*contradictions(cohort), *gathered.notes, *remarks(config, gathered, plan, outcome)])
+    found = [*gathered.notes, *remarks(config, gathered, plan, outcome), *as_notes(findings)]
+    run.write_notes(STAGE, [*contradictions(cohort), *found])
     facts = record_of(config, gathered, outcome, source.header, opened, reasons)
     run.record_stage(STAGE, key, [*outputs, run.label_audit_file], time.monotonic() - started, **facts)
     reporter.say(f"classify: {len(gathered.patients)} patients, {len(gathered.skipped)} left out")
@@ -120,6 +125,22 @@ def _gather(config: Config, run: RunFolder, cohort: Cohort, source: Source) -> G
     sites = gathered.cases.inputs.site
     y = shuffle_within(gathered.cases.y, sites, derived_seed(config.seed, _SHUFFLE))
     return replace(gathered, cases=replace(gathered.cases, y=y))
+
+
+def _lint(config: Config, gathered: Gathered, plan: Plan, before: Sequence[str]) -> tuple[Finding, ...]:
+    """Look for leaks in what is about to be trained on."""
+    inputs = gathered.cases.inputs
+    columns = np.hstack([inputs.means(), inputs.covariates.astype(np.float32)])
+    material = Material(
+        columns,
+        (*inputs.names, *inputs.covariate_names),
+        gathered.cases.y,
+        len(gathered.cases.classes),
+        gathered.cases.group,
+        tuple(patient.patient_id for patient in gathered.patients),
+    )
+    splits = [*(fold.sides for fold in plan.folds), *([plan.final] if len(plan.final.test) else [])]
+    return lint(material, splits, allowed=config.cohort.allowed_covariates, opened=before)
 
 
 def _train(
