@@ -1,16 +1,12 @@
-import dataclasses
-
 import numpy as np
-import optuna
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from classify.cases import Cases, shuffle_within
-from classify.heads import HEADS, find_head
+from classify.heads import HEADS
 from classify.pooling import Pooled
 from classify.splits import stratified_folds
 from classify.training import fit_model
-from classify.tuning import tune
 from triher.config import ClassifyConfig
 from triher.errors import StopRun
 
@@ -82,44 +78,6 @@ def test_a_class_with_one_patient_stops_and_with_two_reduces_the_folds():
             model = fit_model(small, ClassifyConfig(trials=1), 0)
             assert model.search["inner_folds"] == folds
             assert model.predict(small.pooled).shape == (22, 3)
-
-
-def test_tuning_starts_at_the_starting_point_and_improves_on_it():
-    data = cases(effect=1.0)
-    start = tune(find_head("logistic"), data, folds=3, trials=1, seed=0)
-    assert start.params == {"C": 1.0}
-    more = tune(find_head("logistic"), data, folds=3, trials=12, seed=0)
-    assert more.log_loss <= start.log_loss
-    np.testing.assert_allclose(more.held_out.sum(axis=1), 1)
-
-
-def test_when_every_trial_fails_the_first_error_is_told():
-    class Broken:
-        def fit(self, params, seed):
-            raise np.linalg.LinAlgError("singular")
-
-    head = dataclasses.replace(find_head("logistic"), prepare=lambda *_, **__: Broken())
-    before = optuna.logging.get_verbosity()
-    with pytest.raises(StopRun, match=r"none of 2 trials.*singular") as caught:
-        tune(head, cases(), folds=2, trials=2, seed=0)
-    assert caught.value.code == "tuning_failed"
-    assert optuna.logging.get_verbosity() == before
-
-
-def test_a_score_that_is_no_number_fails_the_trial():
-    class Empty:
-        def probabilities(self, vectors):
-            return np.full((len(vectors), 3), np.nan)
-
-        def to_bytes(self):
-            return b""
-
-        def fit(self, params, seed):
-            return self
-
-    head = dataclasses.replace(find_head("logistic"), prepare=lambda *_, **__: Empty())
-    with pytest.raises(StopRun, match="not a number"):
-        tune(head, cases(), folds=2, trials=2, seed=0)
 
 
 def test_labels_are_permuted_within_sites_only():
