@@ -247,6 +247,10 @@ CODES: dict[str, tuple[str, str]] = {
     "store_unknown": ("the file is not a triher-features store", "give a file written by triher extract"),
     "store_version": ("the feature store was written by a newer TriHER", "update TriHER"),
     "stray_row": ("a row of the table is no patient", "nothing"),
+    "study_unreadable": (
+        "the study of a search cannot be read or written",
+        "keep it on a local disk; move the damaged file away and give the same command again",
+    ),
     "table_empty": ("the table holds no row", "check the file"),
     "table_format": ("the file is no table that can be read", "save it as .xlsx, or as CSV in UTF-8"),
     "table_header": ("two columns share one name", "rename one of them"),
