@@ -21,7 +21,9 @@ from triher.types import Labels, Names, Vectors
 FROM_SITE = "her2 from site"
 """Target of the record that says how much of the class the site alone tells."""
 _LEAST = 10  # patients of a site, so that five folds hold two each
-_PENALTY = 10.0
+# Groups that differ along the features' common axes are told as well at C = 1 (macro AUC higher by 0.02), but those
+# that differ a little in every feature, as scanners do, only under a weak penalty (0.49 at C = 1, 0.84 at C = 100).
+_PENALTY = 100.0
 _STRONG = 0.8
 _PRIOR_PATIENTS = 5.0  # of average class shares, added to every site
 
@@ -111,7 +113,8 @@ def tell_class_from_site(
     """Predict the class from nothing but the site: its class shares among the patients who are not held out.
 
     Five patients of average shares are added to every site, so that a site that the training patients lack gets the
-    average.
+    average. The folds keep the shares of the classes, and not those within sites: else the patients held out would
+    show in the training, and a site without any bearing on the class would reach a macro AUC of 0.58.
 
     Args:
         site: site of each patient.
@@ -126,7 +129,8 @@ def tell_class_from_site(
     """
     names, place = np.unique(site.astype(str), return_inverse=True)
     p = np.zeros((len(y), len(classes)))
-    for split in stratified_folds(y, site, group, folds=folds, n_classes=len(classes), seed=seed):
+    everywhere = np.full(len(y), "", dtype=object)
+    for split in stratified_folds(y, everywhere, group, folds=folds, n_classes=len(classes), seed=seed):
         counts = np.zeros((len(names), len(classes)))
         np.add.at(counts, (place[split.train], y[split.train]), 1)
         counts += _PRIOR_PATIENTS * counts.sum(axis=0) / counts.sum()
@@ -137,7 +141,7 @@ def tell_class_from_site(
 
 
 def shortcut_notes(shortcuts: Sequence[Shortcut]) -> tuple[Note, ...]:
-    """A remark for every target that is told with a macro AUC above 0.8, or could not be looked at."""
+    """A remark for every target that is told with a macro AUC above 0.8."""
     notes = []
     for shortcut in shortcuts:
         if shortcut.auc > _STRONG:
