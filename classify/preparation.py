@@ -7,14 +7,13 @@ covariates join.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float32, Float64
 
 from classify.design import Design
 from classify.harmonization import Harmonizer, fit_harmonizer
 from classify.inputs import Inputs
 from classify.rotation import center_and_scale, principal_axes, standardize
 from triher.config import ClassifyConfig
-from triher.types import Vectors
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Components:
     deviation: Float64[np.ndarray, " feature"]
     axes: Float64[np.ndarray, "feature component"]
 
-    def apply(self, rows: Vectors) -> Vectors:
+    def apply(self, rows: Float[np.ndarray, "row feature"]) -> Float32[np.ndarray, "row component"]:
         """Coordinates along the axes, each row on its own."""
         return (standardize(rows, self.mean, self.deviation) @ self.axes).astype(np.float32)
 
@@ -87,7 +86,7 @@ def fit_preparation(inputs: Inputs, config: ClassifyConfig) -> Preparation:
     return Preparation(fill, harmonizer, components, _medians(inputs.covariates), joins_early)
 
 
-def _fit_components(rows: Vectors, n: int) -> Components:
+def _fit_components(rows: Float[np.ndarray, "row feature"], n: int) -> Components:
     """The first n axes, or as many as there are."""
     mean, deviation = center_and_scale(rows)
     axes, _ = principal_axes(standardize(rows, mean, deviation))

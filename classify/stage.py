@@ -21,6 +21,8 @@ from classify.plan import Plan, make_plan
 from classify.pooling import check_pooling
 from classify.predicting import Outcome, Task, predict_plan
 from classify.remarks import as_notes, remarks
+from classify.shortcut_audit import audit_shortcuts, write_shortcuts
+from classify.shortcuts import shortcut_notes
 from classify.source import Source, read_source, source_key
 from classify.splits import derived_seed, image_fingerprint
 from triher import __version__
@@ -73,8 +75,12 @@ def classify(config: Config, run: RunFolder, features: Path, reporter: Reporter)
         findings = _lint(config, gathered, plan, opened[:-1] if key not in opened[:-1] else opened)
         refuse(findings)
         outcome, beside, reasons = _train(config, gathered, plan, reporter)
+        shortcuts = audit_shortcuts(gathered, config.seed)
     outputs = _write(config, run, gathered, plan, outcome, beside, source)
+    write_shortcuts(run.shortcuts_file, shortcuts, gathered.patients)
+    outputs.append(run.shortcuts_file)
     found = [*gathered.notes, *remarks(config, gathered, plan, outcome), *as_notes(findings)]
+    found += shortcut_notes(shortcuts)
     run.write_notes(STAGE, [*contradictions(cohort), *found])
     facts = record_of(config, gathered, outcome, source.header, opened, reasons)
     run.record_stage(STAGE, key, [*outputs, run.label_audit_file], time.monotonic() - started, **facts)

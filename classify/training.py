@@ -121,7 +121,15 @@ def fit_model(cases: Cases, config: ClassifyConfig, seed: int, *, study: str = "
 
 def _search(config: ClassifyConfig, seed: int, study: str) -> Search:
     """How to search, as configured."""
-    return Search(config.trials, seed)
+    return Search(
+        config.trials,
+        seed,
+        objective=config.objective,
+        workers=config.workers,
+        storage=config.storage,
+        study=study,
+        prune=config.prune,
+    )
 
 
 def _inner(cases: Cases, split: Split, config: ClassifyConfig) -> InnerFold:

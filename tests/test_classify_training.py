@@ -4,11 +4,7 @@ from sklearn.metrics import roc_auc_score
 
 from classify.cases import Cases, shuffle_within
 from classify.heads import HEADS
-<<<<<<< HEAD
 from classify.inputs import Inputs
-=======
-from classify.pooling import Pooled
->>>>>>> part-tuning
 from classify.splits import stratified_folds
 from classify.training import fit_model
 from triher.config import ClassifyConfig
@@ -82,11 +78,7 @@ def test_a_class_with_one_patient_stops_and_with_two_reduces_the_folds():
         else:
             model = fit_model(small, ClassifyConfig(trials=1), 0)
             assert model.search["inner_folds"] == folds
-<<<<<<< HEAD
             assert model.predict(small.inputs).shape == (22, 3)
-=======
-            assert model.predict(small.pooled).shape == (22, 3)
->>>>>>> part-tuning
 
 
 def test_labels_are_permuted_within_sites_only():
