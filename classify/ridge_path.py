@@ -6,7 +6,7 @@ where the curvature is nearly diagonal, which gives a good first guess of the in
 """
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -35,6 +35,7 @@ class Slopes:
     offset_curvature: Offsets
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """What turns scores, which are linear in the features, into a loss."""
 
