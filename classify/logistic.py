@@ -23,8 +23,8 @@ from triher.types import Labels, Probabilities
 
 PENALTIES = tuple(float(10 ** (exponent / 4)) for exponent in range(-12, 13))
 """Inverse penalties C of the path, from predicting the class shares to parting the training patients."""
-PATH_TOLERANCE = 1e-10
-"""Of `classify.ridge_path.minimize`, in float32: moves no probability of the path by 1e-4."""
+PATH_TOLERANCE = 1e-9
+"""Of `classify.ridge_path.minimize`, in float32: moves no probability of the path by 2e-4."""
 FIT_TOLERANCE = 1e-14
 """The same for the final fit in float64: no probability moves by 1e-6."""
 

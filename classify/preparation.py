@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from classify.design import Design
+from classify.gaps import filled, medians
 from classify.harmonization import Harmonizer, fit_harmonizer
 from classify.inputs import Inputs
 from classify.rotation import center_and_scale, principal_axes, standardize
@@ -48,7 +49,7 @@ class Preparation:
         Raises:
             StopRun: ``site_unseen`` where the policy on unseen sites says so.
         """
-        rows = inputs.rows if self.fill is None else _filled(inputs.rows, self.fill)
+        rows = inputs.rows if self.fill is None else filled(inputs.rows, self.fill)
         if self.harmonizer is not None:
             rows = self.harmonizer.transform(rows, inputs.site_of_row)
         if self.components is not None:
@@ -61,7 +62,7 @@ class Preparation:
 
     def covariates(self, inputs: Inputs) -> Float64[np.ndarray, "patient covariate"]:
         """The covariates without gaps."""
-        return _filled(inputs.covariates, self.covariate_fill)
+        return filled(inputs.covariates, self.covariate_fill)
 
 
 def fit_preparation(inputs: Inputs, config: ClassifyConfig) -> Preparation:
@@ -74,8 +75,8 @@ def fit_preparation(inputs: Inputs, config: ClassifyConfig) -> Preparation:
     Raises:
         StopRun: as `classify.harmonization.fit_harmonizer`.
     """
-    fill = _medians(inputs.rows) if config.missing == "impute" else None
-    rows = inputs.rows if fill is None else _filled(inputs.rows, fill)
+    fill = medians(inputs.rows) if config.missing == "impute" else None
+    rows = inputs.rows if fill is None else filled(inputs.rows, fill)
     harmonizer = None
     if config.harmonize.method != "none":
         method, unseen = config.harmonize.method, config.harmonize.unseen
@@ -83,7 +84,7 @@ def fit_preparation(inputs: Inputs, config: ClassifyConfig) -> Preparation:
         rows = harmonizer.transform(rows, inputs.site_of_row)
     components = _fit_components(rows, config.components) if config.components else None
     joins_early = config.join == "early" and bool(inputs.covariate_names)
-    return Preparation(fill, harmonizer, components, _medians(inputs.covariates), joins_early)
+    return Preparation(fill, harmonizer, components, medians(inputs.covariates), joins_early)
 
 
 def _fit_components(rows: Float[np.ndarray, "row feature"], n: int) -> Components:
@@ -91,20 +92,6 @@ def _fit_components(rows: Float[np.ndarray, "row feature"], n: int) -> Component
     mean, deviation = center_and_scale(rows)
     axes, _ = principal_axes(standardize(rows, mean, deviation))
     return Components(mean, deviation, np.ascontiguousarray(axes[:, :n]))
-
-
-def _medians(rows: np.ndarray) -> Float64[np.ndarray, " column"]:
-    """The median of what is known in each column, 0 where nothing is."""
-    known = np.isfinite(rows)
-    if known.all():
-        return np.median(rows, axis=0).astype(np.float64) if len(rows) else np.zeros(rows.shape[1])
-    columns = (column[seen] for column, seen in zip(rows.T, known.T, strict=True))
-    return np.array([np.median(values) if len(values) else 0.0 for values in columns], dtype=np.float64)
-
-
-def _filled(rows: np.ndarray, fill: Float64[np.ndarray, " column"]) -> np.ndarray:
-    """The rows with their gaps filled."""
-    return np.where(np.isfinite(rows), rows, fill.astype(rows.dtype))
 
 
 def within_cohort(config: ClassifyConfig) -> ClassifyConfig:

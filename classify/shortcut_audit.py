@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from classify.cases import Gathered
+from classify.gaps import filled, medians
 from classify.shortcuts import Shortcut, tell_class_from_site, tell_groups
 from classify.splits import derived_seed
 from triher.cohort import Patient
@@ -28,22 +29,12 @@ def audit_shortcuts(gathered: Gathered, seed: int) -> tuple[Shortcut, ...]:
         for name in ("site", "vendor", "cohort")
     }
     asked = {name: values for name, values in targets.items() if len(set(values.tolist()) - {""}) > 1}
-    vectors = _complete(cases.inputs.means())
-    found = tell_groups(vectors, asked, cases.group, seed=derived_seed(seed, _AUDIT))
+    vectors = cases.inputs.means()
+    found = tell_groups(filled(vectors, medians(vectors)), asked, cases.group, seed=derived_seed(seed, _AUDIT))
     if "site" not in asked:
         return found
     site = cases.inputs.site
     return (*found, tell_class_from_site(site, cases.y, cases.classes, cases.group, seed=derived_seed(seed, _AUDIT)))
-
-
-def _complete(vectors: np.ndarray) -> np.ndarray:
-    """The vectors with medians for their gaps."""
-    gaps = ~np.isfinite(vectors)
-    if not gaps.any():
-        return vectors
-    known = np.where(gaps, np.nan, vectors)
-    medians = [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else 0.0 for column in known.T]
-    return np.where(gaps, np.array(medians, vectors.dtype), vectors)
 
 
 def write_shortcuts(path: Path, shortcuts: Sequence[Shortcut], patients: Sequence[Patient]) -> None:
