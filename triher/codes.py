@@ -82,14 +82,11 @@ CODES: dict[str, tuple[str, str]] = {
     "folds_reduced": ("the smallest class has fewer patients than there are inner folds", "nothing"),
     "follow_up": ("which end point time and event are of", "choose another with the import's options"),
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
-<<<<<<< HEAD
     "head_not_lockable": ("the head consists of its training patients' vectors", "choose another head for a bundle"),
-=======
     "head_unlockable": (
         "the head holds the vectors of its training patients",
         "lock a run of another head, for instance classify.head=logistic",
     ),
->>>>>>> part-heads
     "her2_codes": ("more than a fifth of the HER2 entries are unknown codes", "check which column is mapped"),
     "her2_contradiction": ("IHC and ISH of a patient disagree", "ask the pathologist"),
     "her2_unknown": (
