@@ -117,7 +117,7 @@ def minimize(
     for _ in range(_STEPS):
         direction = _direction(gradient, metric, memory)
         there, moved = _search(task, here, direction, (direction * gradient).sum(axis=1))
-        theta[running] = there.theta
+        theta[running[moved]] = there.theta[moved]
         slope, metric = _gradient(task, there), _metric(task, there)
         on = moved & ((slope**2 * metric).sum(axis=1) > tolerance * len(rows))
         memory = [*memory[1 - _PAIRS :], (there.theta - here.theta, slope - gradient)]
