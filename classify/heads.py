@@ -100,7 +100,7 @@ def _hierarchy(base: Head) -> Head:
 _LOGISTIC = Head("logistic", {}, _RIDGE, logistic.prepare, logistic.load, _ARRAYS)
 _XGBOOST = Head("xgboost", _TREES, _ROUNDS, boosting.prepare, boosting.load, _JSON)
 _ALL = (
-    Head("majority", {}, Dial("copies", majority.DIAL), majority.prepare, majority.load, _JSON),
+    Head("majority", {}, Dial("unused", majority.DIAL), majority.prepare, majority.load, _JSON),
     _LOGISTIC,
     Head(
         "elastic-net",
