@@ -9,7 +9,7 @@ from jaxtyping import Int
 from classify.leak_values import equal_ids, follow_order, rotated, scaled_to_range, standardized, tell_class
 from classify.near_copies import near_copies
 from classify.splits import Split, refuse_leaks
-from triher.errors import StopRun
+from triher.errors import Note, StopRun
 from triher.label_names import tells_her2
 from triher.types import Labels, Vectors
 
@@ -79,6 +79,16 @@ def refuse(findings: Sequence[Finding]) -> None:
             raise StopRun(finding.code, finding.text)
 
 
+def as_notes(findings: Sequence[Finding]) -> tuple[Note, ...]:
+    """The findings that do not stop, as rows of ``notes.csv``: one a patient, or one for the run."""
+    return tuple(
+        Note(patient_id, finding.code, finding.text)
+        for finding in findings
+        if not finding.stops
+        for patient_id in finding.patient_ids or ("",)
+    )
+
+
 def _same_patients(inputs: Inputs, splits: Sequence[Split]) -> list[Finding]:
     """One id, or one exam's images, on both sides of a split."""
     ids = np.array(inputs.patient_id, dtype=object)
@@ -132,12 +142,16 @@ def _label_names(inputs: Inputs, allowed: Collection[str]) -> list[Finding]:
 def _label_values(inputs: Inputs, allowed: Collection[str]) -> list[Finding]:
     """Columns whose values alone tell a class."""
     told = tell_class(inputs.vectors, inputs.y, inputs.n_classes)
-    found = [(inputs.names[column], label, auc) for column, label, auc in told if inputs.names[column] not in allowed]
-    if not found:
-        return []
-    name, label, auc = found[0]
-    text = f"the input '{name}' alone tells class {label} from the rest (AUC {auc:.4f}){_and_more(len(found) - 1)}"
-    return [Finding("label_leak", stops=True, text=text)]
+    told = [one for one in told if inputs.names[one.column] not in allowed]
+    found = []
+    for stops in (True, False):
+        alike = [one for one in told if one.is_sure is stops]
+        if alike:
+            first, more = alike[0], _and_more(len(alike) - 1)
+            text = f"input '{inputs.names[first.column]}'{more} alone tells class {first.label} (AUC {first.auc:.4f})"
+            few = "" if stops else "; there are so few patients that a good feature may do so, too"
+            found.append(Finding("label_leak", stops=stops, text=text + few))
+    return found
 
 
 def _order(inputs: Inputs) -> list[Finding]:
