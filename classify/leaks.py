@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Material:
     """What a head is to be trained on."""
 
     vectors: Vectors
@@ -43,12 +43,12 @@ class Inputs:
 
 
 def lint(
-    inputs: Inputs, splits: Sequence[Split], *, allowed: Collection[str] = (), opened: Sequence[str] = ()
+    material: Material, splits: Sequence[Split], *, allowed: Collection[str] = (), opened: Sequence[str] = ()
 ) -> tuple[Finding, ...]:
     """Look for leaks.
 
     Args:
-        inputs: all patients, those held out among them.
+        material: all patients, those held out among them.
         splits: the outer splits.
         allowed: columns that may tell the label, because somebody said so.
         opened: keys of the runs that have predicted the held-out patients before, in this run folder.
@@ -57,12 +57,12 @@ def lint(
         Findings, those that stop first; `refuse` raises the first of them.
     """
     found = [
-        *_same_patients(inputs, splits),
-        *_copies(inputs, splits),
-        *_label_names(inputs, allowed),
-        *_label_values(inputs, allowed),
-        *_order(inputs),
-        *_fitted_on_all(inputs, splits),
+        *_same_patients(material, splits),
+        *_copies(material, splits),
+        *_label_names(material, allowed),
+        *_label_values(material, allowed),
+        *_order(material),
+        *_fitted_on_all(material, splits),
         *_reopened(opened),
     ]
     return tuple(sorted(found, key=lambda finding: not finding.stops))
@@ -89,75 +89,76 @@ def as_notes(findings: Sequence[Finding]) -> tuple[Note, ...]:
     )
 
 
-def _same_patients(inputs: Inputs, splits: Sequence[Split]) -> list[Finding]:
+def _same_patients(material: Material, splits: Sequence[Split]) -> list[Finding]:
     """One id, or one exam's images, on both sides of a split."""
-    ids = np.array(inputs.patient_id, dtype=object)
+    ids = np.array(material.patient_id, dtype=object)
     for split in splits:
         both = sorted(set(ids[split.train]) & set(ids[split.test]))
         if both:
             text = f"patient {_listed(both)} is trained on and held out (split '{split.name}')"
             return [Finding("patient_leak", stops=True, text=text, patient_ids=tuple(both))]
     try:
-        refuse_leaks(splits, inputs.group, inputs.patient_id)
+        refuse_leaks(splits, material.group, material.patient_id)
     except StopRun as stop:
         return [Finding(stop.code, stops=True, text=stop.message)]
     return []
 
 
-def _copies(inputs: Inputs, splits: Sequence[Split]) -> list[Finding]:
+def _copies(material: Material, splits: Sequence[Split]) -> list[Finding]:
     """Patients with nearly equal features who are not known to have the same images."""
-    pairs = near_copies(inputs.vectors)
-    pairs = pairs[inputs.group[pairs[:, 0]] != inputs.group[pairs[:, 1]]]
+    pairs = near_copies(material.vectors)
+    pairs = pairs[material.group[pairs[:, 0]] != material.group[pairs[:, 1]]]
     parted = np.zeros(len(pairs), bool)
     for split in splits:
-        side = np.zeros(len(inputs.group), np.int8)
+        side = np.zeros(len(material.group), np.int8)
         side[split.train], side[split.test] = 1, -1
         parted |= side[pairs[:, 0]] * side[pairs[:, 1]] < 0
     across = "one of them trained on and the other held out"
     together = "on one side of every split; they are to stay in one fold"
     return [
-        *_pairs(inputs, pairs[parted], "patient_leak", across, stops=True),
-        *_pairs(inputs, pairs[~parted], "vector_duplicate", together, stops=False),
+        *_pairs(material, pairs[parted], "patient_leak", across, stops=True),
+        *_pairs(material, pairs[~parted], "vector_duplicate", together, stops=False),
     ]
 
 
-def _pairs(inputs: Inputs, pairs: np.ndarray, code: str, where: str, *, stops: bool) -> list[Finding]:
+def _pairs(material: Material, pairs: np.ndarray, code: str, where: str, *, stops: bool) -> list[Finding]:
     """One finding for all pairs of a kind."""
     if not len(pairs):
         return []
-    named = [(inputs.patient_id[a], inputs.patient_id[b]) for a, b in pairs.tolist()]
+    named = [(material.patient_id[a], material.patient_id[b]) for a, b in pairs.tolist()]
     first = " and ".join(f"'{name}'" for name in named[0])
     more = f" ({len(named)} such pairs)" if len(named) > 1 else ""
     text = f"patients {first} have features that are equal but for rounding, {where}{more}"
     return [Finding(code, stops, text, tuple(sorted({name for pair in named for name in pair})))]
 
 
-def _label_names(inputs: Inputs, allowed: Collection[str]) -> list[Finding]:
+def _label_names(material: Material, allowed: Collection[str]) -> list[Finding]:
     """Columns whose name tells HER2."""
-    found = [name for name in inputs.names if name not in allowed and tells_her2(name)]
+    found = [name for name in material.names if name not in allowed and tells_her2(name)]
     text = f"the inputs hold {_listed(found)}, which by name tell HER2 or follow from it"
     return [Finding("label_leak", stops=True, text=text)] if found else []
 
 
-def _label_values(inputs: Inputs, allowed: Collection[str]) -> list[Finding]:
+def _label_values(material: Material, allowed: Collection[str]) -> list[Finding]:
     """Columns whose values alone tell a class."""
-    told = tell_class(inputs.vectors, inputs.y, inputs.n_classes)
-    told = [one for one in told if inputs.names[one.column] not in allowed]
+    told = tell_class(material.vectors, material.y, material.n_classes)
+    told = [one for one in told if material.names[one.column] not in allowed]
     found = []
     for stops in (True, False):
         alike = [one for one in told if one.is_sure is stops]
         if alike:
             first, more = alike[0], _and_more(len(alike) - 1)
-            text = f"input '{inputs.names[first.column]}'{more} alone tells class {first.label} (AUC {first.auc:.4f})"
+            name = material.names[first.column]
+            text = f"input '{name}'{more} alone tells class {first.label} (AUC {first.auc:.4f})"
             few = "" if stops else "; there are so few patients that a good feature may do so, too"
             found.append(Finding("label_leak", stops=stops, text=text + few))
     return found
 
 
-def _order(inputs: Inputs) -> list[Finding]:
+def _order(material: Material) -> list[Finding]:
     """Columns that follow the patients' ids or their order in the table."""
-    ids = [inputs.names[column] for column in equal_ids(inputs.vectors, inputs.patient_id)]
-    rows = [name for column in follow_order(inputs.vectors) if (name := inputs.names[column]) not in ids]
+    ids = [material.names[column] for column in equal_ids(material.vectors, material.patient_id)]
+    rows = [name for column in follow_order(material.vectors) if (name := material.names[column]) not in ids]
     found = []
     if ids:
         found.append(f"the inputs hold {_listed(ids)}, whose values are the numbers in the patient ids")
@@ -166,7 +167,7 @@ def _order(inputs: Inputs) -> list[Finding]:
     return [Finding("id_among_inputs", stops=False, text=text) for text in found]
 
 
-def _fitted_on_all(inputs: Inputs, splits: Sequence[Split]) -> list[Finding]:
+def _fitted_on_all(material: Material, splits: Sequence[Split]) -> list[Finding]:
     """Columns that look as if scaling or rotation had been fitted on the held-out patients, too."""
     train = next((split.train for split in splits if len(split.test) and len(split.train)), None)
     if train is None:
@@ -178,10 +179,10 @@ def _fitted_on_all(inputs: Inputs, splits: Sequence[Split]) -> list[Finding]:
     )
     found = []
     for check, what in checks:
-        columns = check(inputs.vectors, train)
+        columns = check(material.vectors, train)
         if columns:
-            names = _listed([inputs.names[column] for column in columns])
-            text = f"{len(columns)} of {len(inputs.names)} inputs ({names}) {what}"
+            names = _listed([material.names[column] for column in columns])
+            text = f"{len(columns)} of {len(material.names)} inputs ({names}) {what}"
             found.append(Finding("fitted_on_all", stops=False, text=text))
     return found
 

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from classify.leak_values import tell_class
-from classify.leaks import Inputs, as_notes, lint, refuse
+from classify.leaks import Material, as_notes, lint, refuse
 from classify.near_copies import merge_groups, near_copies
 from classify.splits import Split
 from triher.cohort import read_cohort
@@ -27,7 +27,7 @@ def inputs(seed=0, n=N, p=P):
     vectors = (rng.normal(size=(n, 10)) @ rng.normal(size=(10, p)) + rng.normal(size=(n, p)) + 3).astype(np.float32)
     ids = tuple(f"SUBJECT-{i:03d}" for i in rng.permutation(n))
     names = tuple(f"rgb/mean/{i}" for i in range(p))
-    return Inputs(vectors, names, rng.permutation(np.arange(n) % 3), 3, np.arange(n), ids)
+    return Material(vectors, names, rng.permutation(np.arange(n) % 3), 3, np.arange(n), ids)
 
 
 def with_column(given, values, name="covariate/x"):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triher import __version__
+from triher.cli_bundle import bundle_app
 from triher.cli_cohort import cohort_app
 from triher.cli_encoders import encoders
 from triher.cli_store import store_app
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(store_app, name="store")
 app.add_typer(cohort_app, name="cohort")
+app.add_typer(bundle_app, name="bundle")
 app.command()(encoders)
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
@@ -161,10 +163,13 @@ for _name, _stages, _help, _change in (
 
 @app.command()
 def apply(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a locked bundle.", metavar="BUNDLE")],
+    bundle: Annotated[Path, typer.Argument(help="Locked bundle, a folder or a zip.", metavar="BUNDLE")],
     cohort: Annotated[Path, typer.Argument(help="Cohort table, or a configuration.", metavar="COHORT")],
     out: Out = Path("runs/apply"),
     *,
+    features: Annotated[
+        Path | None, typer.Option(help="Feature store or table of the cohort, in place of its images.")
+    ] = None,
     quiet: Quiet = False,
     strict: Strict = False,
 ) -> int:
@@ -173,7 +178,7 @@ def apply(
 
     reporter = Reporter(quiet=quiet)
     folder = RunFolder(out)
-    predictions = apply_to_cohort(bundle, cohort, folder, reporter)
+    predictions = apply_to_cohort(bundle, cohort, folder, reporter, features=features)
     columns = [name for name in predictions.columns if name.startswith("p_")]
     table = Table(title=f"{len(predictions)} predictions in {folder.predictions_file}", title_justify="left")
     for name in ("patient", *columns, "set", "outside the training range"):

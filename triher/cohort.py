@@ -24,7 +24,7 @@ _MONTHS = {"days": 12 / 365.25, "months": 1.0, "years": 12.0}
 _UNIT_RATIO = 10  # days for months make a factor of 30, months for years one of 12
 _LABEL_COLUMNS = ("ihc", "ish", "ish_ratio", "ish_copies", "staining_percent")
 _WORD = re.compile(r"(?!inf(inity)?$)[^\W\d_]", re.IGNORECASE)  # begins with a letter and is no infinity: 'T2', 'no'
-OWN_COLUMNS = ("patient_id", "cohort", "site", "split", *_LABEL_COLUMNS, "time", "event")
+OWN_COLUMNS = ("patient_id", "cohort", "site", "vendor", "split", *_LABEL_COLUMNS, "time", "event")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Patient:
     """Mean HER2 signals a cell."""
     staining_percent: str = ""
     """Share of the tumor cells with membrane staining, which tells ultralow from zero."""
+    vendor: str = ""
+    """Maker of the scanner, for the shortcut audit."""
     covariates: dict[str, float] = field(default_factory=dict)
     time_months: float = math.nan
     event: int = -1
@@ -78,7 +80,7 @@ class Cohort:
         return [patient.patient_id for patient in self.patients]
 
 
-def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
+def read_cohort(config: CohortConfig, *, survival: bool = True, images: bool = True) -> Cohort:
     """Read and check a cohort table.
 
     Rows that say the same twice are merged with a note; files are not opened here.
@@ -86,6 +88,7 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     Args:
         config: where the table is and how its columns are called.
         survival: whether follow-up is wanted; without it, columns `time` and `event` are not looked at.
+        images: whether the patients have images; without them, no columns are asked for to name their files.
 
     Raises:
         StopRun: as `triher.tables.read_table`; ``column_missing``, ``patient_id``, ``patient_duplicate``,
@@ -95,7 +98,8 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     """
     if config.her2_rules not in RULE_SETS:
         raise unknown_name("set of HER2 rules", config.her2_rules, RULE_SETS)
-    cells = {cell for purpose, text in templates(config).items() for cell in template_cells(purpose, text)}
+    asked = templates(config) if images else {}
+    cells = {cell for purpose, text in asked.items() for cell in template_cells(purpose, text)}
     _check_covariates(config)
     table = read_table(config.table, config.sheet)
     frame, lines = _rename(table, config, cells), table.attrs["lines"]
@@ -107,9 +111,10 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     if {"time", "event"} <= set(frame.columns) and config.time_unit is None:
         message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
         raise StopRun("config_value", message, remedy="set cohort.time_unit")
-    used = {*OWN_COLUMNS, *cells, *config.covariates, *template_cells("mask", config.mask)}
+    masks = template_cells("mask", config.mask) if images else []
+    used = {*OWN_COLUMNS, *cells, *config.covariates, *masks}
     rows, notes = _one_row_a_patient(frame, used, config.table, lines)
-    patients = tuple(_patient(row, config, line) for line, row in rows.items())
+    patients = tuple(_patient(row, config, line, images=images) for line, row in rows.items())
     check_codes([patient.her2_entry() for patient in patients])
     _refuse_one_person_twice(patients, config.table)
     notes += _separator_note(table.attrs["separator"]) + _unit_notes(patients)
@@ -203,19 +208,21 @@ def _unit_notes(patients: Sequence[Patient]) -> list[Note]:
     return [Note("", "unit_suspect", text)]
 
 
-def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
+def _patient(row: dict[str, str], config: CohortConfig, line: int, *, images: bool) -> Patient:
     """Read one row."""
     where = f"{config.table}, line {line}"
     root = config.root or config.table.parent
     time, event = _survival(row, config, where)
-    reading = read_reading(row, config, where)
+    reading = read_reading(row, config, where) if images else Reading()
+    phases = config.phases if images else {}
     return Patient(
         patient_id=row["patient_id"],
         cohort=row.get("cohort") or config.name,
         site=row.get("site") or row.get("cohort") or config.name,
         split=row.get("split", ""),
-        phases={name: file_of(config.exam or template, row, root) for name, template in config.phases.items()},
-        mask=None if reading.box else file_of(config.mask, row, root),
+        vendor=row.get("vendor", ""),
+        phases={name: file_of(config.exam or template, row, root) for name, template in phases.items()},
+        mask=None if reading.box or not images else file_of(config.mask, row, root),
         reading=reading,
         **{name: row.get(name, "") for name in _LABEL_COLUMNS},
         covariates={name: _covariate(row[name], name, config, where) for name in config.covariates},

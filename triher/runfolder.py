@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -60,6 +60,16 @@ class RunFolder:
     def predictions_file(self) -> Path:
         """The prediction table."""
         return self.path / "predictions.csv"
+
+    @property
+    def companions_file(self) -> Path:
+        """The prediction table of what stands beside the model, with a column ``model``."""
+        return self.path / "companions.csv"
+
+    @property
+    def shortcuts_file(self) -> Path:
+        """How the features tell site, vendor and cohort, one row a patient and group."""
+        return self.path / "shortcuts.csv"
 
     @property
     def bundle(self) -> Path:
@@ -183,6 +193,24 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def changed_libraries(then: Mapping[str, str]) -> list[str]:
+    """Libraries whose first two version numbers are others here than they were; those missing here are left out.
+
+    >>> changed_libraries({"numpy": "0.1.2", "no-such-library": "1.0"})[0].startswith("numpy 0.1.2, here ")
+    True
+
+    Args:
+        then: versions as `library_versions` gave them.
+    """
+    here = library_versions()
+    return [f"{k} {v}, here {here[k]}" for k, v in then.items() if k in here and _minor(v) != _minor(here[k])]
+
+
+def _minor(version: str) -> list[str]:
+    """Major and minor number."""
+    return version.split(".")[:2]
 
 
 def _commit() -> str:
