@@ -152,8 +152,8 @@ def fit_harmonizer(
     left_out = {name: count for name, count in left_out.items() if count < chosen.least}
     if len(counts.keys() - left_out.keys()) < 2:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-        message = f"classify.harmonization '{kind}' needs 2 sites of {chosen.least} patients; there are: {listed}"
-        raise StopRun("config_value", message, remedy="set classify.harmonization to none")
+        message = f"classify.harmonize.method '{kind}' needs 2 sites of {chosen.least} patients; there are: {listed}"
+        raise StopRun("config_value", message, remedy="set classify.harmonize.method to none")
     kept = ~np.isin(site.astype(str), list(left_out))
     return Harmonizer(kind, unseen, chosen.fit(rows[kept], site[kept]), left_out)
 

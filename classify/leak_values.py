@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -40,14 +40,25 @@ def tell_class(vectors: Vectors, y: Labels, n_classes: int) -> list[Told]:
     so small that one of as many columns could part them by chance are not judged.
 
     Args:
-        vectors: features.
+        vectors: features; a column that has gaps is judged by the patients who have it.
         y: class of each patient.
         n_classes: classes of the scheme.
     """
+    n_tried = vectors.shape[1] * n_classes
+    found = _tell_class(vectors, y, n_classes, n_tried)
+    for column in np.flatnonzero(~np.isfinite(vectors).all(axis=0)).tolist():
+        known = np.isfinite(vectors[:, column])
+        told = _tell_class(vectors[known][:, [column]], y[known], n_classes, n_tried)
+        found += [replace(one, column=column) for one in told]
+    return sorted(found, key=lambda one: one.column)
+
+
+def _tell_class(vectors: Vectors, y: Labels, n_classes: int, n_tried: int) -> list[Told]:
+    """Those among the columns without gaps."""
     found: dict[int, Told] = {}
     for label in range(n_classes):
         inside = y == label
-        if _by_chance(inside, vectors.shape[1] * n_classes):
+        if _by_chance(inside, n_tried):
             continue
         many = min(inside.sum(), (~inside).sum()) >= _SURE
         for column in _candidates(vectors, inside):
@@ -56,7 +67,7 @@ def tell_class(vectors: Vectors, y: Labels, n_classes: int) -> list[Told]:
             if auc >= _TELLS and (column not in found or auc > found[column].auc):
                 is_code = len(np.unique(vectors[:, column])) <= n_classes
                 found[column] = Told(column, label, auc, bool(many or is_code))
-    return [found[column] for column in sorted(found)]
+    return list(found.values())
 
 
 def _by_chance(inside: np.ndarray, n_tried: int) -> bool:

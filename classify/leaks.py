@@ -9,7 +9,7 @@ from jaxtyping import Int
 from classify.leak_values import equal_ids, follow_order, rotated, scaled_to_range, standardized, tell_class
 from classify.near_copies import near_copies
 from classify.splits import Split, refuse_leaks
-from triher.errors import Note, StopRun
+from triher.errors import StopRun
 from triher.label_names import tells_her2
 from triher.types import Labels, Vectors
 
@@ -77,16 +77,6 @@ def refuse(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.stops:
             raise StopRun(finding.code, finding.text)
-
-
-def as_notes(findings: Sequence[Finding]) -> tuple[Note, ...]:
-    """The findings that do not stop, as rows of ``notes.csv``: one a patient, or one for the run."""
-    return tuple(
-        Note(patient_id, finding.code, finding.text)
-        for finding in findings
-        if not finding.stops
-        for patient_id in finding.patient_ids or ("",)
-    )
 
 
 def _same_patients(material: Material, splits: Sequence[Split]) -> list[Finding]:
