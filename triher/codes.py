@@ -225,7 +225,7 @@ CODES: dict[str, tuple[str, str]] = {
     "site_unknown": ("a site named in the split is not in the cohort", "use the names in the table"),
     "site_unseen": (
         "a site was not among those that the harmonization was fitted on",
-        "set classify.unseen_sites to pass or standardize, or harmonization to none",
+        "set classify.harmonize.unseen to pass or standardize, or classify.harmonize.method to none",
     ),
     "slice_duplicate": ("two different images claim one place and one moment", "export the series again"),
     "slice_matrix": ("the images of a series differ in rows, columns or spacing", "export the series again"),
