@@ -2,6 +2,8 @@
 
 A bag is a patient, its rows are her slices. Both networks give the same logits in whatever order the rows of a bag
 come. Weights are dictionaries of arrays; rows and weights are of one precision, and so are the results.
+
+What runs thousands of times in a training has its shapes in words, because checking them costs more than the sums.
 """
 
 from collections.abc import Callable
@@ -9,35 +11,37 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.special import expit
 
 Weights: TypeAlias = dict[str, np.ndarray]
-Backward: TypeAlias = Callable[[Float[np.ndarray, "bag class"]], Weights]
-"""Gradient of the logits -> gradient of each weight."""
+Backward: TypeAlias = Callable[[np.ndarray], Weights]
+"""Gradient of the logits [bag, class] -> gradient of each weight."""
 
 
 @dataclass(frozen=True)
 class Bags:
     """Rows in bags of one row or more."""
 
-    rows: Float[np.ndarray, "row component"]
-    indptr: Int[np.ndarray, " bag_plus_1"]
+    rows: np.ndarray
+    """[row, component]"""
+    indptr: np.ndarray
+    """[bag + 1]"""
 
     @property
-    def lengths(self) -> Int[np.ndarray, " bag"]:
+    def lengths(self) -> np.ndarray:
         """Rows of each bag."""
         return np.diff(self.indptr)
 
-    def sums(self, values: Float[np.ndarray, "row *column"]) -> Float[np.ndarray, "bag *column"]:
-        """Sum over the rows of each bag."""
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the rows of each bag, [row, ...] -> [bag, ...]."""
         return np.add.reduceat(values, self.indptr[:-1], axis=0)
 
-    def spread(self, values: Float[np.ndarray, "bag *column"]) -> Float[np.ndarray, "row *column"]:
-        """The value of each row's bag."""
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """The value of each row's bag, [bag, ...] -> [row, ...]."""
         return np.repeat(values, self.lengths, axis=0)
 
-    def take(self, bags: Int[np.ndarray, " chosen"]) -> "Bags":
+    def take(self, bags: np.ndarray) -> "Bags":
         """The bags at the given positions."""
         lengths = self.lengths[bags]
         indptr = np.concatenate([[0], np.cumsum(lengths)])
@@ -61,13 +65,13 @@ def attention_weights(weights: Weights, bags: Bags) -> Float[np.ndarray, " row"]
     return _softmax(gated @ weights["w"], bags)
 
 
-def _softmax(scores: Float[np.ndarray, " row"], bags: Bags) -> Float[np.ndarray, " row"]:
+def _softmax(scores: np.ndarray, bags: Bags) -> np.ndarray:
     """Softmax over the rows of each bag."""
     raised = np.exp(scores - bags.spread(np.maximum.reduceat(scores, bags.indptr[:-1])))
     return np.asarray(raised / bags.spread(bags.sums(raised)))
 
 
-def _attention_forward(weights: Weights, bags: Bags) -> tuple[Float[np.ndarray, "bag class"], Backward]:
+def _attention_forward(weights: Weights, bags: Bags) -> tuple[np.ndarray, Backward]:
     """Gated attention: a linear classifier of the bag's weighted mean row.
 
     M. Ilse, J. M. Tomczak, M. Welling, "Attention-based deep multiple instance learning", ICML 2018, PMLR 80:2127:
@@ -78,7 +82,7 @@ def _attention_forward(weights: Weights, bags: Bags) -> tuple[Float[np.ndarray, 
     share = _softmax((tanh * gate) @ weights["w"], bags)
     mean = bags.sums(share[:, None] * bags.rows)
 
-    def backward(logits: Float[np.ndarray, "bag class"]) -> Weights:
+    def backward(logits: np.ndarray) -> Weights:
         """Chain rule."""
         of_share = np.einsum("rc,rc->r", bags.spread(logits @ weights["C"]), bags.rows)
         of_score = share * (of_share - bags.spread(bags.sums(share * of_share)))
@@ -94,13 +98,13 @@ def _attention_forward(weights: Weights, bags: Bags) -> tuple[Float[np.ndarray, 
     return mean @ weights["C"].T + weights["b"], backward
 
 
-def _mean_forward(weights: Weights, bags: Bags) -> tuple[Float[np.ndarray, "bag class"], Backward]:
+def _mean_forward(weights: Weights, bags: Bags) -> tuple[np.ndarray, Backward]:
     """The mean over a bag's rows of each row's own logits, C tanh(V h_k + v) + b."""
     tanh = np.tanh(bags.rows @ weights["V"].T + weights["v"])
     n_rows = bags.lengths[:, None].astype(bags.rows.dtype)
     mean = bags.sums(tanh) / n_rows
 
-    def backward(logits: Float[np.ndarray, "bag class"]) -> Weights:
+    def backward(logits: np.ndarray) -> Weights:
         """Chain rule."""
         through = bags.spread(logits @ weights["C"] / n_rows) * (1 - tanh**2)
         return {

@@ -129,7 +129,7 @@ class MilPart:
         weights["C"] = np.zeros(shapes["C"])
         return weights
 
-    def _gradient(self, weights: Weights, bags: Bags, batch: Labels) -> Weights:
+    def _gradient(self, weights: Weights, bags: Bags, batch: np.ndarray) -> Weights:
         """Of the weighted mean cross-entropy of a batch."""
         logits, backward = NETWORKS[self.network].forward(weights, bags)
         error = softmax(logits, axis=1)

@@ -46,7 +46,9 @@ def noise(seed=0, n=60, n_features=10, effect=1.0, n_classes=3, most=5):
 def shuffled(design, seed):
     """The same patients with their rows in another order."""
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(np.arange(a, b)) for a, b in zip(design.indptr, design.indptr[1:])])
+    order = np.concatenate(
+        [rng.permutation(rows) for rows in np.split(np.arange(len(design.rows)), design.indptr[1:-1])]
+    )
     return Design(design.rows[order], design.indptr, design.blocks), order
 
 
@@ -77,7 +79,7 @@ def test_gradients_are_those_of_finite_differences(head, seed):
 
 
 def test_attention_is_equation_9():
-    """a_k = exp(w' (tanh(V h_k) * sigm(U h_k))) / sum over j, and the logits are of the weighted mean (equation 7)."""
+    """a_k = exp(w' (tanh(V h_k) * sigm(U h_k))) / sum over j; the logits are of the weighted mean (equation 7)."""
     bags, weights = some_bags(), some_weights("mil-attention")
     shares = attention_weights(weights, bags)
     logits, _ = NETWORKS["mil-attention"].forward(weights, bags)
@@ -139,7 +141,7 @@ def test_a_patient_is_predicted_without_regard_to_the_others(head):
 
 @HEADS
 def test_one_path_passes_through_all_numbers_of_epochs(head):
-    design, y = noise()
+    design, y = noise(n=24)
     part = PREPARE[head](design, y, 3, weights=None, exact=False)
     path = list(part.along(PARAMS, 5, design.take(np.arange(7))))
     assert len(path) == len(EPOCHS)
@@ -150,7 +152,7 @@ def test_one_path_passes_through_all_numbers_of_epochs(head):
 
 @HEADS
 def test_equal_seeds_give_equal_bytes(head):
-    design, y = noise()
+    design, y = noise(n=30)
     first, again, other = (fit(head, design, y, seed=seed).to_bytes() for seed in (1, 1, 2))
     assert first == again
     assert first != other
@@ -182,18 +184,13 @@ def test_attention_finds_the_slice_that_shows_the_class_where_mean_pooling_does_
     design, y, place = planted()
     train, test = np.arange(320), np.arange(320, 480)
     means = design.rows.reshape(480, 12, -1).mean(axis=1)
-    pooled = LogisticRegression(C=0.1).fit(means[train], y[train]).predict_proba(means[test])
-    losses = {
-        head: log_loss(
-            fit(head, design.take(train), y[train], 2, epochs=40).probabilities(design.take(test)), y[test]
-        )
-        for head in NETWORKS
-    }
+    pooled = LogisticRegression(C=0.1).fit(means[train], y[train]).predict_proba(means[test]).astype(np.float64)
+    fitted = {head: fit(head, design.take(train), y[train], 2, epochs=40) for head in NETWORKS}
+    losses = {head: log_loss(found.probabilities(design.take(test)), y[test]) for head, found in fitted.items()}
     assert log_loss(pooled, y[test]) > 0.6
     assert losses["mil-mean"] > 0.6
     assert losses["mil-attention"] < 0.4
-    fitted = fit("mil-attention", design.take(train), y[train], 2, epochs=40)
-    shares = fitted.attention(design.take(test)).reshape(160, 12)
+    shares = fitted["mil-attention"].attention(design.take(test)).reshape(160, 12)
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     assert (shares.argmax(axis=1) == place[test]).mean() > 0.8
 
@@ -323,7 +320,7 @@ def test_the_other_head_s_file_is_refused(head):
 
 @HEADS
 def test_it_is_tuned_like_the_other_heads(head):
-    design, y = noise(n=60, effect=2.0)
+    design, y = noise(n=36, effect=3.0)
     kind = Head(
         head,
         {name: Range(**bounds) for name, bounds in SPACE.items()},
@@ -333,11 +330,11 @@ def test_it_is_tuned_like_the_other_heads(head):
         "head.safetensors",
         takes_bags=True,
     )
-    splits = stratified_folds(y, np.array(["A"] * 60, object), np.arange(60), folds=3, n_classes=3, seed=0)
+    splits = stratified_folds(y, np.array(["A"] * 36, object), np.arange(36), folds=2, n_classes=3, seed=0)
     folds = [
         InnerFold(design.take(s.train), y[s.train], None, design.take(s.test), y[s.test], s.test) for s in splits
     ]
-    tuned = tune(kind, folds, n_classes=3, search=Search(2, 0))
+    tuned = tune(kind, folds, n_classes=3, search=Search(1, 0))
     assert tuned.params["epochs"] in EPOCHS
-    assert tuned.log_loss < 0.9
-    assert tuned.held_out.shape == (60, 3)
+    assert tuned.log_loss < 0.8
+    assert tuned.held_out.shape == (36, 3)
