@@ -195,6 +195,20 @@ def test_attention_finds_the_slice_that_shows_the_class_where_mean_pooling_does_
     assert (shares.argmax(axis=1) == place[test]).mean() > 0.8
 
 
+def test_averaging_is_better_where_every_slice_shows_a_little():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 360)
+    rows = rng.normal(size=(360, 12, 60))
+    rows[:, :, 0] += np.where(y == 1, 0.45, -0.45)[:, None]
+    design = Design(rows.reshape(-1, 60).astype(np.float32), np.arange(361) * 12, (60,))
+    train, test = np.arange(240), np.arange(240, 360)
+    averaged, attended = (
+        log_loss(fit(head, design.take(train), y[train], 2, epochs=14).probabilities(design.take(test)), y[test])
+        for head in ("mil-mean", "mil-attention")
+    )
+    assert averaged < attended < np.log(2)
+
+
 @HEADS
 @pytest.mark.parametrize("seed", range(3))
 def test_random_labels_teach_nothing(head, seed):
