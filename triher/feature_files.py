@@ -244,16 +244,18 @@ def _read_h5ad(path: Path, id_column: str, ignore: Collection[str]) -> Columns:
 def _check_hdf5(file: h5py.File, path: Path) -> None:
     """Refuse links out of the file, data kept elsewhere, and more numbers than any real table has."""
     found: list[h5py.Dataset] = []
-    stack: list[tuple[h5py.Group, int]] = [(file, 0)]
+    stack: list[h5py.Group] = [file]
+    seen = {file["/"]}  # a group may hold itself
     while stack:
-        group, depth = stack.pop()
+        group = stack.pop()
         for name in group:
             refuse_link(group, name, path)
             item = group[name]
             if isinstance(item, h5py.Dataset):
                 found.append(item)
-            elif depth < 20:
-                stack.append((item, depth + 1))
+            elif item not in seen:
+                seen.add(item)
+                stack.append(item)
     for data in found:
         if data.external is not None or data.is_virtual:
             raise StopRun("store_external", f"{path}: '{data.name}' keeps its data in another file")
