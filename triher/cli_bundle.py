@@ -78,13 +78,12 @@ def pack(
 
 def _sound(bundle: Path) -> "tuple[Files, Manifest]":
     """The files and the manifest of a bundle that has passed every check."""
-    from classify.archive import open_files
+    from classify.archive import open_files, read_manifest
     from classify.bundle import read_bundle
-    from classify.manifest import parse_manifest
 
     read_bundle(bundle)
     files = open_files(bundle)
-    return files, parse_manifest(files.read("manifest.json"), str(bundle))
+    return files, read_manifest(files)
 
 
 def _refuse_existing(path: Path | None, *, overwrite: bool) -> None:

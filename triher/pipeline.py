@@ -10,12 +10,12 @@ import pandas as pd
 
 from triher.cohort import Cohort, labels, read_cohort, sources_sha256
 from triher.config import STAGES, CohortConfig, Config, ExtractConfig, dump_config, read_config
-from triher.errors import StopRun, unknown_name
+from triher.errors import Note, StopRun, unknown_name
 from triher.labels import scheme_classes
 from triher.predictions import write_predictions
 from triher.progress import Reporter
 from triher.recorded import encoder_options, recipe_options
-from triher.runfolder import RunFolder
+from triher.runfolder import RunFolder, changed_libraries
 from triher.store import read_index, read_store
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def apply_to_cohort(bundle_path: Path, cohort_file: Path, run: RunFolder, report
     """Predict the patients of a new cohort with a locked bundle.
 
     Args:
-        bundle_path: the bundle's folder.
+        bundle_path: the bundle, a folder or a zip.
         cohort_file: a cohort table with our column names, or a configuration with a ``cohort`` section.
         run: where the feature store and ``predictions.csv`` go.
         reporter: where progress goes.
@@ -156,9 +156,18 @@ def apply_to_cohort(bundle_path: Path, cohort_file: Path, run: RunFolder, report
     known = labels(cohort, config.scheme)[0] if "ihc" in cohort.columns else None
     predictions = apply_bundle(bundle, header, features, cohort, labels=known)
     write_predictions(run.predictions_file, predictions, config.scheme)
+    run.write_notes("apply", _library_notes(bundle_path))
     key = read_index(extracted.store).content
     run.record_stage("apply", key, [run.predictions_file], time.monotonic() - start, bundle=str(bundle_path))
     return predictions
+
+
+def _library_notes(bundle_path: Path) -> list[Note]:
+    """A remark where a bundle was trained with other versions of libraries."""
+    from classify.archive import open_files, read_manifest
+
+    changed = changed_libraries(read_manifest(open_files(bundle_path)).versions)
+    return [Note("", "bundle_libraries", f"the bundle was trained with {'; '.join(changed)}")] if changed else []
 
 
 def config_for_bundle(bundle: "Bundle", cohort_file: Path) -> Config:
