@@ -5,16 +5,18 @@ resamples, so differences between them are paired.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from analysis.discrimination import shortage
-from analysis.intervals import FEWEST, without_interval
+from analysis.discrimination import SEPARATED, shortage
+from analysis.intervals import FEWEST, pairs_agree_limit, without_interval
 from analysis.samples import class_label
 from triher.estimate import Estimate, not_estimable
 from triher.types import Labels, Probabilities, Scores
 
+NO_VARIATION = "no variation between resamples"
 _CELLS = 2_000_000  # resamples x patients held at once: 16 MB an array
 
 Multiplicities = Int[np.ndarray, "resample patient"]
@@ -53,19 +55,27 @@ def weighted_auc(
 
     Each class must keep at least one patient in each resample, which stratification guarantees.
     """
+    concordant, pairs = concordance(condition, score, weights)
+    return concordant / pairs
+
+
+def concordance(
+    condition: Bool[np.ndarray, " patient"], score: Scores, weights: Multiplicities
+) -> tuple[Float[np.ndarray, " resample"], Int[np.ndarray, " resample"]]:
+    """In every resample the pairs whose one with the condition scores higher (ties count half), and all pairs."""
     order = np.argsort(score, kind="stable")
     _, starts = np.unique(score[order], return_index=True)
     weights, condition = weights[:, order], condition[order]
     with_it = np.add.reduceat(weights * condition, starts, axis=1)
     without = np.add.reduceat(weights * ~condition, starts, axis=1)
     below = np.cumsum(without, axis=1) - without / 2
-    return (with_it * below).sum(axis=1) / (with_it.sum(axis=1) * without.sum(axis=1))
+    return (with_it * below).sum(axis=1), with_it.sum(axis=1) * without.sum(axis=1)
 
 
 def percentile(value: float, draws: Float[np.ndarray, " resamples"], *, n: int, method: str) -> Estimate:
     """The value with the 2.5 and 97.5 % percentiles of its resamples (Efron & Tibshirani 1993, ch. 13)."""
     if np.ptp(draws) == 0:
-        return without_interval(value, "no variation between resamples", n=n, method=method)
+        return without_interval(value, NO_VARIATION, n=n, method=method)
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(value, float(low), float(high), n, method)
 
@@ -95,8 +105,58 @@ def macro_micro_auc(
     def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
         return np.column_stack([_macro(y, probabilities, weights), _micro(y, probabilities, weights)])
 
-    macro, micro = _estimates(y, areas, classes, ("macro", "micro"), resamples=resamples, seed=seed)
-    return macro, micro
+    labels = tuple(map(class_label, classes))
+    macro, micro = _estimates(y, areas, labels, ("macro", "micro"), resamples=resamples, seed=seed)
+    return _without_variation(macro, y, probabilities), micro
+
+
+def macro_auc(
+    y: Labels, probabilities: Probabilities, labels: tuple[str, ...], *, resamples: int, seed: int
+) -> Estimate:
+    """The macro one-vs-rest AUC alone; `labels` call the groups as they are to be called in a reason."""
+
+    def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
+        return _macro(y, probabilities, weights)[:, None]
+
+    [macro] = _estimates(y, areas, labels, ("macro",), resamples=resamples, seed=seed)
+    return _without_variation(macro, y, probabilities)
+
+
+def macro_auc_lead(
+    y: Labels,
+    probabilities: Probabilities,
+    companion: Probabilities,
+    classes: tuple[str, ...],
+    *,
+    resamples: int,
+    seed: int,
+) -> tuple[Estimate, Estimate]:
+    """The companion's macro AUC, and how far the model is ahead of it, on the same patients and resamples."""
+
+    def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
+        other = _macro(y, companion, weights)
+        return np.column_stack([other, _macro(y, probabilities, weights) - other])
+
+    labels, names = tuple(map(class_label, classes)), ("macro", "difference in macro")
+    other, ahead = _estimates(y, areas, labels, names, resamples=resamples, seed=seed)
+    return _without_variation(other, y, companion), ahead
+
+
+def _without_variation(macro: Estimate, y: Labels, probabilities: Probabilities) -> Estimate:
+    """Say why resamples do not differ; perfect separation gets limits from pairs that all agree.
+
+    That every class is separated is at most as likely as that the hardest one is, so all limits hold together.
+    """
+    if macro.reason != NO_VARIATION:
+        return macro
+    if np.ptp(probabilities, axis=0).max() == 0:
+        return replace(macro, reason="all scores are equal")
+    if macro.value < 1:
+        return macro
+    counts = np.bincount(y, minlength=probabilities.shape[1])
+    limits = [pairs_agree_limit(min(int(k), len(y) - int(k))) for k in counts]
+    method = "macro one-vs-rest AUC, mean of the exact limits of disjoint pairs"
+    return Estimate(1.0, float(np.mean(limits)), 1.0, macro.n, method, SEPARATED)
 
 
 def macro_auc_difference(
@@ -114,18 +174,18 @@ def macro_auc_difference(
         best = _macro(y, reference, weights)
         return np.column_stack([best, best - _macro(y, probabilities, weights)])
 
-    names = ("macro", "difference in macro")
-    best, behind = _estimates(y, areas, classes, names, resamples=resamples, seed=seed)
+    labels, names = tuple(map(class_label, classes)), ("macro", "difference in macro")
+    best, behind = _estimates(y, areas, labels, names, resamples=resamples, seed=seed)
     return best, behind
 
 
 def _estimates(
-    y: Labels, statistic: Statistic, classes: tuple[str, ...], names: tuple[str, ...], *, resamples: int, seed: int
+    y: Labels, statistic: Statistic, labels: tuple[str, ...], names: tuple[str, ...], *, resamples: int, seed: int
 ) -> list[Estimate]:
     """Values on the patients themselves, intervals from the resamples, reasons where there is neither."""
     n = len(y)
     methods = [f"{name} one-vs-rest AUC, {resamples} stratified bootstrap resamples, percentile" for name in names]
-    counts = {class_label(name): int(np.sum(y == c)) for c, name in enumerate(classes)}
+    counts = {label: int(np.sum(y == c)) for c, label in enumerate(labels)}
     missing = shortage(counts, fewest=1)
     if missing:
         return [not_estimable(missing, n=n, method=method) for method in methods]

@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Real
 from scipy.stats import rankdata
 
-from analysis.intervals import FEWEST, wald, without_interval
+from analysis.intervals import FEWEST, pairs_agree_limit, wald, without_interval
 from analysis.samples import class_label
 from triher.estimate import Estimate, not_estimable
 from triher.types import Labels, Probabilities, Scores
 
+SEPARATED = "the scores separate perfectly"
 _METHOD = "AUC, DeLong"
 _NO_VARIANCE = 1e-14  # rounding error; the variance of a real sample is many orders above
 
@@ -43,6 +44,8 @@ def delong(positives: Real[np.ndarray, " positive"], negatives: Real[np.ndarray,
 def auc(condition: Bool[np.ndarray, " patient"], score: Scores, *, names: tuple[str, str]) -> Estimate:
     """The area under the ROC curve with DeLong's interval (Wald on the AUC scale, cut at 0 and 1).
 
+    Perfect separation has no variance to build on; its limits are those of pairs that all agree.
+
     Args:
         condition: who has the condition.
         score: higher means likelier.
@@ -60,10 +63,18 @@ def auc(condition: Bool[np.ndarray, " patient"], score: Scores, *, names: tuple[
     few = shortage(dict(zip(names, counts, strict=True)), fewest=FEWEST)
     if few:
         return without_interval(value, few, n=n, method=_METHOD)
+    if np.ptp(score) == 0:
+        return without_interval(value, "all scores are equal, so DeLong's variance is 0", n=n, method=_METHOD)
     if variance < _NO_VARIANCE:
-        reason = "all scores are equal" if np.ptp(score) == 0 else "the scores separate perfectly"
-        return without_interval(value, f"{reason}, so DeLong's variance is 0", n=n, method=_METHOD)
+        return _separated(value, min(counts), n)
     return wald(value, variance**0.5, n=n, method=_METHOD, bounds=(0.0, 1.0))
+
+
+def _separated(value: float, n_pairs: int, n: int) -> Estimate:
+    """Limits for an AUC of 1, or of 0."""
+    limit = pairs_agree_limit(n_pairs)
+    low, high = (limit, 1.0) if value > 0.5 else (0.0, 1 - limit)
+    return Estimate(value, low, high, n, f"AUC, exact limits of {n_pairs} disjoint pairs", SEPARATED)
 
 
 def shortage(counts: dict[str, int], *, fewest: int) -> str:

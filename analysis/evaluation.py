@@ -1,10 +1,12 @@
 """The whole evaluation: every split, cohort and site judged, collected as rows and as material for figures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from analysis.beside import judge_beside
 from analysis.bootstrap import macro_auc_difference, macro_micro_auc
 from analysis.calibration import (
     Reliability,
@@ -28,6 +30,8 @@ from analysis.followup import follow_up, has_follow_up
 from analysis.metrics import Metric
 from analysis.prognosis import Prognosis, judge_prognosis
 from analysis.samples import Sample, split_samples, subgroup_samples
+from analysis.shortcut import Shortcut, judge_shortcuts
+from analysis.within_site import within_site_auc
 from triher.cohort import Cohort
 from triher.config import Config
 from triher.estimate import Estimate, not_estimable
@@ -55,7 +59,15 @@ class Evaluation:
     metrics: tuple[Metric, ...]
 
 
-def evaluate(frame: pd.DataFrame, reference: pd.DataFrame | None, cohort: Cohort, config: Config) -> Evaluation:
+def evaluate(
+    frame: pd.DataFrame,
+    reference: pd.DataFrame | None,
+    cohort: Cohort,
+    config: Config,
+    *,
+    companions: pd.DataFrame | None = None,
+    shortcuts: Sequence[Shortcut] = (),
+) -> Evaluation:
     """Judge the predictions.
 
     Args:
@@ -63,6 +75,8 @@ def evaluate(frame: pd.DataFrame, reference: pd.DataFrame | None, cohort: Cohort
         reference: a prediction table of a reference classifier, compared on the same patients, or None.
         cohort: follow-up and covariates.
         config: the run's configuration; ``seed`` starts every bootstrap and simulation.
+        companions: the prediction table of the models beside the model, or None.
+        shortcuts: how the features tell site, vendor and cohort.
 
     Raises:
         StopRun: as `analysis.followup.follow_up`.
@@ -71,10 +85,12 @@ def evaluate(frame: pd.DataFrame, reference: pd.DataFrame | None, cohort: Cohort
     prognoses = _prognoses(frame, cohort, config)
     splits: list[SplitEvaluation] = []
     metrics: list[Metric] = []
-    for sample in split_samples(frame, config.scheme):
+    samples = split_samples(frame, config.scheme)
+    for sample in samples:
         subgroups = subgroup_samples(frame, config.scheme, sample.split)
         for part in (sample, *subgroups):
             metrics += _discrimination(part, classes, config)
+        metrics += _within_sites(sample, classes, config)
         metrics += _calibration(sample, classes, config)
         if reference is not None:
             metrics += _reference(sample, reference, classes, config)
@@ -83,6 +99,8 @@ def evaluate(frame: pd.DataFrame, reference: pd.DataFrame | None, cohort: Cohort
         curves = tuple(reliability(sample.y == c, sample.probabilities[:, c], name) for c, name in enumerate(classes))
         counts = confusion_matrix(sample.y, sample.probabilities)
         splits.append(SplitEvaluation(sample, subgroups, counts, curves, prognosis))
+    metrics += [] if companions is None else judge_beside(companions, samples, config)
+    metrics += judge_shortcuts(shortcuts, config)
     return Evaluation(config.scheme, classes, tuple(splits), tuple(metrics))
 
 
@@ -125,6 +143,15 @@ def _discrimination(sample: Sample, classes: tuple[str, ...], config: Config) ->
         rows.append(_at(sample, "nested", "auc_zero_vs_rest", zero_vs_rest(y, probabilities)))
         rows.append(_at(sample, "nested", "auc_low_vs_positive", low_vs_positive(y, probabilities)))
     return rows
+
+
+def _within_sites(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
+    """The AUC among patients of one site, where there are several."""
+    if sample.n_places < 2:
+        return []
+    draws = {"resamples": config.analysis.resamples, "seed": config.seed}
+    found = within_site_auc(sample.y, sample.probabilities, sample.place, classes, **draws)
+    return [_at(sample, "discrimination", "auc_within_site", found)]
 
 
 def _calibration(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:

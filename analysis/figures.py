@@ -143,7 +143,10 @@ class ForestRow:
 def forest_figure(
     name: str, title: str, rows: list[ForestRow], *, x_label: str, line_at: float, logarithmic: bool = False
 ) -> Drawing:
-    """Estimates with their intervals, one a line; a hollow mark shows the reference on the same patients."""
+    """Estimates with their intervals, one a line; a hollow mark shows the reference on the same patients.
+
+    The axis ends at 1, as AUCs do, unless it is one of ratios (`logarithmic`) or of differences (`line_at` 0).
+    """
     limits = _forest_limits(rows, line_at, logarithmic=logarithmic)
 
     def paint(figure: Figure) -> None:
@@ -171,6 +174,8 @@ def _forest_limits(rows: list[ForestRow], line_at: float, *, logarithmic: bool) 
     numbers = [v for e in estimates for v in (e.value, e.low, e.high) if np.isfinite(v)] + [line_at]
     if logarithmic:
         return max(0.02, min([*numbers, line_at / 1.5]) / 1.15), min(50.0, max([*numbers, line_at * 1.5]) * 1.15)
+    if line_at == 0:
+        return min(numbers) - 0.03, max(numbers) + 0.03
     return max(0.0, min(numbers) - 0.03), 1.01
 
 

@@ -1,4 +1,4 @@
-"""Intervals from a standard error (Wald) or from a count (Wilson)."""
+"""Intervals from a standard error (Wald), a count (Wilson), or pairs that all agree (Clopper-Pearson)."""
 
 import math
 
@@ -25,6 +25,18 @@ def wald(value: float, standard_error: float, *, n: int, method: str, bounds: tu
 def without_interval(value: float, reason: str, *, n: int, method: str) -> Estimate:
     """A value whose interval cannot be estimated, and why."""
     return Estimate(value, math.nan, math.nan, n, method, reason)
+
+
+def pairs_agree_limit(n_pairs: int) -> float:
+    """The lower 95 % limit of a probability when every one of some independent pairs agreed.
+
+    P(all n agree) = p^n is 2.5 % at p = 0.025^(1/n) (Clopper & Pearson, Biometrika 1934;26:404). Where scores
+    separate m from n patients, min(m, n) pairs that share nobody agree, so the limit holds for the AUC, cautiously.
+
+    >>> round(pairs_agree_limit(10), 3), round(pairs_agree_limit(100), 3)
+    (0.692, 0.964)
+    """
+    return float(0.025 ** (1 / n_pairs))
 
 
 def wilson(hits: int, n: int, *, of_what: str) -> Estimate:

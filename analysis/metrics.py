@@ -18,12 +18,12 @@ class Metric:
     """One estimate and its place."""
 
     part: str
-    """``discrimination``, ``nested``, ``calibration``, ``reference`` or ``prognosis``."""
+    """``discrimination``, ``nested``, ``calibration``, ``reference``, ``beside``, ``shortcut`` or ``prognosis``."""
     split: str
     quantity: str
     estimate: Estimate
     class_name: str = ""
-    """Class or covariate that the quantity belongs to; empty for all together."""
+    """Class, covariate, companion or target that the quantity belongs to; empty for all together."""
     cohort: str = ""
     site: str = ""
 

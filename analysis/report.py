@@ -14,8 +14,10 @@ from analysis.page import Card, Gallery, Page, Section
 from analysis.population import characteristics, flow_blocks, patient_flow
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
+from analysis.sections_beside import baseline_sentences, beside_section
 from analysis.sections_origin import limits_section, model_section, provenance_section
 from analysis.sections_performance import calibration_section, discrimination_section, nested_section
+from analysis.sections_shortcut import opened_blocks, opened_too_often, shortcut_section
 from analysis.sections_survival import prognosis_section
 from analysis.wording import class_list, count, interval, p_value, places, split_name
 from triher import __version__
@@ -50,7 +52,12 @@ def build_page(
     """
     flow = patient_flow(frame, cohort, skipped)
     who = [*flow_blocks(flow, frame, notes), characteristics(frame, cohort, evaluation.classes)]
-    sections = [Section("patients", "Who was in, who was left out", who), discrimination_section(evaluation)]
+    sections = [
+        Section("patients", "Who was in, who was left out", who),
+        discrimination_section(evaluation, opened_blocks(record)),
+        *beside_section(evaluation, record),
+        *shortcut_section(evaluation),
+    ]
     if evaluation.scheme == "triple":
         sections.append(nested_section(evaluation))
     sections += [
@@ -67,7 +74,11 @@ def build_page(
     return Page(
         title=f"{class_list(evaluation.classes)} from breast DCE-MRI",
         lead=f"Cohort {cohorts}: {count(len(flow.done), 'patient')} predicted, {flow.n_cohort} in the cohort table.",
-        summary=[*_control_sentence(record), *_summary(evaluation, frame, config.analysis.score)],
+        summary=[
+            *_control_sentence(record),
+            *_summary(evaluation, frame, config.analysis.score),
+            *opened_too_often(record),
+        ],
         cards=_cards(evaluation),
         sections=sections,
         patient_level=ids if n_named else "no; figures show groups and unnamed curves",
@@ -88,6 +99,7 @@ def _summary(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[st
         return ["No predicted patient has a HER2 label, so nothing can be said about right or wrong."]
     split = labeled[0]
     sentences = [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)]
+    sentences += baseline_sentences(evaluation, split.sample.split)
     sentences += _calibration_sentence(evaluation, split) + _prognosis_sentence(split, score)
     return [" ".join(sentences)]
 

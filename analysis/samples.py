@@ -9,6 +9,7 @@ from triher.predictions import one_row_a_patient, probability_columns
 from triher.types import Labels, Probabilities
 
 _ORDER = ("test", "new", "oof")  # held-out patients come first
+_DECIMALS = 12
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,13 @@ class Sample:
     y: Labels
     probabilities: Probabilities
     n_unlabeled: int
+    place: Labels
+    """Number of each patient's cohort and site together, for comparisons within sites."""
+
+    @property
+    def n_places(self) -> int:
+        """How many sites there are."""
+        return len(np.unique(self.place))
 
 
 def class_label(name: str) -> str:
@@ -67,7 +75,9 @@ def _sample(rows: pd.DataFrame, scheme: str, *, cohort: str = "", site: str = ""
     """Arrays of the labeled rows, ordered by patient."""
     known = rows[rows["y"].notna()].sort_values("patient_id", kind="stable")
     y = known["y"].to_numpy(float).astype(np.int64)
-    probabilities = known[probability_columns(scheme)].to_numpy(np.float64)
+    # Shares that are equal but for rounding errors must stay equal, or noise would rank them.
+    probabilities = np.round(known[probability_columns(scheme)].to_numpy(np.float64), _DECIMALS)
+    place = known.groupby(["cohort", "site"], sort=True).ngroup().to_numpy(np.int64)
     ids = tuple(str(name) for name in known["patient_id"])
     split = str(rows["split"].iloc[0])
-    return Sample(split, cohort, site, ids, y, probabilities, len(rows) - len(known))
+    return Sample(split, cohort, site, ids, y, probabilities, len(rows) - len(known), place)

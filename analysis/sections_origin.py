@@ -1,16 +1,17 @@
 """The report's sections on how the model was made, with which versions, and what limits its use."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.evaluation import Evaluation
-from analysis.page import Block, Facts, Paragraph, Section
+from analysis.page import Block, Facts, Paragraph, Section, Table
 from analysis.samples import class_label
 from analysis.wording import count
 from triher.config import Config, dump_config
 
 _HIDDEN = {"key", "outputs", "seconds", "weights_dir", "reference", "table", "root"}
+_TOLD_ELSEWHERE = {"encoder", "recipe", "settings", "thresholds", "baselines_left_out", "openings"}
 _COUNTS = ("n_patients", "n_done", "n_skipped", "n_slices", "n_features")
 _LONG = 60
 _FEW = 6
@@ -26,7 +27,7 @@ def model_section(record: Mapping[str, Any], config: Config) -> Section:
         "Encoder": classified.get("encoder", {}),
         "Pictures and recipe": classified.get("recipe", {}),
         "Extraction": {name: extracted[name] for name in _COUNTS if name in extracted},
-        "Head, as trained": {k: v for k, v in classified.items() if k not in {"encoder", "recipe", "settings"}},
+        "Head, as trained": {k: v for k, v in classified.items() if k not in _TOLD_ELSEWHERE},
         "Settings of the classification": classified.get("settings", {}),
         "Settings of the analysis": {"seed": config.seed, **dump_config(config)["analysis"]},
     }
@@ -34,10 +35,26 @@ def model_section(record: Mapping[str, Any], config: Config) -> Section:
         pairs = _pairs(facts)
         if pairs:
             blocks.append(Facts(title, pairs))
+    blocks += _thresholds(classified.get("thresholds", ()))
     if not extracted and not classified:
         text = "The record of the run (run.json) says nothing about extraction or training."
         blocks.insert(0, Paragraph(text, tone="note"))
     return Section("model", "How the model was made", blocks)
+
+
+def _thresholds(thresholds: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """The operating points that the model came with; none is ever chosen here."""
+    if not thresholds:
+        return []
+    rows = [
+        [t["task"], f"{t['threshold']:.3f}", f"{t['sensitivity']:.2f}", f"{t['specificity']:.2f}", str(t["n"])]
+        for t in thresholds
+    ]
+    caption = (
+        "Operating points, chosen on out-of-fold predictions of the development patients (Youden's index) and on "
+        "no held-out patient; sensitivity and specificity are those of the choice, and so a little too good"
+    )
+    return [Table(caption, ["Question", "Yes at or above", "Sensitivity", "Specificity", "n"], rows)]
 
 
 def provenance_section(record: Mapping[str, Any], version: str) -> Section:

@@ -18,6 +18,7 @@ from triher.estimate import Estimate
 
 _OVERALL = {
     "auc_macro": "Macro AUC (mean of the classes)",
+    "auc_within_site": "Macro AUC among patients of one site",
     "auc_micro": "Micro AUC (all patient-class pairs)",
     "reference_auc_macro": "Macro AUC of the reference, same patients",
     "auc_macro_behind": "Reference minus model",
@@ -25,7 +26,7 @@ _OVERALL = {
     "accuracy": "Accuracy",
     "majority_share": "Accuracy of always naming the most common class",
 }
-_REFERENCE_ONLY = ("reference_auc_macro", "auc_macro_behind")
+_WHERE_THERE_ARE = ("auc_within_site", "reference_auc_macro", "auc_macro_behind")
 _PER_CLASS = ("auc", "sensitivity", "specificity")
 _SLOPE = ("calibration_slope", "calibration_in_the_large")
 _NESTED = {"auc_zero_vs_rest": "Zero against low or positive", "auc_low_vs_positive": "Low against positive"}
@@ -39,8 +40,8 @@ _CALIBRATION = {
 }
 
 
-def discrimination_section(evaluation: Evaluation) -> Section:
-    """How well the classes are told apart."""
+def discrimination_section(evaluation: Evaluation, opened: list[Block]) -> Section:
+    """How well the classes are told apart; `opened` says how often held-out patients were predicted."""
     metrics = evaluation.metrics
     has_reference = any(metric.part == "reference" for metric in metrics)
     text = (
@@ -55,11 +56,19 @@ def discrimination_section(evaluation: Evaluation) -> Section:
             "scores, so their figures describe; the held-out patients test."
         )
         blocks.append(Paragraph(text))
+    blocks += opened
     blocks.append(Gallery("", [_auc_forest(evaluation)]))
     if has_reference:
         text = "Hollow circles show the reference classifier on exactly the same patients."
         blocks.append(Paragraph(text))
-    shown = {key: label for key, label in _OVERALL.items() if has_reference or key not in _REFERENCE_ONLY}
+    there = {metric.quantity for metric in metrics}
+    if "auc_within_site" in there:
+        text = (
+            "Where patients come from several sites, an AUC over all of them also ranks the sites. The AUC among "
+            "patients of one site compares only patients who share a site, all sites' pairs counted together."
+        )
+        blocks.append(Paragraph(text))
+    shown = {key: label for key, label in _OVERALL.items() if key in there or key not in _WHERE_THERE_ARE}
     blocks.append(_split_table("All classes together", evaluation, shown))
     blocks.append(_class_table(evaluation))
     for split in evaluation.splits:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.beside import read_companions
 from analysis.evaluation import Evaluation, evaluate
 from analysis.metrics import find, write_metrics
 from analysis.page import render
 from analysis.report import build_page, drawings
+from analysis.shortcut import Shortcut, read_shortcuts
 from triher import __version__
 from triher.cohort import Cohort, read_cohort
 from triher.config import Config, dump_config
@@ -19,6 +21,7 @@ from triher.progress import Reporter
 from triher.runfolder import RunFolder
 
 STAGE = "analysis"
+_FACTS = ("baselines_left_out", "labels_shuffled", "test_opened", "thresholds")  # of the record, told in the report
 
 
 def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
@@ -26,7 +29,8 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
 
     Args:
         config: the run's configuration.
-        run: the run folder, with ``predictions.csv`` in it.
+        run: the run folder, with ``predictions.csv`` in it, and ``companions.csv`` and ``shortcuts.csv`` where
+            there are any.
         reporter: where progress is said.
 
     Returns:
@@ -40,14 +44,21 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     if not run.predictions_file.is_file():
         message = f"there are no predictions at {run.predictions_file}"
         raise StopRun("file_unreadable", message, remedy="run `triher classify CONFIG` first")
-    cohort = read_cohort(config.cohort)
+    cohort = read_cohort(config.cohort, images=config.has_images)
     key = _key(config, run, cohort)
     if run.is_fresh(STAGE, key):
         reporter.say("analysis: up to date")
         return False
     frame = read_predictions(run.predictions_file, config.scheme)
     reporter.say(f"analysis: judging {frame['patient_id'].nunique()} patients")
-    evaluation = evaluate(frame, _reference(config), cohort, config)
+    evaluation = evaluate(
+        frame,
+        _reference(config),
+        cohort,
+        config,
+        companions=_companions(config, run),
+        shortcuts=_shortcuts(run),
+    )
     outputs = _write(evaluation, frame, cohort, config, run)
     _remove_stale(run, outputs)
     run.record_stage(STAGE, key, outputs, time.monotonic() - start, headline=_headline(evaluation))
@@ -59,6 +70,17 @@ def _reference(config: Config) -> pd.DataFrame | None:
     """The reference's prediction table, if one is configured."""
     path = config.analysis.reference
     return None if path is None else read_predictions(path, config.scheme)
+
+
+def _companions(config: Config, run: RunFolder) -> pd.DataFrame | None:
+    """The models beside the model, if any were trained."""
+    path = run.companions_file
+    return read_companions(path, config.scheme) if path.is_file() else None
+
+
+def _shortcuts(run: RunFolder) -> tuple[Shortcut, ...]:
+    """How the features tell site, vendor and cohort, if that was looked at."""
+    return read_shortcuts(run.shortcuts_file) if run.shortcuts_file.is_file() else ()
 
 
 def _write(evaluation: Evaluation, frame: pd.DataFrame, cohort: Cohort, config: Config, run: RunFolder) -> list[Path]:
@@ -94,6 +116,7 @@ def _remove_stale(run: RunFolder, outputs: list[Path]) -> None:
 def _key(config: Config, run: RunFolder, cohort: Cohort) -> str:
     """Hash of everything that the outputs depend on."""
     reference = config.analysis.reference
+    classified = run.read_record()["stages"].get("classify", {})
     follow_up = [
         [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}]
         for p in cohort.patients
@@ -104,6 +127,8 @@ def _key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             "scheme": config.scheme,
             "seed": config.seed,
             "predictions": sha256_of_file(run.predictions_file),
+            "beside": [_digest(run.companions_file), _digest(run.shortcuts_file)],
+            "classified": [classified.get(name) for name in _FACTS],
             "skipped": [_digest(run.skipped_file), _digest(run.notes_file)],
             "follow_up": follow_up,
             "reference": "" if reference is None else _digest(reference),

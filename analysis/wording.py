@@ -31,7 +31,7 @@ def told(estimate: Estimate | None) -> str:
     if not math.isfinite(estimate.value):
         return f"not estimable: {estimate.reason}"
     if math.isfinite(estimate.low) or not estimate.reason:
-        return brief(estimate)
+        return f"{brief(estimate)}, {estimate.reason}" if estimate.reason else brief(estimate)
     return f"{estimate.value:.2f} (no interval: {estimate.reason})"
 
 

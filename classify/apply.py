@@ -1,5 +1,6 @@
 """A bundle applied to the feature store of a new cohort."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,79 +8,78 @@ import pandas as pd
 
 from classify.applicability import outside
 from classify.bundle import Bundle
-from classify.pooling import choose_views, finite_patients, pool
+from classify.cases import inputs_of, leave_out_gaps
+from classify.source import Source
 from classify.splits import image_fingerprint
 from classify.table import Place, prediction_frame
+from classify.view_algebra import derive_views, needed_views
 from triher.cohort import Cohort
-from triher.errors import StopRun
-from triher.store import COSMETIC, Features, Header
+from triher.errors import Skipped, StopRun
+from triher.store import COSMETIC, Header
 
 _TRAINED = "the bundle was trained on these very images, so this is no prediction"
 
 
 def apply_bundle(
-    bundle: Bundle, header: Header, features: Features, cohort: Cohort, *, labels: dict[str, int] | None
-) -> pd.DataFrame:
-    """Predict the patients of a cohort whose embeddings are in the store, in the order of the cohort.
-
-    Patients with non-finite embeddings must be left out before, by `classify.pooling.skip_nonfinite`, which names
-    them for ``skipped.csv``.
+    bundle: Bundle, source: Source, cohort: Cohort, *, labels: Mapping[str, int] | None
+) -> tuple[pd.DataFrame, list[Skipped]]:
+    """Predict the patients of a cohort whose features are at hand, in the order of the cohort.
 
     Args:
         bundle: as read by `classify.bundle.read_bundle`.
-        header: what made the embeddings.
-        features: the embeddings.
+        source: features of the new patients, and what made them.
         cohort: the new patients.
         labels: patient id -> position in the bundle's scheme, where known; only copied into the table.
 
     Returns:
         A prediction table (split ``new``) with two more columns: ``set``, the classes that cannot be ruled out,
-        and ``outside``, what lies outside the training range (empty for a patient inside).
+        and ``outside``, what lies outside the training range (empty for a patient inside); and who was left out
+        because of gaps.
 
     Raises:
-        StopRun: ``bundle_encoder`` (encoder, recipe or views differ), ``transform_drift`` (the encoder gives
-            other embeddings than at the time of training), ``cohort_empty`` or ``embedding_nonfinite``.
+        StopRun: ``bundle_encoder`` (encoder, recipe, views or columns differ), ``transform_drift`` (the encoder
+            gives other embeddings than at the time of training), ``cohort_empty`` or ``site_unseen``.
     """
-    _check_origin(bundle, header, features)
+    features, config = source.features, bundle.config()
+    _check_origin(bundle, source)
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
-    patients = [patient for patient in cohort.patients if patient.patient_id in place]
+    people = {patient.patient_id: patient for patient in cohort.patients if patient.patient_id in place}
+    views = derive_views(features.select([place[name] for name in people]), bundle.views)
+    chosen, skipped = leave_out_gaps(views, people, config, source.names)
+    patients = [people[name] for name in chosen.patient_id]
     if not patients:
-        message = f"none of the {len(cohort.patients)} patients of the cohort is in the feature store"
+        message = (
+            f"of the {len(cohort.patients)} patients of the cohort {len(people)} are in the feature store, and "
+            f"{len(skipped)} of these were left out"
+        )
         raise StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
-    chosen = features.select([place[patient.patient_id] for patient in patients])
-    finite = finite_patients(chosen, bundle.views)
-    if not finite.all():
-        bad = ", ".join(np.array(chosen.patient_id)[~finite][:5].tolist())
-        raise StopRun("embedding_nonfinite", f"embeddings of {int((~finite).sum())} patients are not finite: {bad}")
-    pooled = pool(chosen, bundle.views, bundle.pooling)
-    p = bundle.model.predict(pooled)
+    inputs = inputs_of(chosen, patients, config, source.names, bare=_is_bare(bundle, source))
+    p = bundle.model.predict(inputs)
     known = labels or {}
     y = np.array([known.get(patient.patient_id, np.nan) for patient in patients], dtype=np.float64)
     trained_on = set(bundle.training.images)
     reasons = [
         [*([_TRAINED] if image_fingerprint(digest) in trained_on else []), *found]
         for digest, found in zip(
-            chosen.input_sha256, outside(bundle.seen, chosen.acquisition, pooled.vectors), strict=True
+            chosen.input_sha256, outside(bundle.seen, chosen.acquisition, inputs.means()), strict=True
         )
     ]
-    return prediction_frame(
-        patients,
-        y,
-        p,
-        model=bundle.model,
-        scheme=bundle.scheme,
-        place=Place("new", 0, 0, bundle.training.seed),
-        reasons=reasons,
+    place_new = Place("new", 0, 0, bundle.training.seed)
+    frame = prediction_frame(
+        patients, y, p, model=bundle.model, scheme=bundle.scheme, place=place_new, reasons=reasons
     )
+    return frame, skipped
 
 
-def _check_origin(bundle: Bundle, header: Header, features: Features) -> None:
-    """Stop unless the embeddings come from the encoder and recipe of the training."""
+def _check_origin(bundle: Bundle, source: Source) -> None:
+    """Stop unless the features come from the encoder and recipe of the training."""
+    header, features = source.header, source.features
     differing = _differences(_origin(bundle.header), _origin(header))
-    missing = sorted(set(bundle.views) - set(features.views))
-    if missing:
-        has = ", ".join(choose_views(list(features.views), []))
-        differing.append(f"views: the bundle needs {', '.join(missing)}, the store has {has}")
+    stored = tuple(sorted(features.views))
+    try:
+        needed_views(bundle.views, stored)
+    except StopRun:
+        differing.append(f"views: the bundle needs {', '.join(bundle.views)}, the store has {', '.join(stored)}")
     if differing:
         raise StopRun("bundle_encoder", f"bundle and feature store differ: {'; '.join(differing)}")
     if not bundle.header.resembles(header):
@@ -90,6 +90,12 @@ def _check_origin(bundle: Bundle, header: Header, features: Features) -> None:
             f"versions that differ: {'; '.join(versions) or 'none'}"
         )
         raise StopRun("transform_drift", message)
+
+
+def _is_bare(bundle: Bundle, source: Source) -> bool:
+    """Whether the model was trained on a table's columns as they stand, one row a patient."""
+    columns = {name for names in source.names.values() for name in names}
+    return bool(bundle.feature_names) and columns.issuperset(bundle.feature_names)
 
 
 def _origin(header: Header) -> dict[str, Any]:

@@ -1,37 +1,62 @@
-"""The locked bundle, format ``triher-bundle`` version 1: a model and all that its use needs, in a folder.
+"""The locked bundle, format ``triher-bundle`` version 2: a model and all that its use needs, in a folder or a zip.
 
 ``manifest.json`` names every other file with its size and SHA-256, and carries a hash of itself. Nothing in a bundle
-is code: no pickle is ever read. The hashes guard against damage, not against a forger, who can make new ones. No
-patient's id or vector is in it, only fingerprints of the exams trained on; the golden input is noise around the
-training mean.
+is code: no pickle is ever read. The hashes guard against damage, not against a forger, who can make new ones; so the
+structure of every part is checked besides. No patient's id or vector is in it, only fingerprints of the exams trained
+on, and the names of the training sites where features were harmonized; the golden input is noise around the training
+mean.
 """
 
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from classify.applicability import Subspace, TrainingRange
+from classify.applicability import TrainingRange
+from classify.archive import Files, open_files
 from classify.heads import HEADS, find_head
-from classify.manifest import FORMAT, VERSION, Manifest, PartEntry, TrainingFacts, dump_manifest, parse_manifest
+from classify.manifest import (
+    FORMAT,
+    VERSION,
+    Manifest,
+    PartEntry,
+    PreparationFacts,
+    TrainingFacts,
+    dump_manifest,
+    parse_manifest,
+)
+from classify.parts import (
+    GOLDEN,
+    PREPARATION,
+    PROBE,
+    RANGE,
+    STACK,
+    as_inputs,
+    checked_arrays,
+    design_width,
+    file_names,
+    golden_arrays,
+    preparation_bytes,
+    preparation_of,
+    range_bytes,
+    range_of,
+    save,
+    stack_of,
+)
 from classify.training import Model
 from triher import __version__
+from triher.config import ClassifyConfig
 from triher.errors import StopRun
 from triher.labels import scheme_classes
 from triher.runfolder import library_versions
 from triher.store import Header
 
 _MANIFEST = "manifest.json"
-_ARRAYS = ("golden.safetensors", "probe.safetensors", "range.safetensors")
 _MAX_MANIFEST_BYTES = 10_000_000
-_GOLDEN_ROWS = 4
 _GOLDEN_TOLERANCE = 1e-5
 
 
@@ -45,6 +70,10 @@ class Bundle:
     scheme: str
     views: tuple[str, ...]
     pooling: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    """Columns of a table of features; empty for embeddings, which have numbers."""
+    covariates: tuple[str, ...]
+    """Columns of the cohort table that the model needs."""
     training: TrainingFacts
 
     @property
@@ -56,6 +85,16 @@ class Bundle:
     def recipe(self) -> dict[str, Any]:
         """How the slices were made."""
         return self.header.recipe
+
+    def config(self) -> ClassifyConfig:
+        """The choices that decide what the model needs of a patient."""
+        return ClassifyConfig(
+            head=self.model.head,
+            views=self.views,
+            pooling=self.pooling,
+            missing="skip" if self.model.preparation.fill is None else "impute",
+            covariates=self.covariates,
+        )
 
 
 def write_bundle(path: Path, bundle: Bundle) -> list[Path]:
@@ -106,26 +145,21 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 def _parts(bundle: Bundle) -> dict[str, bytes]:
     """The files beside the manifest."""
-    subspace = bundle.seen.subspace
-    noise = np.random.default_rng(0).normal(size=(_GOLDEN_ROWS, len(subspace.mean)))
-    golden = (subspace.mean + noise * subspace.deviation).astype(np.float32)
-    arrays = {
-        "golden.safetensors": {"vectors": golden, "probabilities": bundle.model.probabilities(golden)},
-        "probe.safetensors": {"probe": np.ascontiguousarray(bundle.header.probe, np.float32)},
-        "range.safetensors": {
-            "mean": subspace.mean,
-            "deviation": subspace.deviation,
-            "axes": subspace.axes,
-            "variances": subspace.variances,
-        },
+    model = bundle.model
+    parts = {
+        find_head(model.head).file: model.fitted.to_bytes(),
+        PREPARATION: preparation_bytes(model.preparation),
+        RANGE: range_bytes(bundle.seen),
+        PROBE: save({"probe": bundle.header.probe.astype(np.float32)}),
+        GOLDEN: save(golden_arrays(bundle.seen.subspace, model)),
     }
-    parts = {name: safetensors.numpy.save(content) for name, content in arrays.items()}
-    return {find_head(bundle.model.head).file: bundle.model.fitted.to_bytes(), **parts}
+    return parts if model.stack is None else parts | {STACK: model.stack.fitted.to_bytes()}
 
 
 def _manifest(bundle: Bundle, parts: dict[str, bytes]) -> Manifest:
     """The manifest of the given parts."""
-    model, seen = bundle.model, bundle.seen
+    model, seen, before = bundle.model, bundle.seen, bundle.model.preparation
+    n_features = len(seen.subspace.mean)
     return Manifest(
         format=FORMAT,
         version=VERSION,
@@ -138,7 +172,16 @@ def _manifest(bundle: Bundle, parts: dict[str, bytes]) -> Manifest:
         store_versions=bundle.header.versions,
         views=bundle.views,
         pooling=bundle.pooling,
-        n_features=len(seen.subspace.mean),
+        feature_names=bundle.feature_names,
+        covariates=bundle.covariates,
+        preparation=PreparationFacts(
+            missing="skip" if before.fill is None else "impute",
+            join="late" if model.stack is not None else "early",
+            harmonizer=None if before.harmonizer is None else before.harmonizer.facts(),
+            n_design=design_width(before, n_features),
+        ),
+        stack_penalty=None if model.stack is None else model.stack.penalty,
+        n_features=n_features,
         names_sha256=model.names_sha256,
         head=model.head,
         params=model.params,
@@ -162,23 +205,64 @@ def read_bundle(path: Path) -> Bundle:
     """Read a bundle after checking every file, and prove that it still predicts what it did.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder or zip.
 
     Raises:
         StopRun: ``bundle_corrupt`` (unreadable, or its content makes no sense), ``bundle_tampered`` (a file is
             missing, too many, or differs from its hash), ``bundle_version`` or ``bundle_drift`` (the golden
             output is not reproduced).
     """
-    manifest = parse_manifest(_read(path / _MANIFEST, most=_MAX_MANIFEST_BYTES), str(path))
+    files = open_files(path)
+    manifest = parse_manifest(files.read(_MANIFEST, most=_MAX_MANIFEST_BYTES), str(path))
     if manifest.head not in HEADS or manifest.classes != scheme_classes(manifest.scheme):
         raise StopRun("bundle_corrupt", f"{path}: head '{manifest.head}' or scheme '{manifest.scheme}' is not known")
-    data = _read_parts(path, manifest)
-    n_features, n_classes = manifest.n_features, len(manifest.classes)
+    data = _read_parts(files, manifest)
+    model = _model(manifest, data)
+    _check_golden(path, manifest, model, data[GOLDEN])
+    probe = checked_arrays(data[PROBE], PROBE, {"probe": (None, None)})["probe"]
+    return Bundle(
+        model=model,
+        seen=range_of(manifest, data[RANGE]),
+        header=Header(manifest.encoder, manifest.recipe, manifest.store_versions, probe),
+        scheme=manifest.scheme,
+        views=manifest.views,
+        pooling=manifest.pooling,
+        feature_names=manifest.feature_names,
+        covariates=manifest.covariates,
+        training=manifest.training,
+    )
+
+
+def _read_parts(files: Files, manifest: Manifest) -> dict[str, bytes]:
+    """Read all files, which must be exactly those of the manifest and have their hashes."""
+    expected = file_names(manifest.head, has_stack=manifest.stack_penalty is not None)
+    found = files.sizes.keys() - {_MANIFEST}
+    if manifest.parts.keys() != expected or found != expected:
+        message = (
+            f"{files.path} should hold {', '.join(sorted(expected))}; its manifest lists "
+            f"{', '.join(sorted(manifest.parts))}; it holds {', '.join(sorted(found))}"
+        )
+        raise StopRun("bundle_tampered", message)
+    data = {name: files.read(name, most=entry.size) for name, entry in manifest.parts.items()}
+    for name, entry in manifest.parts.items():
+        digest = hashlib.sha256(data[name]).hexdigest()
+        if digest != entry.sha256:
+            message = f"{files.path / name} has SHA-256 {digest}; the manifest says {entry.sha256}"
+            raise StopRun("bundle_tampered", message)
+    return data
+
+
+def _model(manifest: Manifest, data: dict[str, bytes]) -> Model:
+    """The model from the manifest's numbers and the parts."""
     head = find_head(manifest.head)
-    model = Model(
+    preparation = preparation_of(manifest, data[PREPARATION])
+    n_design, n_classes = manifest.preparation.n_design, len(manifest.classes)
+    return Model(
         head=manifest.head,
         params=dict(manifest.params),
-        fitted=head.load(data[head.file], n_features=n_features, n_classes=n_classes),
+        preparation=preparation,
+        fitted=head.load(data[head.file], n_features=n_design, n_classes=n_classes),
+        stack=stack_of(manifest, data),
         temperature=manifest.temperature,
         conformal=manifest.conformal,
         thresholds=manifest.thresholds,
@@ -186,63 +270,20 @@ def read_bundle(path: Path) -> Bundle:
         log_loss=manifest.log_loss,
         search=manifest.search,
     )
-    _check_golden(path, manifest, model, data["golden.safetensors"])
-    probe = _arrays(data["probe.safetensors"], "probe.safetensors", {"probe": (None, None)})["probe"]
-    header = Header(manifest.encoder, manifest.recipe, manifest.store_versions, probe)
-    seen = _range(manifest, data["range.safetensors"])
-    return Bundle(model, seen, header, manifest.scheme, manifest.views, manifest.pooling, manifest.training)
-
-
-def _read(path: Path, *, most: int) -> bytes:
-    """A file's bytes; links and files larger than they may be are not followed or read."""
-    try:
-        if path.is_symlink() or path.stat().st_size > most:
-            raise StopRun("bundle_tampered", f"{path} is a link, or larger than the {most} bytes on record")
-        return path.read_bytes()
-    except OSError as error:
-        raise StopRun("bundle_corrupt", f"cannot read {path}: {error.strerror}") from error
-
-
-def _read_parts(path: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Read all files, which must be exactly those of the manifest and have their hashes."""
-    expected = {*_ARRAYS, find_head(manifest.head).file}
-    found = {item.name for item in path.iterdir()} - {_MANIFEST}
-    if manifest.parts.keys() != expected or found != expected:
-        message = (
-            f"{path} should hold {', '.join(sorted(expected))}; its manifest lists "
-            f"{', '.join(sorted(manifest.parts))}; it holds {', '.join(sorted(found))}"
-        )
-        raise StopRun("bundle_tampered", message)
-    data = {name: _read(path / name, most=entry.size) for name, entry in manifest.parts.items()}
-    for name, entry in manifest.parts.items():
-        digest = hashlib.sha256(data[name]).hexdigest()
-        if digest != entry.sha256:
-            message = f"{path / name} has SHA-256 {digest}; the manifest says {entry.sha256}"
-            raise StopRun("bundle_tampered", message)
-    return data
-
-
-def _arrays(data: bytes, name: str, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, np.ndarray]:
-    """Arrays of a safetensors file with the given names and shapes (None: any length), all finite."""
-    try:
-        arrays = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise StopRun("bundle_corrupt", f"{name}: {error}") from error
-    found = {key: array.shape for key, array in arrays.items()}
-    good = found.keys() == shapes.keys() and all(
-        len(found[key]) == len(shape) and all(b in (None, a) for a, b in zip(found[key], shape, strict=True))
-        for key, shape in shapes.items()
-    )
-    if not good or not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in arrays.values()):
-        raise StopRun("bundle_corrupt", f"{name}: expected finite arrays {shapes}, found {found}")
-    return dict(arrays)
 
 
 def _check_golden(path: Path, manifest: Manifest, model: Model, data: bytes) -> None:
     """Predict the golden input again and compare."""
-    shapes = {"vectors": (None, manifest.n_features), "probabilities": (None, len(manifest.classes))}
-    golden = _arrays(data, "golden.safetensors", shapes)
-    difference = float(np.abs(model.probabilities(golden["vectors"]) - golden["probabilities"]).max())
+    sizes = {
+        "rows": manifest.n_features,
+        "covariates": len(manifest.covariates),
+        "probabilities": len(manifest.classes),
+    }
+    golden = checked_arrays(data, GOLDEN, {name: (None, size) for name, size in sizes.items()})
+    if len({len(array) for array in golden.values()}) > 1:
+        raise StopRun("bundle_corrupt", f"{GOLDEN}: its arrays have different lengths")
+    p = model.probabilities(as_inputs(golden, model.preparation))
+    difference = float(np.abs(p - golden["probabilities"]).max())
     if not difference <= manifest.golden_tolerance:
         here = library_versions()
         changed = [f"{k} {v}, here {here.get(k)}" for k, v in manifest.versions.items() if here.get(k) != v]
@@ -251,14 +292,3 @@ def _check_golden(path: Path, manifest: Manifest, model: Model, data: bytes) -> 
             f"libraries that changed: {'; '.join(changed) or 'none'}"
         )
         raise StopRun("bundle_drift", message)
-
-
-def _range(manifest: Manifest, data: bytes) -> TrainingRange:
-    """The training range from its arrays and numbers."""
-    n = manifest.n_features
-    shapes: dict[str, tuple[int | None, ...]] = {"mean": (n,), "deviation": (n,), "axes": (n, None)}
-    arrays = _arrays(data, "range.safetensors", {**shapes, "variances": (None,)})
-    if arrays["axes"].shape[1] != len(arrays["variances"]):
-        raise StopRun("bundle_corrupt", "range.safetensors: the axes are not as many as their variances")
-    subspace = Subspace(**arrays, noise=manifest.embedding_noise)
-    return TrainingRange(manifest.acquisition, subspace, manifest.embedding_threshold)

@@ -1,14 +1,20 @@
-"""The patients that can be used: label, vector and group of each, in one order."""
+"""The patients that can be used: label, inputs and group of each, in one order."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int
 
-from classify.pooling import Pooled, pool, skip_nonfinite
+from classify.heads import find_head
+from classify.inputs import Inputs
+from classify.near_copies import merge_groups
+from classify.pooling import instances, pool, skip_nonfinite
 from classify.splits import image_groups
+from classify.view_algebra import derive_views
 from triher.cohort import Cohort, Patient
+from triher.config import ClassifyConfig
 from triher.errors import Note, Skipped, StopRun
 from triher.store import Features
 from triher.types import Labels, Names
@@ -18,7 +24,7 @@ from triher.types import Labels, Names
 class Cases:
     """What a head is trained on."""
 
-    pooled: Pooled
+    inputs: Inputs
     y: Labels
     """Position in the scheme."""
     cohort: Names
@@ -29,7 +35,7 @@ class Cases:
 
     def take(self, rows: Int[np.ndarray, " row"]) -> "Cases":
         """The patients at the given positions."""
-        return Cases(self.pooled.take(rows), self.y[rows], self.cohort[rows], self.group[rows], self.classes)
+        return Cases(self.inputs.take(rows), self.y[rows], self.cohort[rows], self.group[rows], self.classes)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Gathered:
     patients: tuple[Patient, ...]
     acquisition: dict[str, Float64[np.ndarray, " patient"]]
     input_sha256: tuple[str, ...]
+    views: tuple[str, ...]
+    """Views in use, in their order."""
     skipped: tuple[Skipped, ...]
     notes: tuple[Note, ...]
 
@@ -51,9 +59,9 @@ def gather(
     features: Features,
     *,
     accounted: Collection[str],
-    views: Sequence[str],
-    pooling: Sequence[str],
+    config: ClassifyConfig,
     classes: Sequence[str],
+    feature_names: Mapping[str, Sequence[str]],
 ) -> Gathered:
     """Bring cohort, labels and embeddings together, sorted by patient id.
 
@@ -65,20 +73,20 @@ def gather(
         unlabeled: who has no label, and why.
         features: the embeddings.
         accounted: who the extraction left out and named; they are not counted again.
-        views: which views to pool; all when empty.
-        pooling: which statistics.
+        config: views, pooling, covariates, and what to do about gaps.
         classes: the classes of the scheme.
+        feature_names: view -> names of its columns, where they have names.
 
     Raises:
         StopRun: ``cohort_empty`` when nobody is left; as `triher.store` and `classify.pooling.pool`.
     """
     patients = {patient.patient_id: patient for patient in cohort.patients}
+    features = derive_views(features, config.views)
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     usable = sorted(place.keys() & labels.keys() & patients.keys())
     chosen = features.select([place[patient_id] for patient_id in usable])
-    cohort_of = {patient_id: patient.cohort for patient_id, patient in patients.items()}
-    chosen, nonfinite = skip_nonfinite(chosen, views, cohort_of)
-    skipped = [row for row in unlabeled if row.patient_id in place] + nonfinite
+    chosen, gaps = leave_out_gaps(chosen, patients, config, feature_names)
+    skipped = [row for row in unlabeled if row.patient_id in place] + gaps
     lost = [patient for patient in cohort.patients if patient.patient_id not in {*place, *accounted}]
     skipped += [_not_extracted(patient) for patient in lost]
     people = tuple(patients[patient_id] for patient_id in chosen.patient_id)
@@ -89,15 +97,80 @@ def gather(
             f"and embeddings{example}"
         )
         raise StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
+    inputs = inputs_of(chosen, people, config, feature_names)
     cases = Cases(
-        pool(chosen, views, pooling),
+        inputs,
         np.array([labels[patient.patient_id] for patient in people], dtype=np.int64),
         np.array([patient.cohort for patient in people], dtype=object),
-        image_groups(chosen.input_sha256),
+        merge_groups(image_groups(chosen.input_sha256), inputs.means()),
         tuple(classes),
     )
     notes = _same_images(cases.group, people)
-    return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, tuple(skipped), notes)
+    views = tuple(features.views)
+    return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes)
+
+
+def leave_out_gaps(
+    features: Features,
+    patients: Mapping[str, Patient],
+    config: ClassifyConfig,
+    feature_names: Mapping[str, Sequence[str]],
+) -> tuple[Features, list[Skipped]]:
+    """Leave out the patients who lack what the model needs, and name them.
+
+    Args:
+        features: the views in use.
+        patients: patient id -> patient, for all of them.
+        config: covariates, and whether gaps are filled instead.
+        feature_names: view -> names of its columns, where they have names; these are measured one by one.
+    """
+    cohort_of = {patient_id: patient.cohort for patient_id, patient in patients.items()}
+    features, skipped = skip_nonfinite(features, (), cohort_of, config.missing, by_column=feature_names.keys())
+    if config.missing == "impute":
+        return features, skipped
+    lacking = {i: _lacking(patients[name], config.covariates) for i, name in enumerate(features.patient_id)}
+    skipped += [_covariate_missing(patients[features.patient_id[i]], names) for i, names in lacking.items() if names]
+    complete = [i for i, names in lacking.items() if not names]
+    return (features.select(complete) if len(complete) < len(lacking) else features), skipped
+
+
+def _lacking(patient: Patient, covariates: Sequence[str]) -> list[str]:
+    """The covariates that are not known of a patient."""
+    return [name for name in covariates if not math.isfinite(patient.covariates[name])]
+
+
+def _covariate_missing(patient: Patient, names: Sequence[str]) -> Skipped:
+    """A patient whose covariates have gaps."""
+    reason = f"no value of {', '.join(names)}, which classify.covariates names"
+    return Skipped(patient.patient_id, patient.cohort, "classify", "covariate_missing", reason, "")
+
+
+def inputs_of(
+    features: Features,
+    patients: Sequence[Patient],
+    config: ClassifyConfig,
+    feature_names: Mapping[str, Sequence[str]],
+    *,
+    bare: bool | None = None,
+) -> Inputs:
+    """What a model may see of some patients.
+
+    Args:
+        features: the views in use, in the order of the patients.
+        patients: who they are.
+        config: head, pooling and covariates.
+        feature_names: view -> names of its columns, where they have names.
+        bare: as for `classify.pooling.pool`.
+    """
+    if find_head(config.head).takes_bags:
+        (rows, names), indptr = instances(features, tuple(features.views), feature_names), features.indptr
+    else:
+        pooled = pool(features, tuple(features.views), config.pooling, feature_names, bare=bare)
+        rows, indptr, names = pooled.vectors, np.arange(len(patients) + 1, dtype=np.int64), pooled.names
+    covariates = [[patient.covariates[name] for name in config.covariates] for patient in patients]
+    shape = (len(patients), len(config.covariates))
+    site = np.array([patient.site for patient in patients], dtype=object)
+    return Inputs(rows, indptr, names, np.array(covariates, np.float64).reshape(shape), config.covariates, site)
 
 
 def _same_images(group: Int[np.ndarray, " patient"], patients: Sequence[Patient]) -> tuple[Note, ...]:

@@ -40,11 +40,21 @@ class Design:
 
     def take(self, patients: Int[np.ndarray, " chosen"]) -> "Design":
         """The patients at the given positions."""
-        lengths = np.diff(self.indptr)[patients]
-        starts = self.indptr[patients]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        where = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
+        where, indptr = rows_of(self.indptr, patients)
         return Design(self.rows[where], indptr, self.blocks)
+
+
+def rows_of(
+    indptr: Int[np.ndarray, " patient_plus_1"], patients: Int[np.ndarray, " chosen"]
+) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " chosen_plus_1"]]:
+    """Positions of the rows of some patients, and where each of them begins and ends among these.
+
+    >>> rows_of(np.array([0, 2, 3]), np.array([1, 0]))
+    (array([2, 0, 1]), array([0, 1, 3]))
+    """
+    lengths = np.diff(indptr)[patients]
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return np.arange(ends[-1]) + np.repeat(indptr[patients] - ends[:-1], lengths), ends
 
 
 def one_row_each(vectors: Vectors, blocks: tuple[int, ...] = ()) -> Design:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from classify import boosting, logistic
+from classify import boosting, elastic_net, hierarchical, logistic, majority, neighbors, ordinal
 from classify.design import Design
 from triher.errors import unknown_name
 from triher.types import Probabilities
@@ -75,29 +76,47 @@ class Head:
     """False where the fitted head holds its training patients' vectors, so that no bundle may carry it."""
 
 
-# Ranges: C is free of the number of features (see `classify.logistic.prepare`), and at its ends the head predicts the
-# prior or separates the training part. Trees are shallow and few because cohorts have some hundred patients, and each
-# sees few of the thousand or more correlated features.
-HEADS: dict[str, Head] = {
-    "logistic": Head(
-        "logistic", {}, Dial("C", logistic.PENALTIES), logistic.prepare, logistic.load, "head.safetensors"
-    ),
-    "xgboost": Head(
-        "xgboost",
-        {
-            "max_depth": Range(1, 3, 2, whole=True),
-            "eta": Range(0.03, 0.5, 0.15, log=True),
-            "subsample": Range(0.5, 1.0, 0.8),
-            "colsample_bytree": Range(0.02, 0.25, 0.1, log=True),
-            "min_child_weight": Range(0.3, 8.0, 1.0, log=True),
-            "reg_lambda": Range(0.1, 30.0, 1.0, log=True),
-        },
-        Dial("rounds", boosting.ROUNDS, patience=3),
-        boosting.prepare,
-        boosting.load,
-        "head.json",
-    ),
+# Ranges: C is free of the number of features (see `classify.rotation.unit_space`), and at its ends the head predicts
+# the prior or separates the training part. Trees are shallow and few because cohorts have some hundred patients, and
+# each sees few of the thousand or more correlated features.
+_TREES: dict[str, Range] = {
+    "max_depth": Range(1, 3, 2, whole=True),
+    "eta": Range(0.03, 0.5, 0.15, log=True),
+    "subsample": Range(0.5, 1.0, 0.8),
+    "colsample_bytree": Range(0.02, 0.25, 0.1, log=True),
+    "min_child_weight": Range(0.3, 8.0, 1.0, log=True),
+    "reg_lambda": Range(0.1, 30.0, 1.0, log=True),
 }
+_RIDGE, _ROUNDS = Dial("C", logistic.PENALTIES), Dial("rounds", boosting.ROUNDS, patience=3)
+_ARRAYS, _JSON = "head.safetensors", "head.json"
+
+
+def _hierarchy(base: Head) -> Head:
+    """The base head, asked at each boundary between neighboring classes."""
+    prepare, load = partial(hierarchical.prepare, base.prepare), partial(hierarchical.load, base.load)
+    return Head(f"hierarchical-{base.name}", base.space, base.dial, prepare, load, _ARRAYS)
+
+
+_LOGISTIC = Head("logistic", {}, _RIDGE, logistic.prepare, logistic.load, _ARRAYS)
+_XGBOOST = Head("xgboost", _TREES, _ROUNDS, boosting.prepare, boosting.load, _JSON)
+_ALL = (
+    Head("majority", {}, Dial("copies", majority.DIAL), majority.prepare, majority.load, _JSON),
+    _LOGISTIC,
+    Head(
+        "elastic-net",
+        {"l1_ratio": Range(0.05, 1.0, 0.5, log=True)},
+        Dial("share", elastic_net.SHARES, patience=2),
+        elastic_net.prepare,
+        logistic.load,
+        _ARRAYS,
+    ),
+    Head("ordinal", {}, _RIDGE, ordinal.prepare, ordinal.load, _ARRAYS),
+    _hierarchy(_LOGISTIC),
+    _XGBOOST,
+    _hierarchy(_XGBOOST),
+    Head("knn", {}, Dial("k", neighbors.COUNTS), neighbors.prepare, neighbors.load, "", lockable=False),
+)
+HEADS: dict[str, Head] = {head.name: head for head in _ALL}
 
 
 def find_head(name: str) -> Head:

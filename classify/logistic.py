@@ -1,8 +1,8 @@
 """The logistic head: multinomial ridge regression, exact and fast when features outnumber patients.
 
 The ridge penalty does not change under rotation, so each training part is rotated once into the space that its
-patients span (at most n axes) and every trial fits there; the coefficients are mapped back (Hastie & Tibshirani,
-Biostatistics 2004;5:329, section 3).
+patients span (at most n axes) and every fit takes place there; the coefficients are mapped back (Hastie & Tibshirani,
+Biostatistics 2004;5:329, section 3). The path over penalties is one batch in float32, the final fit is float64.
 """
 
 from collections.abc import Iterator
@@ -11,19 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors
 import safetensors.numpy
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
 
 from classify.design import Design
-from classify.rotation import center_and_scale, principal_axes, standardize
+from classify.majority import class_shares
+from classify.ridge_path import Minimum, Offsets, Scores, Slopes, minimize
+from classify.rotation import Space, unit_space
 from triher.errors import StopRun
 from triher.types import Labels, Probabilities
 
 PENALTIES = tuple(float(10 ** (exponent / 4)) for exponent in range(-12, 13))
 """Inverse penalties C of the path, from predicting the class shares to parting the training patients."""
-_ITERATIONS = 5000
-_TOLERANCE = 1e-6
+PATH_TOLERANCE = 1e-9
+"""Of `classify.ridge_path.minimize`, in float32: moves no probability of the path by 2e-4."""
+FIT_TOLERANCE = 1e-14
+"""The same for the final fit in float64: no probability moves by 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -47,54 +50,96 @@ class Logistic:
 
 
 @dataclass(frozen=True)
-class LogisticPart:
-    """A training part, rotated once for all trials."""
+class Softmax:
+    """The multinomial likelihood; of two classes the first has score 0, as in the usual logistic regression."""
 
-    y: Labels
-    mean: Float64[np.ndarray, " feature"]
-    scale: Float64[np.ndarray, " feature"]
-    axes: Float64[np.ndarray, "feature component"]
-    rotated: Float64[np.ndarray, "patient component"]
-    n_classes: int
-    weights: Float64[np.ndarray, " patient"] | None
+    hits: Float[np.ndarray, "class patient"]
+    """1 where a patient has a class, else 0."""
+    weights: Float[np.ndarray, " patient"]
+
+    @property
+    def n_columns(self) -> int:
+        """One column a class, or one for the second of two."""
+        return 1 if len(self.hits) == 2 else len(self.hits)
+
+    @property
+    def start(self) -> Float[np.ndarray, " offset"]:
+        """Logarithms of the class shares."""
+        logs = np.log(self.hits @ self.weights)
+        return logs[1:] - logs[0] if len(self.hits) == 2 else logs - logs.mean()
+
+    def slopes(self, scores: Scores, offsets: Offsets) -> Slopes:
+        """Log loss and derivatives."""
+        z = scores + offsets[:, :, None]
+        n_fixed = len(self.hits) - z.shape[1]
+        z = np.concatenate([np.zeros_like(z[:, :n_fixed]), z], axis=1)
+        z -= z.max(axis=1, keepdims=True)
+        raised = np.exp(z)
+        total = raised.sum(axis=1, keepdims=True)
+        p = raised / total
+        lost = (np.log(total[:, 0]) - (z * self.hits).sum(axis=1)) * self.weights
+        excess = ((p - self.hits) * self.weights)[:, n_fixed:]
+        curvature = (p * (1 - p) * self.weights).sum(axis=2)[:, n_fixed:]
+        return Slopes(lost.sum(axis=1, dtype=np.float64), excess, excess.sum(axis=2), curvature, curvature)
+
+
+@dataclass(frozen=True)
+class LogisticPart:
+    """A training part, rotated once for all fits."""
+
+    space: Space
+    hits: Float64[np.ndarray, "class patient"]
+    weights: Float64[np.ndarray, " patient"]
 
     def along(self, params: dict[str, int | float], seed: int, test: Design) -> Iterator[Probabilities]:
-        """Fit and predict at each penalty of the path."""
-        for value in PENALTIES:
-            yield self.fit({**params, "C": value}, seed).probabilities(test)
+        """Fit all penalties of the path at once, in float32, and predict at each."""
+        found = self._minimize(PENALTIES, np.dtype(np.float32), PATH_TOLERANCE)
+        rows = (test.vectors.astype(np.float64) - self.space.mean) / self.space.scale
+        for coef, intercept in zip(*self._models(found), strict=True):
+            yield softmax(rows @ coef.T + intercept, axis=1)
 
     def fit(self, params: dict[str, int | float], seed: int) -> Logistic:
         """Fit at the given inverse penalty ``C``; the optimum is unique, so the seed is not needed."""
-        solver = LogisticRegression(C=params["C"], max_iter=_ITERATIONS, tol=_TOLERANCE)
-        solver.fit(self.rotated, self.y, self.weights)
-        coef, intercept = solver.coef_, solver.intercept_
-        if self.n_classes == 2:  # scikit-learn gives one row of log odds for two classes
-            coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
-        return Logistic(self.mean, self.scale, coef @ self.axes.T, intercept)
+        found = self._minimize((float(params["C"]),), np.dtype(np.float64), FIT_TOLERANCE)
+        coef, intercept = self._models(found)
+        return Logistic(self.space.mean, self.space.scale, coef[0], intercept[0])
+
+    def _minimize(self, penalties: tuple[float, ...], kind: np.dtype[np.floating], tolerance: float) -> Minimum:
+        """Fit at each penalty."""
+        likelihood = Softmax(self.hits.astype(kind), self.weights.astype(kind))
+        return minimize(likelihood, self.space.coordinates.astype(kind), np.array(penalties), tolerance)
+
+    def _models(
+        self, found: Minimum
+    ) -> tuple[Float64[np.ndarray, "penalty class feature"], Float64[np.ndarray, "penalty class"]]:
+        """Coefficients of the scaled features and intercepts, with zeros for a class of fixed score."""
+        n_penalties, n_columns, n_components = found.weights.shape
+        flat = self.space.back(found.weights.reshape(n_penalties * n_columns, n_components))
+        coef = flat.reshape(n_penalties, n_columns, flat.shape[1])
+        n_fixed = len(self.hits) - n_columns
+        wide = np.concatenate([np.zeros_like(coef[:, :n_fixed]), coef], axis=1)
+        offsets = found.offsets.astype(np.float64)
+        return wide, np.concatenate([np.zeros_like(offsets[:, :n_fixed]), offsets], axis=1)
 
 
 def prepare(
     design: Design, y: Labels, n_classes: int, *, weights: Float64[np.ndarray, " patient"] | None, exact: bool
 ) -> LogisticPart:
-    """Standardize and rotate a training part that holds every class.
-
-    Scaled by the deviation times the root of the number of features in their block, a patient's vector has length
-    about 1 and every block an equal share in it, so that ``C`` means the same for 384 features and for 4,608.
-    Features that do not vary get no coefficient.
+    """Standardize and rotate a training part that holds every class; see `classify.rotation.unit_space`.
 
     Args:
         design: the training part only.
         y: class of each patient.
         n_classes: classes of the scheme, all present.
-        weights: of the patients; all alike when None.
-        exact: without effect; tuning and refit are both exact.
+        weights: of the patients, as if each stood there so many times; all 1 when None.
+        exact: without effect; the path is float32 and the fit float64 in either case.
+
+    Raises:
+        StopRun: ``class_too_small`` when a class is absent.
     """
-    mean, deviation = center_and_scale(design.vectors)
-    root = np.sqrt(design.block_size)
-    scaled = standardize(design.vectors, mean, deviation) / root
-    axes, _ = principal_axes(scaled)
-    scale = np.where(deviation > 0, deviation * root, 1.0)
-    return LogisticPart(y, mean, scale, axes, scaled @ axes, n_classes, weights)
+    class_shares(y, n_classes, weights)
+    hits = (y == np.arange(n_classes)[:, None]).astype(np.float64)
+    return LogisticPart(unit_space(design), hits, np.ones(len(y)) if weights is None else weights)
 
 
 def load(data: bytes, *, n_features: int, n_classes: int) -> Logistic:

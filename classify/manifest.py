@@ -12,7 +12,7 @@ from triher.errors import StopRun
 from triher.files import sha256_of_json
 
 FORMAT = "triher-bundle"
-VERSION = 1
+VERSION = 2
 
 
 class PartEntry(Section):
@@ -36,6 +36,16 @@ class TrainingFacts(Section):
     """Fingerprints of the exams trained on, by which `classify.apply` recognizes them."""
 
 
+class PreparationFacts(Section):
+    """What is done to the inputs before the head sees them; the numbers are in ``preparation.safetensors``."""
+
+    missing: Literal["skip", "impute"]
+    join: Literal["early", "late"]
+    harmonizer: dict[str, Any] | None
+    n_design: int
+    """Columns that reach the head."""
+
+
 class Manifest(Section):
     """All facts of a bundle that are not arrays."""
 
@@ -52,6 +62,13 @@ class Manifest(Section):
     """Libraries at the time of the extraction."""
     views: tuple[str, ...]
     pooling: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    """Columns of a table of features; empty for embeddings, which have numbers."""
+    covariates: tuple[str, ...]
+    """Columns of the cohort table that the model needs."""
+    preparation: PreparationFacts
+    stack_penalty: float | None
+    """Inverse penalty of the second model, where covariates join late."""
     n_features: int
     names_sha256: str
     head: str
@@ -87,9 +104,10 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         raise StopRun("bundle_corrupt", f"{where}: manifest.json is not JSON: {error}") from error
     if not isinstance(tree, dict) or tree.get("format") != FORMAT or not isinstance(tree.get("version"), int):
         raise StopRun("bundle_corrupt", f"{where}: manifest.json is not that of a {FORMAT}")
-    if tree["version"] > VERSION:
-        message = f"{where} has version {tree['version']}; this TriHER reads up to {VERSION}"
-        raise StopRun("bundle_version", message)
+    if tree["version"] != VERSION:
+        message = f"{where} has version {tree['version']}; this TriHER reads version {VERSION}"
+        older = "train the model again, or use the TriHER that is named in its manifest"
+        raise StopRun("bundle_version", message, remedy=older if tree["version"] < VERSION else "")
     recorded = tree.pop("sha256", None)
     if sha256_of_json(tree) != recorded:
         raise StopRun("bundle_tampered", f"{where}: manifest.json differs from the hash that it carries")

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from classify.cases import Cases
 from classify.splits import Split, derived_seed, partitions, refuse_leaks, require_classes, stratified_folds
 from classify.table import Place
 from triher.cohort import Patient
 from triher.config import ClassifyConfig
+from triher.errors import StopRun
 
 _LEAST_NESTED = 3  # two outer folds must leave two patients of every class for the inner ones
 _LEAST = 2
@@ -30,6 +32,17 @@ class Plan:
     folds: tuple[Fold, ...]
     final: Split
 
+    def among(self, rows: Int[np.ndarray, " kept"], n_patients: int) -> "Plan":
+        """The same plan for some of the n patients, whose positions count anew."""
+        place = np.full(n_patients, -1)
+        place[rows] = np.arange(len(rows))
+
+        def keep(split: Split) -> Split:
+            train, test = (place[side][place[side] >= 0] for side in (split.train, split.test))
+            return Split(split.name, train, test)
+
+        return Plan(tuple(Fold(fold.place, keep(fold.sides)) for fold in self.folds), keep(self.final))
+
 
 def make_plan(cases: Cases, patients: Sequence[Patient], config: ClassifyConfig, seed: int) -> Plan:
     """Lay out all training parts and check each before the first model is fitted.
@@ -46,7 +59,7 @@ def make_plan(cases: Cases, patients: Sequence[Patient], config: ClassifyConfig,
         seed: decides the folds.
 
     Raises:
-        StopRun: as `classify.splits.partitions`; ``patient_leak``, ``class_too_small``.
+        StopRun: as `classify.splits.partitions`; ``patient_leak``, ``class_too_small``, ``site_unseen``.
     """
     splits = partitions(config.split, patients)
     refuse_leaks(splits, cases.group, [patient.patient_id for patient in patients])
@@ -64,7 +77,22 @@ def make_plan(cases: Cases, patients: Sequence[Patient], config: ClassifyConfig,
         folds = [fold for repeat in range(config.repeats) for fold in _nested(cases, final, config, seed, repeat)]
     for rows in (*(fold.sides.train for fold in folds), final.train):
         _require(cases, rows, _LEAST)
+    if config.harmonize.method != "none" and config.harmonize.unseen == "stop":
+        _refuse_unseen([*(fold.sides for fold in folds if fold.place.split == "test"), final], cases)
     return Plan(tuple(folds), final)
+
+
+def _refuse_unseen(splits: Sequence[Split], cases: Cases) -> None:
+    """Stop before any training when a held-out site has no patient to learn its harmonization from."""
+    site = cases.inputs.site
+    for split in splits:
+        unseen = sorted({*site[split.test]} - {*site[split.train]})
+        if unseen:
+            message = (
+                f"classify.harmonize learns from training sites, and the split holds out {', '.join(unseen)}, of "
+                f"which no patient is trained on"
+            )
+            raise StopRun("site_unseen", message)
 
 
 def _require(cases: Cases, rows: np.ndarray, least: int) -> None:

@@ -1,29 +1,24 @@
 """Slice embeddings to one vector a patient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Float, Int
 
-from triher.errors import Skipped, StopRun, unknown_name
-from triher.files import sha256_of_json
+from classify.finite import finite_patients, skip_nonfinite
+from classify.poolings import POOLINGS, Slices, check_pooling, find_statistic, needs_areas
+from classify.view_algebra import choose_views
+from triher.errors import StopRun
 from triher.store import Features
 from triher.types import Vectors
 
-Block: TypeAlias = Float64[np.ndarray, "patient slice feature"]
-Areas: TypeAlias = Float64[np.ndarray, "patient slice"]
-Statistic: TypeAlias = Callable[[Block, Areas], Float64[np.ndarray, "patient feature"]]
+__all__ = [
+    "POOLINGS", "Pooled", "check_pooling", "choose_views", "finite_patients", "instances", "pool", "skip_nonfinite",
+]  # fmt: skip
 
-POOLINGS: dict[str, Statistic] = {
-    "mean": lambda block, _: block.mean(axis=1),
-    "max": lambda block, _: block.max(axis=1),
-    "median": lambda block, _: np.median(block, axis=1),
-    "std": lambda block, _: block.std(axis=1),
-    "area": lambda block, area: np.einsum("psf,ps->pf", block, area / area.sum(axis=1, keepdims=True)),
-}
-"""Name -> statistic over a patient's slices; ``std`` divides by n, ``area`` weights by lesion area."""
+_BLOCK = 500_000
+"""Values pooled at once: they stay in the processor's cache, and a sorted copy of them costs little memory."""
 
 
 @dataclass(frozen=True)
@@ -34,122 +29,135 @@ class Pooled:
     names: tuple[str, ...]
     """``<view>/<pooling>/<feature>`` for each column."""
 
-    @property
-    def names_sha256(self) -> str:
-        """Equal where the columns are the same features in the same order."""
-        return sha256_of_json(list(self.names))
 
-    def take(self, rows: Int[np.ndarray, " row"]) -> "Pooled":
-        """The patients at the given positions."""
-        return Pooled(self.vectors[rows], self.names)
-
-
-def check_pooling(names: Sequence[str]) -> None:
-    """Stop early on a pooling that is not in the table.
-
-    Raises:
-        StopRun: ``unknown_name``, or ``config_value`` when there is none.
-    """
-    if not names:
-        raise StopRun("config_value", "classify.pooling is empty; it needs at least one statistic")
-    for name in names:
-        if name not in POOLINGS:
-            raise unknown_name("pooling", name, POOLINGS)
-
-
-def choose_views(available: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The wanted views in their order, or all of them sorted when none is named.
-
-    Raises:
-        StopRun: ``unknown_name``.
-
-    >>> choose_views(["rgb", "early"], [])
-    ('early', 'rgb')
-    """
-    for name in wanted:
-        if name not in available:
-            raise unknown_name("view", name, available)
-    return tuple(wanted) or tuple(sorted(available))
-
-
-def pool(features: Features, views: Sequence[str], pooling: Sequence[str]) -> Pooled:
+def pool(
+    features: Features,
+    views: Sequence[str],
+    pooling: Sequence[str],
+    feature_names: Mapping[str, Sequence[str]] | None = None,
+    *,
+    bare: bool | None = None,
+) -> Pooled:
     """Pool each view's slices with each statistic and put the results side by side.
 
-    Patients with equal numbers of slices are pooled as one block in float64, so that the order of a patient's
-    slices does not matter. A patient without any slice becomes a row of NaN.
+    The order of a patient's slices does not matter, to the bit: they are taken in the order of ``slice_index``. A
+    feature that is NaN or infinite in one of a patient's slices becomes NaN, whatever the statistic, and no other
+    feature with it. A patient without any slice becomes a row of NaN.
 
     Args:
         features: the embeddings of the patients.
         views: which views, in which order; all (sorted) when empty.
-        pooling: names of `POOLINGS`.
+        pooling: names that `classify.poolings.find_statistic` knows.
+        feature_names: view -> names of its columns, for feature tables; numbers from 0 where a view has none.
+        bare: whether views with named columns are taken as they stand, so that the name of a column is its name in
+            the table; None: where every patient has one row. A bundle must apply what its training found.
 
     Returns:
-        float32 vectors of n_views * n_poolings * n_features columns, view by view, pooling by pooling.
+        float32 vectors, view by view and pooling by pooling; columns ``<view>/<pooling>/<feature>``.
 
     Raises:
-        StopRun: ``unknown_name``, or ``config_value`` (no pooling, or ``area`` without areas).
+        StopRun: ``unknown_name``; ``config_value`` (no pooling, one twice, ``area`` or ``topN`` without areas, or
+            `bare` and a patient with several rows).
     """
-    check_pooling(pooling)
+    check_pooling(tuple(pooling))
     chosen = choose_views(list(features.views), views)
-    if "area" in pooling:
+    named = feature_names or {}
+    one_row = bool((np.diff(features.indptr) == 1).all()) if bare is None else bare
+    if one_row and bare and any(view in named for view in chosen):
+        _require_one_row(features)
+    if any(needs_areas(name) for name in pooling):
         _require_areas(features)
-    columns, names = [], []
+    order = np.lexsort((features.slice_index, _owners(features)))
+    columns: list[Vectors] = []
+    names: list[str] = []
     for view in chosen:
-        columns.append(_pool_view(features, view, pooling))
-        width = features.views[view].shape[1]
-        names += [f"{view}/{name}/{i}" for name in pooling for i in range(width)]
+        as_it_stands = one_row and view in named
+        labels = _labels(features, view, named)
+        columns.append(_pool_view(features, view, ("mean",) if as_it_stands else pooling, order))
+        names += labels if as_it_stands else [f"{view}/{name}/{label}" for name in pooling for label in labels]
     return Pooled(np.concatenate(columns, axis=1), tuple(names))
 
 
+def instances(
+    features: Features, views: Sequence[str], feature_names: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Float[np.ndarray, "slice feature"], tuple[str, ...]]:
+    """The slices' own rows, views side by side, for heads that take bags; ``features.indptr`` parts them.
+
+    Args:
+        features: the embeddings of the patients.
+        views: which views, in which order; all (sorted) when empty.
+        feature_names: as for `pool`.
+
+    Returns:
+        float32 rows, NaN where a value is not finite, and the names ``<view>/<feature>`` of their columns.
+
+    Raises:
+        StopRun: ``unknown_name``.
+    """
+    chosen = choose_views(list(features.views), views)
+    rows = np.concatenate([features.views[view].astype(np.float32) for view in chosen], axis=1)
+    rows[~np.isfinite(rows)] = np.nan
+    return rows, tuple(f"{view}/{x}" for view in chosen for x in _labels(features, view, feature_names or {}))
+
+
+def _labels(features: Features, view: str, named: Mapping[str, Sequence[str]]) -> list[str]:
+    """What a view's columns are called."""
+    width = features.views[view].shape[1]
+    labels = list(named.get(view, map(str, range(width))))
+    if len(labels) != width:
+        raise ValueError(f"{len(labels)} names for the {width} columns of the view '{view}'")
+    return labels
+
+
+def _owners(features: Features) -> Int[np.ndarray, " slice"]:
+    """The position of each slice's patient."""
+    lengths = np.diff(features.indptr)
+    return np.repeat(np.arange(len(lengths)), lengths)
+
+
+def _require_one_row(features: Features) -> None:
+    """Stop when a patient has not exactly one row."""
+    for patient_id, length in zip(features.patient_id, np.diff(features.indptr), strict=True):
+        if length != 1:
+            message = f"patient '{patient_id}' has {length} rows of features, and the head knows one row a patient"
+            raise StopRun("config_value", message, remedy="give one row a patient, as in the training")
+
+
 def _require_areas(features: Features) -> None:
-    """Stop when a patient's slices have no area to weight them by."""
+    """Stop when a patient's slices have no area to weigh or rank them by."""
     for i, patient_id in enumerate(features.patient_id):
         area = features.area_mm2[features.rows(i)]
         if len(area) and not 0 < area.sum() < np.inf:
-            message = f"classify.pooling 'area' needs lesion areas, and patient '{patient_id}' has none"
+            message = f"classify.pooling 'area' and 'topN' need lesion areas, and patient '{patient_id}' has none"
             raise StopRun("config_value", message, remedy="use another pooling")
 
 
-def _pool_view(features: Features, view: str, pooling: Sequence[str]) -> Vectors:
+def _pool_view(
+    features: Features, view: str, pooling: Sequence[str], order: Int[np.ndarray, " slice"]
+) -> Float[np.ndarray, "patient column"]:
     """All statistics of one view, side by side."""
-    rows = features.views[view]
-    lengths = np.diff(features.indptr)
+    rows, lengths = features.views[view], np.diff(features.indptr)
     n_patients, width = len(lengths), rows.shape[1]
+    statistics = [find_statistic(name) for name in pooling]
     pooled = np.full((n_patients, len(pooling), width), np.nan, np.float32)
-    for length in np.unique(lengths[lengths > 0]):
-        patients = np.flatnonzero(lengths == length)
-        where = features.indptr[patients][:, None] + np.arange(length)
-        block, area = rows[where].astype(np.float64), features.area_mm2[where].astype(np.float64)
-        for position, name in enumerate(pooling):
-            pooled[patients, position] = POOLINGS[name](block, area)
+    for patients, length in _blocks(lengths, width):
+        where = order[features.indptr[patients][:, None] + np.arange(length)]
+        block = rows[where]
+        bad = ~np.isfinite(block).all(axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            slices = Slices(block, features.area_mm2[where].astype(np.float64))
+            for position, statistic in enumerate(statistics):
+                values = statistic(slices)
+                values[bad] = np.nan
+                pooled[patients, position] = values
+    pooled[~np.isfinite(pooled)] = np.nan  # too large for float32
     return pooled.reshape(n_patients, -1)
 
 
-def finite_patients(features: Features, views: Sequence[str]) -> Bool[np.ndarray, " patient"]:
-    """Which patients have at least one slice and only finite embeddings in the chosen views."""
-    bad = np.zeros(len(features.slice_index), bool)
-    for view in choose_views(list(features.views), views):
-        bad |= ~np.isfinite(features.views[view]).all(axis=1)
-    before = np.concatenate([[0], np.cumsum(bad)])
-    n_bad = before[features.indptr[1:]] - before[features.indptr[:-1]]
-    return (n_bad == 0) & (np.diff(features.indptr) > 0)
-
-
-def skip_nonfinite(
-    features: Features, views: Sequence[str], cohort_of: dict[str, str]
-) -> tuple[Features, list[Skipped]]:
-    """Leave out the patients whose embeddings hold NaN or infinity, which XGBoost would accept.
-
-    Args:
-        features: the embeddings.
-        views: the views that matter; all when empty.
-        cohort_of: patient id -> cohort, for the rows of ``skipped.csv``.
-    """
-    finite = finite_patients(features, views)
-    reason, remedy = "the embeddings hold NaN or infinity, or there is no slice", "look at the patient's images"
-    skipped = [
-        Skipped(name, cohort_of.get(name, ""), "classify", "embedding_nonfinite", reason, remedy)
-        for name, good in zip(features.patient_id, finite, strict=True)
-        if not good
-    ]
-    return (features.select(np.flatnonzero(finite).tolist()) if skipped else features), skipped
+def _blocks(lengths: Int[np.ndarray, " patient"], width: int) -> Iterator[tuple[Int[np.ndarray, " some"], int]]:
+    """Positions of patients with equally many slices, a block of limited size at a time."""
+    for length in np.unique(lengths[lengths > 0]).tolist():
+        patients = np.flatnonzero(lengths == length)
+        step = max(1, _BLOCK // max(1, length * width))
+        for start in range(0, len(patients), step):
+            yield patients[start : start + step], length

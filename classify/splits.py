@@ -37,7 +37,7 @@ def partitions(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
 
     Raises:
         StopRun: ``column_missing`` or ``split_value`` (no or bad ``split`` cells), ``site_unknown``,
-            ``split_empty``.
+            ``cohort_unknown``, ``split_empty``.
     """
     splits = _KINDS[config.kind](config, patients)
     for split in splits:
@@ -65,17 +65,17 @@ def _by_column(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
     return [_divide("column", np.array([is_held_out(config, patient) for patient in patients]))]
 
 
-def _by_sites(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
-    """Hold out the sites that are listed."""
-    known = sorted({patient.site for patient in patients})
-    missing = [site for site in config.test if site not in known]
+def _by_name(config: SplitConfig, patients: Sequence[Patient], *, attribute: str) -> list[Split]:
+    """Hold out the sites or cohorts that are listed."""
+    known = sorted({getattr(patient, attribute) for patient in patients})
+    missing = [name for name in config.test if name not in known]
     if missing:
         message = (
             f"classify.split.test names {', '.join(map(repr, missing))}; "
-            f"sites with usable patients: {', '.join(known)}"
+            f"{attribute}s with usable patients: {', '.join(known)}"
         )
-        raise StopRun("site_unknown", message)
-    return [_divide("sites", np.array([is_held_out(config, patient) for patient in patients]))]
+        raise StopRun(f"{attribute}_unknown", message)
+    return [_divide(config.kind, np.array([is_held_out(config, patient) for patient in patients]))]
 
 
 def _leave_one_out(_: SplitConfig, patients: Sequence[Patient], *, attribute: str) -> list[Split]:
@@ -87,7 +87,8 @@ def _leave_one_out(_: SplitConfig, patients: Sequence[Patient], *, attribute: st
 _KINDS: dict[str, Callable[[SplitConfig, Sequence[Patient]], list[Split]]] = {
     "none": _none,
     "column": _by_column,
-    "sites": _by_sites,
+    "sites": partial(_by_name, attribute="site"),
+    "cohorts": partial(_by_name, attribute="cohort"),
     "leave-one-site-out": partial(_leave_one_out, attribute="site"),
     "leave-one-cohort-out": partial(_leave_one_out, attribute="cohort"),
 }

@@ -1,29 +1,53 @@
 """The search for a head's parameters, inside one training part.
 
-The objective is the mean log loss over inner folds: a proper score (Gneiting & Raftery, JASA 2007;102:359), so that
-it rewards calibrated probabilities, which the AUC does not see.
+Trials are asked for in batches of a fixed size, evaluated by threads, and recorded in order; what prunes them is
+known before the batch. So the same seed gives the same study on any number of threads. It does so on one class of
+machine: with other libraries or processors sums round differently, and scores agree to about 1e-3. Processes that
+share a study do not repeat each other's trials, but see different trials when they ask, so that studies differ.
+
+Heads that bin their features coarsely for trials are screened so; the best few by the screen are scored again as the
+final fit will be, and these scores decide. A head that has only its dial needs no trials: its path is the search.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import optuna
-import xgboost
 from jaxtyping import Float64, Int
-from optuna.samplers import TPESampler
+from threadpoolctl import threadpool_limits
 
-from classify.calibration import log_loss
+from classify import studies
 from classify.design import Design
-from classify.heads import Head, Params, Part
-from classify.splits import derived_seed
+from classify.heads import Head, Params
+from classify.objectives import find_objective
+from classify.studies import Asked, Counts, Place, readable
+from classify.trials import (
+    FAILURES,
+    NO_NUMBER,
+    P_PRUNED,
+    Fold,
+    Path,
+    Problem,
+    Result,
+    Settled,
+    settle,
+    try_params,
+    walk,
+)
+from triher import __version__
 from triher.errors import StopRun
+from triher.files import sha256_of_json
 from triher.types import Probabilities
 
-_FAILURES = (np.linalg.LinAlgError, FloatingPointError, xgboost.core.XGBoostError)
-_START_UP_TRIALS = 10
+BATCH = 4
+_FINALISTS = 5
+_TRIALS_A_FINALIST = 20  # a score of a finalist costs as much as some ten trials that are pruned
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,16 @@ class Search:
     trials: int
     """Parameter sets to try; the first is the head's starting point."""
     seed: int
+    objective: str = "log-loss"
+    """``log-loss``, or ``auc``: the mean AUC of each class against the rest."""
+    workers: int = 0
+    """Threads; 0 for as many as there are cores."""
+    storage: str = ""
+    """Where the study is kept: empty for memory, a file ending in .log or .journal, or the address of a database."""
+    study: str = ""
+    """Begins the study's name; a hash of what is searched ends it, so that no study goes on as another."""
+    prune: bool = True
+    """End trials that do worse than the best one in the first folds."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +89,17 @@ class Tuned:
     """The best parameters, and the predictions for held-out patients that they gave."""
 
     params: Params
+    """The dial's value among them."""
     log_loss: float
     """Mean over the inner folds, before calibration."""
     held_out: Probabilities
     """One row a patient, from the inner fold that did not train on this patient."""
     search: dict[str, Any]
     """Settings of the search, for the record."""
+    loss: float
+    """Of the objective, mean over the inner folds; for ``auc`` 1 minus the AUC."""
+    counts: Counts
+    """Trials by how they ended; for a head that has only its dial, one a value."""
 
 
 def tune(head: Head, folds: Sequence[InnerFold], *, n_classes: int, search: Search) -> Tuned:
@@ -70,79 +109,179 @@ def tune(head: Head, folds: Sequence[InnerFold], *, n_classes: int, search: Sear
         head: what to tune.
         folds: every patient of the training part is on the test side of one of them.
         n_classes: classes of the scheme.
-        search: trials and seed; the same seed gives the same study.
+        search: trials, seed, objective, threads and storage. A study that is in the storage already goes on until
+            it has the trials that are asked for, together with other processes that work on it.
 
     Raises:
-        StopRun: ``tuning_failed`` with the first error when no trial ends well.
+        StopRun: ``tuning_failed`` with the first error when no trial ends well, ``study_unreadable`` when the storage
+            cannot be used, ``unknown_name`` for an unknown objective.
     """
-    parts = [head.prepare(f.train, f.y, n_classes, weights=f.weights, exact=False) for f in folds]
-    tried: dict[int, tuple[float, Params, Probabilities]] = {}
-    errors: list[str] = []
-
-    def objective(trial: optuna.Trial) -> float:
+    find_objective(search.objective)
+    where = _place(head, folds, search)
+    with threadpool_limits(limits=1), studies.quiet(), ThreadPoolExecutor(_threads(search)) as pool:
+        study = studies.open_study(where, search.seed, head.space)
+        candidates: list[Params] = [{}]
+        if head.space:
+            screened = _problem(head, folds, search, n_classes, pool, exact=False)
+            _run_trials(study, where, head, screened, search, pool)
+            with readable(where):
+                candidates = studies.best_params(study, _n_finalists(search.trials))
+                error = studies.first_error(study)
+            if not candidates:
+                raise _failed(head, search, error)
+        problem = _problem(head, folds, search, n_classes, pool, exact=True)
         try:
-            tried[trial.number] = _try(head, parts, folds, _suggest(trial, head), n_classes, search.seed)
-        except _FAILURES as error:
-            errors.append(str(error))
-            raise
-        return tried[trial.number][0]
-
-    with _quiet():
-        sampler = TPESampler(seed=derived_seed(search.seed, 1), n_startup_trials=_START_UP_TRIALS)
-        study = optuna.create_study(direction="minimize", sampler=sampler)
-        study.enqueue_trial({name: where.start for name, where in head.space.items()})
-        study.optimize(objective, n_trials=search.trials if head.space else 1, catch=_FAILURES)
-    if not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
-        first = errors[0] if errors else "the log loss is not a number"
-        raise StopRun(
-            "tuning_failed", f"none of {search.trials} trials of the head '{head.name}' ended well: {first}"
-        )
-    loss, params, held_out = tried[study.best_trial.number]
-    return Tuned(params, loss, held_out, _record(search.trials, len(folds)))
+            best, paths = _score(problem, candidates, pool)
+        except FAILURES as failure:
+            raise _failed(head, search, str(failure)) from failure
+        if not head.space:
+            with readable(where):
+                studies.add_finished(study, head.dial.name, _by_value(problem, paths))
+        with readable(where):
+            counts = studies.count(study)
+    return Tuned(best.params, best.log_loss, best.held_out, _record(search, folds, counts), best.loss, counts)
 
 
-def _suggest(trial: optuna.Trial, head: Head) -> Params:
-    """Draw a parameter set from the head's space."""
-    return {
-        name: trial.suggest_int(name, int(where.low), int(where.high), log=where.log)
-        if where.whole
-        else trial.suggest_float(name, where.low, where.high, log=where.log)
-        for name, where in head.space.items()
-    }
+def _threads(search: Search) -> int:
+    """How many threads work."""
+    if search.workers:
+        return search.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _try(
-    head: Head, parts: Sequence[Part], folds: Sequence[InnerFold], params: Params, n_classes: int, seed: int
-) -> tuple[float, Params, Probabilities]:
-    """Loss, parameters and held-out predictions at the best common value of the dial."""
-    paths = [list(part.along(params, seed, fold.test)) for part, fold in zip(parts, folds, strict=True)]
-    losses = [[log_loss(p, fold.y_test) for p in path] for path, fold in zip(paths, folds, strict=True)]
-    means = np.mean(losses, axis=0)
-    best = int(np.argmin(means))
-    held_out = np.zeros((sum(len(fold.rows) for fold in folds), n_classes))
-    for path, fold in zip(paths, folds, strict=True):
-        held_out[fold.rows] = path[best]
-    return float(means[best]), {**params, head.dial.name: head.dial.values[best]}, held_out
+def _n_finalists(trials: int) -> int:
+    """How many of the best trials are scored exactly."""
+    return min(_FINALISTS, 1 + trials // _TRIALS_A_FINALIST)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Optuna's log for the block."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+def _failed(head: Head, search: Search, error: str) -> StopRun:
+    """That nothing could be fitted."""
+    message = f"none of {search.trials} trials of the head '{head.name}' ended well: {error}"
+    return StopRun("tuning_failed", message)
+
+
+def _problem(
+    head: Head,
+    folds: Sequence[InnerFold],
+    search: Search,
+    n_classes: int,
+    pool: ThreadPoolExecutor,
+    *,
+    exact: bool,
+) -> Problem:
+    """Prepare the folds."""
+
+    def prepare(fold: InnerFold) -> Fold:
+        part = head.prepare(fold.train, fold.y, n_classes, weights=fold.weights, exact=exact)
+        return Fold(part, fold.test, fold.y_test, fold.rows)
+
+    return Problem(tuple(pool.map(prepare, folds)), head.dial, find_objective(search.objective), search.seed)
+
+
+def _run_trials(
+    study: optuna.Study, where: Place, head: Head, problem: Problem, search: Search, pool: ThreadPoolExecutor
+) -> None:
+    """Try parameter sets until the study has as many as were asked for."""
+    while True:
+        with readable(where):
+            studies.reap(study, len(head.space))
+            counts = studies.count(study)
+            taken = counts.done + counts.running
+            batch = studies.ask(study, head.space, min(BATCH - taken % BATCH, max(search.trials - taken, 0)))
+            first = batch[0].place - batch[0].place % BATCH if batch else 0
+            best = studies.best_before(study, first) if search.prune else {}
+        if not batch and not counts.running:
+            return
+        if not batch:
+            studies.wait()
+        work = partial(_try, problem, best)
+        for asked, result in zip(batch, list(pool.map(work, batch)), strict=True):
+            with readable(where):
+                studies.tell(study, asked, result, problem.dial.values[result.position])
+
+
+def _try(problem: Problem, best: dict[int, float], asked: Asked) -> Result:
+    """Score a trial, beginning with a fold of its own."""
+    return try_params(problem, asked.params, turn=asked.place % len(problem.folds), best=best)
+
+
+def _score(problem: Problem, candidates: Sequence[Params], pool: ThreadPoolExecutor) -> tuple[Settled, list[Path]]:
+    """The best of some parameter sets, with its paths.
+
+    Raises:
+        FloatingPointError: with the first error when no parameter set could be scored.
+    """
+    n_folds = len(problem.folds)
+    tasks = [(k, (k + i) % n_folds) for k in range(len(candidates)) for i in range(n_folds)]
+    walked = dict(zip(tasks, pool.map(lambda task: _walk(problem, candidates[task[0]], task[1]), tasks), strict=True))
+    scored: list[tuple[Settled, list[Path]]] = []
+    errors: list[str] = []
+    for k, params in enumerate(candidates):
+        ends = [walked[k, i] for i in range(n_folds)]
+        paths = [end for end in ends if isinstance(end, Path)]
+        errors += [end for end in ends if isinstance(end, str)]
+        if len(paths) == n_folds:
+            scored.append((settle(problem, params, paths), paths))
+    good = [pair for pair in scored if np.isfinite(pair[0].loss)]
+    if not good:
+        raise FloatingPointError((*errors, NO_NUMBER)[0])
+    return min(good, key=lambda pair: pair[0].loss)
+
+
+def _walk(problem: Problem, params: Params, i: int) -> Path | str:
+    """A fold's path, or why there is none."""
     try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
+        return walk(problem, params, i)
+    except FAILURES as error:
+        return str(error) or type(error).__name__
 
 
-def _record(trials: int, n_folds: int) -> dict[str, Any]:
-    """What decided the search, beside the seed."""
+def _by_value(problem: Problem, paths: Sequence[Path]) -> dict[int | float, list[float]]:
+    """Losses of the folds at each value of the dial that all of them reached."""
+    at_value = zip(problem.dial.values, zip(*(path.losses for path in paths), strict=False), strict=False)
+    return {value: list(losses) for value, losses in at_value if np.isfinite(losses).all()}
+
+
+def _place(head: Head, folds: Sequence[InnerFold], search: Search) -> Place:
+    """Storage and name of the study: equal for equal questions, whatever the number of trials and threads."""
+    if not search.storage:
+        return Place("", "")
+    question = {
+        "triher": __version__,
+        "head": head.name,
+        "space": {name: asdict(found) for name, found in head.space.items()},
+        "dial": asdict(head.dial),
+        "objective": search.objective,
+        "seed": search.seed,
+        "prune": search.prune,
+        "folds": [_digest(fold) for fold in folds],
+    }
+    return Place(search.storage, f"{search.study or head.name}-{sha256_of_json(question)[:12]}")
+
+
+def _digest(fold: InnerFold) -> str:
+    """A hash of all that a fold holds."""
+    found = hashlib.sha256()
+    arrays = (fold.train.rows, fold.train.indptr, fold.y, fold.weights, fold.test.rows, fold.test.indptr)
+    for array in (*arrays, fold.y_test, fold.rows):
+        kept = np.ascontiguousarray([] if array is None else array)
+        found.update(f"{kept.shape}{kept.dtype}{fold.train.blocks}".encode())
+        found.update(kept.tobytes())
+    return found.hexdigest()
+
+
+def _record(search: Search, folds: Sequence[InnerFold], counts: Counts) -> dict[str, Any]:
+    """What decided the search, beside the seed, and how its trials ended."""
     return {
-        "sampler": "TPESampler",
-        "n_startup_trials": _START_UP_TRIALS,
+        "sampler": "TPESampler, seeded for each trial",
+        "n_startup_trials": studies.START_UP_TRIALS,
+        "batch": BATCH,
+        "pruner": f"signed-rank test between folds, p < {P_PRUNED}" if search.prune else "none",
         "other_settings": f"defaults of optuna {optuna.__version__}",
-        "objective": "mean log loss of the inner folds",
-        "trials": trials,
-        "inner_folds": n_folds,
+        "objective": f"mean {search.objective} of the inner folds",
+        "trials": search.trials,
+        "complete": counts.complete,
+        "pruned": counts.pruned,
+        "failed": counts.failed,
+        "inner_folds": len(folds),
     }

@@ -79,14 +79,17 @@ def make_features() -> Callable[..., Features]:
 def make_study(tmp_path: Path) -> Callable[..., Study]:
     """Write a synthetic cohort and store, and configure a run on them."""
 
-    def build(n=36, n_features=24, effect=1.5, seed=0, order=None, name="run", table=None, **classify):
+    def build(
+        n=36, n_features=24, effect=1.5, seed=0, order=None, name="run", table=None, covariates=None, **classify
+    ):
         ids = tuple(f"SUBJECT-{i:03d}" for i in range(n))
         y = np.arange(n) % 3
         features = synthetic_features(ids, y, n_features=n_features, effect=effect, seed=seed, views=("rgb",))
         header = Header(ENCODER, RECIPE, {"torch": "0"}, np.ones((2, n_features), np.float32))
         store = tmp_path / f"{name}-store.h5"
         write_store(store, header, [features], n_slices=len(features.slice_index))
-        rows = ["patient_id,cohort,site,split,ihc,ish"]
+        made = covariates or {}
+        rows = [",".join(["patient_id,cohort,site,split,ihc,ish", *made])]
         for i in range(n) if order is None else order:
             ihc, ish = PATHOLOGY[("zero", "low", "positive")[y[i]]]
             row = {
@@ -95,12 +98,14 @@ def make_study(tmp_path: Path) -> Callable[..., Study]:
                 "split": "test" if i // 3 % 4 == 0 else "train",
             }
             row |= {"ihc": ihc, "ish": ish, **((table or {}).get(ids[i], {}))}
-            rows.append(",".join([ids[i], row["cohort"], row["site"], row["split"], row["ihc"], row["ish"]]))
+            row |= {covariate: str(value(i)) for covariate, value in made.items()}
+            rows.append(",".join([ids[i], *row.values()]))
         path = tmp_path / f"{name}-cohort.csv"
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        settings = {"trials": 3, "folds": 3} | classify
+        settings = {"trials": 3, "folds": 3, "covariates": list(made)} | classify
         files = {"phases": {"pre": "{patient_id}_0.nii"}, "mask": "{patient_id}_mask.nii"}
-        config = Config.model_validate({"cohort": {"table": path, "root": tmp_path, **files}, "classify": settings})
+        own = {"table": path, "root": tmp_path, "covariates": list(made), **files}
+        config = Config.model_validate({"cohort": own, "classify": settings})
         run = RunFolder(tmp_path / name)
         run.prepare()
         return Study(config, run, store, features, header, ids, y)

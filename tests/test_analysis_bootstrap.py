@@ -74,6 +74,7 @@ def test_portions_do_not_change_the_number_of_resamples(monkeypatch):
     assert draws.shape == (20, 1)
 
 
+@pytest.mark.fault("E2")
 def test_a_missing_class_is_never_averaged_in():
     y, probabilities = patients(30)
     y = np.where(y == 2, 1, y)
@@ -82,6 +83,7 @@ def test_a_missing_class_is_never_averaged_in():
     assert math.isnan(macro.value)
 
 
+@pytest.mark.fault("E5")
 def test_a_rare_class_gives_a_value_without_interval():
     y, probabilities = patients(30)
     y[np.flatnonzero(y == 2)[3:]] = 0
@@ -90,11 +92,23 @@ def test_a_rare_class_gives_a_value_without_interval():
     assert macro.reason == "only 3 HER2-positive"
 
 
-def test_perfect_separation_has_no_interval():
+@pytest.mark.fault("E4")
+def test_perfect_separation_has_limits_of_pairs_that_share_nobody():
     y, _ = patients(30)
-    macro, _ = macro_micro_auc(y, np.eye(3)[y] * 0.9 + 0.1 / 3, CLASSES, **DRAWS)
-    assert macro.value == 1
+    macro, micro = macro_micro_auc(y, np.eye(3)[y] * 0.9 + 0.1 / 3, CLASSES, **DRAWS)
+    assert (macro.value, macro.low, macro.high) == (1, pytest.approx(0.025 ** (1 / 10)), 1)
+    assert macro.reason == "the scores separate perfectly"
+    assert micro.value == 1
+    assert math.isnan(micro.low)
+
+
+@pytest.mark.fault("E3")
+def test_equal_scores_have_no_interval():
+    y, _ = patients(30)
+    macro, _ = macro_micro_auc(y, np.full((30, 3), 1 / 3), CLASSES, **DRAWS)
+    assert macro.value == 0.5
     assert math.isnan(macro.low)
+    assert macro.reason == "all scores are equal"
 
 
 def test_a_model_is_not_behind_itself():

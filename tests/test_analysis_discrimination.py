@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from analysis.confusion import accuracy, confusion_matrix, sensitivities, specificities
@@ -22,7 +23,7 @@ from analysis.discrimination import (
     shortage,
     zero_vs_rest,
 )
-from analysis.intervals import wilson
+from analysis.intervals import pairs_agree_limit, wilson
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 CLASSES = ("zero", "low", "positive")
@@ -103,19 +104,23 @@ def test_wilson_at_the_ends_stays_on_the_scale():
     assert str(wilson(0, 0, of_what="HER2-low")) == "not estimable (0 HER2-low)"
 
 
-def test_perfect_and_constant_scores_have_no_interval():
+@pytest.mark.fault("E3", "E4")
+def test_perfect_scores_have_exact_limits_and_constant_ones_none():
     sick = np.arange(20) < 8
     assert delong(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == (1.0, 0.0)
     perfect = auc(sick, -np.arange(20.0), names=NAMES)
     assert perfect.value == 1
-    assert math.isnan(perfect.low)
-    assert "separate perfectly" in perfect.reason
+    assert (perfect.low, perfect.high) == (pytest.approx(0.025 ** (1 / 8)), 1)
+    assert perfect.reason == "the scores separate perfectly"
+    wrong = auc(sick, np.arange(20.0), names=NAMES)
+    assert (wrong.value, wrong.low, wrong.high) == (0, 0, pytest.approx(1 - 0.025 ** (1 / 8)))
     constant = auc(sick, np.full(20, 0.3), names=NAMES)
     assert constant.value == 0.5
     assert math.isnan(constant.high)
     assert "all scores are equal" in constant.reason
 
 
+@pytest.mark.fault("E2", "E5")
 def test_missing_and_rare_classes_are_named():
     y = np.repeat([0, 1], 10)
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 20)
@@ -149,3 +154,16 @@ def test_auc_agrees_with_scikit_learn_and_mirrors(rows):
     found = roc_points(sick, score)
     assert found[0].tolist() == pytest.approx(false_rate.tolist())
     assert found[1].tolist() == pytest.approx(true_rate.tolist())
+
+
+def test_limits_of_perfect_separation_equal_clopper_and_pearson_and_cover():
+    for n in (5, 8, 40):
+        assert pairs_agree_limit(n) == pytest.approx(binomtest(n, n).proportion_ci(method="exact").low, abs=1e-9)
+    rng = np.random.default_rng(0)
+    truth = norm.cdf(2.2 / 2**0.5)
+    too_high = 0
+    for _ in range(400):
+        sick = np.arange(18) < 6
+        found = auc(sick, rng.normal(size=18) + 2.2 * sick, names=NAMES)
+        too_high += found.value == 1 and found.low > truth
+    assert too_high == 0

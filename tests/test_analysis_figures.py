@@ -32,7 +32,7 @@ def sample():
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     probabilities = rng.dirichlet(np.ones(3), 60)
-    return Sample("test", "", "", tuple(map(str, range(60))), y, probabilities, 0)
+    return Sample("test", "", "", tuple(map(str, range(60))), y, probabilities, 0, np.zeros(60, int))
 
 
 def prognosis():

@@ -9,11 +9,14 @@ import pytest
 from classify.apply import apply_bundle
 from classify.bundle import read_bundle, write_bundle
 from classify.pooling import pool
+from classify.source import Source
 from classify.stage import classify
 from triher.cohort import read_cohort
 from triher.errors import StopRun
 from triher.files import sha256_of_json
 from triher.predictions import read_predictions, write_predictions
+
+P = ["p_zero", "p_low", "p_positive"]
 
 
 @pytest.fixture(params=["logistic", "xgboost"])
@@ -61,17 +64,59 @@ def test_apply_equals_the_test_predictions_of_the_run(study):
     table = read_predictions(study.run.predictions_file, "triple")
     test = table[table["split"] == "test"].set_index("patient_id")
     cohort = read_cohort(study.config.cohort)
-    applied = apply_bundle(read_bundle(study.run.bundle), study.header, study.features, cohort, labels=None)
+    source = Source(study.header, study.features, {})
+    applied, skipped = apply_bundle(read_bundle(study.run.bundle), source, cohort, labels=None)
+    assert skipped == []
     assert applied["patient_id"].tolist() == list(study.ids)
     assert set(applied["split"]) == {"new"}
     again = applied.set_index("patient_id").loc[test.index]
-    p = ["p_zero", "p_low", "p_positive"]
-    np.testing.assert_allclose(again[p], test[p], atol=1e-7)
+    np.testing.assert_allclose(again[P], test[P], atol=1e-7)
     assert again["set"].tolist() == test["set"].tolist()
     assert again["outside"].tolist() == test["outside"].tolist()
     path = study.run.path / "new.csv"
     write_predictions(path, applied, "triple")
     assert read_predictions(path, "triple")["y"].isna().all()
+
+
+@pytest.fixture
+def clinical(make_study):
+    """Settings that use every step before and after the head."""
+
+    def make(**settings):
+        made = make_study(
+            n=60,
+            covariates={"age": lambda i: 40 + i % 30},
+            missing="impute",
+            components=8,
+            harmonize={"method": "combat-mean", "unseen": "pass"},
+            **settings,
+        )
+        assert classify(*made)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("join", ["early", "late"])
+def test_every_step_before_and_after_the_head_survives_the_bundle(clinical, join, tmp_path):
+    made = clinical(split={"kind": "sites", "test": ["site2"]}, join=join, name=join)
+    bundle = read_bundle(made.run.bundle)
+    assert (bundle.model.stack is not None) == (join == "late")
+    assert bundle.covariates == ("age",)
+    write_bundle(tmp_path / "copy", bundle)
+    for path in sorted(made.run.bundle.iterdir()):
+        assert path.read_bytes() == (tmp_path / "copy" / path.name).read_bytes(), path.name
+    table = read_predictions(made.run.predictions_file, "triple")
+    test = table[table["split"] == "test"].set_index("patient_id")
+    again = apply(made).set_index("patient_id").loc[test.index]
+    np.testing.assert_allclose(again[P], test[P], atol=1e-7)
+
+
+def test_gaps_are_filled_at_prediction_as_they_were_in_training(clinical):
+    made = clinical()
+    made.features.views["rgb"][made.features.rows(5)] = np.nan
+    table = apply(made).set_index("patient_id")
+    assert np.isfinite(table.loc["SUBJECT-005", P].to_numpy(float)).all()
 
 
 @pytest.mark.fault("G9")
@@ -117,8 +162,9 @@ def test_a_truncated_manifest_or_a_folder_without_one_is_corrupt(trained, tmp_pa
 
 
 @pytest.mark.fault("G7")
-def test_a_newer_version_is_refused(trained):
-    forge(trained.run.bundle, lambda tree: tree.update(version=2))
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version_is_refused(trained, version):
+    forge(trained.run.bundle, lambda tree: tree.update(version=version))
     assert code_of(trained.run.bundle) == "bundle_version"
 
 
@@ -186,7 +232,8 @@ def test_only_a_bundle_is_replaced(trained, tmp_path):
 
 def apply(study, *, header=None, features=None, labels=None) -> pd.DataFrame:
     bundle, cohort = read_bundle(study.run.bundle), read_cohort(study.config.cohort)
-    return apply_bundle(bundle, header or study.header, features or study.features, cohort, labels=labels)
+    source = Source(header or study.header, features or study.features, {})
+    return apply_bundle(bundle, source, cohort, labels=labels)[0]
 
 
 @pytest.mark.fault("G8")
@@ -237,11 +284,12 @@ def test_only_patients_of_the_training_are_recognized(trained):
     assert table["outside"].str.startswith("the bundle was trained on these").tolist() == [True] * 5 + [False] * 19
 
 
-def test_bad_embeddings_and_strangers_are_refused(trained):
+def test_strangers_are_refused_and_bad_embeddings_are_named(trained):
     with pytest.raises(StopRun) as caught:
         apply(trained, features=dataclasses.replace(trained.features, patient_id=tuple("x" * 24)))
     assert caught.value.code == "cohort_empty"
     trained.features.views["rgb"][trained.features.rows(5)] = np.nan
-    with pytest.raises(StopRun, match="SUBJECT-005") as caught:
-        apply(trained)
-    assert caught.value.code == "embedding_nonfinite"
+    source, cohort = Source(trained.header, trained.features, {}), read_cohort(trained.config.cohort)
+    table, skipped = apply_bundle(read_bundle(trained.run.bundle), source, cohort, labels=None)
+    assert [(row.patient_id, row.code) for row in skipped] == [("SUBJECT-005", "embedding_nonfinite")]
+    assert set(trained.ids) - set(table["patient_id"]) == {"SUBJECT-005"}

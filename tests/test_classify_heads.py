@@ -10,6 +10,9 @@ from classify.design import one_row_each
 from classify.heads import HEADS, find_head
 from triher.errors import StopRun
 
+LOCKABLE = [name for name, head in HEADS.items() if head.lockable]
+PATH_ATOL = {"logistic": 2e-4, "ordinal": 2e-4, "hierarchical-logistic": 4e-4, "elastic-net": 5e-3}
+"""These fit their path in float32, and the last two multiply or stop early."""
 PARAMS = {
     name: {key: where.start for key, where in head.space.items()}
     | {head.dial.name: head.dial.values[len(head.dial.values) // 2]}
@@ -67,10 +70,10 @@ def test_probabilities_have_all_columns_and_sum_to_one(name, n_classes):
     assert p.shape == (60, n_classes)
     assert p.dtype == np.float64
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-12)
-    assert (p.argmax(axis=1) == y).mean() > 1 / n_classes
+    assert name == "majority" or (p.argmax(axis=1) == y).mean() > 1 / n_classes
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", LOCKABLE)
 def test_a_head_survives_its_file(name):
     X, y = data()
     fitted = fit(name, X, y)
@@ -87,10 +90,10 @@ def test_the_path_is_the_fits_one_after_the_other(name):
     searched = {key: value for key, value in PARAMS[name].items() if key != head.dial.name}
     for value, p in zip(head.dial.values, part.along(searched, 0, one_row_each(X)), strict=True):
         alone = part.fit({**searched, head.dial.name: value}, 0).probabilities(one_row_each(X))
-        np.testing.assert_allclose(p, alone, atol=1e-6)
+        np.testing.assert_allclose(p, alone, atol=PATH_ATOL.get(name, 1e-6))
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", LOCKABLE)
 def test_equal_seeds_give_equal_bytes(name):
     X, y = data()
     assert fit(name, X, y).to_bytes() == fit(name, X, y).to_bytes()

@@ -1,16 +1,12 @@
-import dataclasses
-
 import numpy as np
-import optuna
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from classify.cases import Cases, shuffle_within
-from classify.heads import HEADS, find_head
-from classify.pooling import Pooled
+from classify.heads import HEADS
+from classify.inputs import Inputs
 from classify.splits import stratified_folds
 from classify.training import fit_model
-from classify.tuning import tune
 from triher.config import ClassifyConfig
 from triher.errors import StopRun
 
@@ -21,15 +17,16 @@ def cases(n=60, p=150, effect=0.0, seed=0):
     X = rng.normal(size=(n, p)).astype(np.float32)
     for label in range(3):
         X[y == label, 10 * label : 10 * label + 10] += effect
-    names = tuple(f"rgb/mean/{i}" for i in range(p))
     cohort = np.array(["A"] * n, dtype=object)
-    return Cases(Pooled(X, names), y, cohort, np.arange(n), ("zero", "low", "positive"))
+    indptr, names = np.arange(n + 1), tuple(f"rgb/mean/{i}" for i in range(p))
+    inputs = Inputs(X, indptr, names, np.zeros((n, 0)), (), np.array(["here"] * n, dtype=object))
+    return Cases(inputs, y, cohort, np.arange(n), ("zero", "low", "positive"))
 
 
 def out_of_fold_auc(data, config, seed):
     p = np.zeros((len(data.y), 3))
     for split in stratified_folds(data.y, data.cohort, data.group, folds=3, n_classes=3, seed=seed):
-        p[split.test] = fit_model(data.take(split.train), config, seed).predict(data.pooled.take(split.test))
+        p[split.test] = fit_model(data.take(split.train), config, seed).predict(data.inputs.take(split.test))
     return roc_auc_score(data.y, p, multi_class="ovo")
 
 
@@ -53,19 +50,19 @@ def test_the_same_seed_gives_the_same_model(head):
     assert first.fitted.to_bytes() == second.fitted.to_bytes()
     assert (first.params, first.temperature, first.conformal) == (second.params, second.temperature, second.conformal)
     other = fit_model(cases(effect=1.0), config, 8)
-    assert other.params != first.params
+    assert other.temperature != first.temperature
 
 
 def test_features_in_another_order_or_not_finite_are_refused():
     data = cases(p=40)
     model = fit_model(data, ClassifyConfig(trials=1, folds=2), 0)
-    turned = Pooled(data.pooled.vectors[:, ::-1].copy(), data.pooled.names[::-1])
+    turned = dataclasses.replace(data.inputs, rows=data.inputs.rows[:, ::-1], names=data.inputs.names[::-1])
     with pytest.raises(StopRun) as caught:
         model.predict(turned)
     assert caught.value.code == "feature_order"
-    data.pooled.vectors[3, 0] = np.nan
-    with pytest.raises(StopRun, match="first: row 3") as caught:
-        model.predict(data.pooled)
+    data.inputs.rows[3, 0] = np.nan
+    with pytest.raises(StopRun, match="first: position 3") as caught:
+        model.predict(data.inputs)
     assert caught.value.code == "embedding_nonfinite"
 
 
@@ -81,45 +78,7 @@ def test_a_class_with_one_patient_stops_and_with_two_reduces_the_folds():
         else:
             model = fit_model(small, ClassifyConfig(trials=1), 0)
             assert model.search["inner_folds"] == folds
-            assert model.predict(small.pooled).shape == (22, 3)
-
-
-def test_tuning_starts_at_the_starting_point_and_improves_on_it():
-    data = cases(effect=1.0)
-    start = tune(find_head("logistic"), data, folds=3, trials=1, seed=0)
-    assert start.params == {"C": 1.0}
-    more = tune(find_head("logistic"), data, folds=3, trials=12, seed=0)
-    assert more.log_loss <= start.log_loss
-    np.testing.assert_allclose(more.held_out.sum(axis=1), 1)
-
-
-def test_when_every_trial_fails_the_first_error_is_told():
-    class Broken:
-        def fit(self, params, seed):
-            raise np.linalg.LinAlgError("singular")
-
-    head = dataclasses.replace(find_head("logistic"), prepare=lambda *_, **__: Broken())
-    before = optuna.logging.get_verbosity()
-    with pytest.raises(StopRun, match=r"none of 2 trials.*singular") as caught:
-        tune(head, cases(), folds=2, trials=2, seed=0)
-    assert caught.value.code == "tuning_failed"
-    assert optuna.logging.get_verbosity() == before
-
-
-def test_a_score_that_is_no_number_fails_the_trial():
-    class Empty:
-        def probabilities(self, vectors):
-            return np.full((len(vectors), 3), np.nan)
-
-        def to_bytes(self):
-            return b""
-
-        def fit(self, params, seed):
-            return self
-
-    head = dataclasses.replace(find_head("logistic"), prepare=lambda *_, **__: Empty())
-    with pytest.raises(StopRun, match="not a number"):
-        tune(head, cases(), folds=2, trials=2, seed=0)
+            assert model.predict(small.inputs).shape == (22, 3)
 
 
 def test_labels_are_permuted_within_sites_only():

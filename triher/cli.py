@@ -168,6 +168,9 @@ def apply(
     cohort: Annotated[Path, typer.Argument(help="Cohort table, or a configuration.", metavar="COHORT")],
     out: Out = Path("runs/apply"),
     *,
+    features: Annotated[
+        Path | None, typer.Option(help="Feature store or table of the cohort, in place of its images.")
+    ] = None,
     quiet: Quiet = False,
     strict: Strict = False,
 ) -> int:
@@ -176,7 +179,7 @@ def apply(
 
     reporter = Reporter(quiet=quiet)
     folder = RunFolder(out)
-    predictions = apply_to_cohort(bundle, cohort, folder, reporter)
+    predictions = apply_to_cohort(bundle, cohort, folder, reporter, features=features)
     columns = [name for name in predictions.columns if name.startswith("p_")]
     table = Table(title=f"{len(predictions)} predictions in {folder.predictions_file}", title_justify="left")
     for name in ("patient", *columns, "set", "outside the training range"):

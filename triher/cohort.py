@@ -13,6 +13,7 @@ import pandas as pd
 from triher.config import CohortConfig
 from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.files import sha256_of_json
+from triher.label_names import tells_her2
 from triher.label_rules import DEFAULT_RULES, RULE_SETS
 from triher.labels import Entry, check_codes, class_in_scheme, describe, her2_from_pathology, scheme_classes
 from triher.overlaps import find_overlaps
@@ -22,13 +23,8 @@ from triher.tables import is_missing, matching_key, number, read_table, require_
 _MONTHS = {"days": 12 / 365.25, "months": 1.0, "years": 12.0}
 _UNIT_RATIO = 10  # days for months make a factor of 30, months for years one of 12
 _LABEL_COLUMNS = ("ihc", "ish", "ish_ratio", "ish_copies", "staining_percent")
-# Receptor, gene, drugs given for it, and subtypes that are defined by it (St. Gallen 2013).
-_TELLS_HER2 = re.compile(
-    r"her[-_ ]?2|erbb2|trastuzumab|herceptin|pertuzumab|lapatinib|t[-_]?dm1|t[-_]?dxd|triple[-_ ]?neg|tnbc|subtype",
-    re.IGNORECASE,
-)
 _WORD = re.compile(r"(?!inf(inity)?$)[^\W\d_]", re.IGNORECASE)  # begins with a letter and is no infinity: 'T2', 'no'
-OWN_COLUMNS = ("patient_id", "cohort", "site", "split", *_LABEL_COLUMNS, "time", "event")
+OWN_COLUMNS = ("patient_id", "cohort", "site", "vendor", "split", *_LABEL_COLUMNS, "time", "event")
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,8 @@ class Patient:
     """Mean HER2 signals a cell."""
     staining_percent: str = ""
     """Share of the tumor cells with membrane staining, which tells ultralow from zero."""
+    vendor: str = ""
+    """Maker of the scanner, for the shortcut audit."""
     covariates: dict[str, float] = field(default_factory=dict)
     time_months: float = math.nan
     event: int = -1
@@ -82,7 +80,7 @@ class Cohort:
         return [patient.patient_id for patient in self.patients]
 
 
-def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
+def read_cohort(config: CohortConfig, *, survival: bool = True, images: bool = True) -> Cohort:
     """Read and check a cohort table.
 
     Rows that say the same twice are merged with a note; files are not opened here.
@@ -90,6 +88,7 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     Args:
         config: where the table is and how its columns are called.
         survival: whether follow-up is wanted; without it, columns `time` and `event` are not looked at.
+        images: whether the patients have images; without them, no columns are asked for to name their files.
 
     Raises:
         StopRun: as `triher.tables.read_table`; ``column_missing``, ``patient_id``, ``patient_duplicate``,
@@ -99,7 +98,8 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     """
     if config.her2_rules not in RULE_SETS:
         raise unknown_name("set of HER2 rules", config.her2_rules, RULE_SETS)
-    cells = {cell for purpose, text in templates(config).items() for cell in template_cells(purpose, text)}
+    asked = templates(config) if images else {}
+    cells = {cell for purpose, text in asked.items() for cell in template_cells(purpose, text)}
     _check_covariates(config)
     table = read_table(config.table, config.sheet)
     frame, lines = _rename(table, config, cells), table.attrs["lines"]
@@ -111,9 +111,10 @@ def read_cohort(config: CohortConfig, *, survival: bool = True) -> Cohort:
     if {"time", "event"} <= set(frame.columns) and config.time_unit is None:
         message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
         raise StopRun("config_value", message, remedy="set cohort.time_unit")
-    used = {*OWN_COLUMNS, *cells, *config.covariates, *template_cells("mask", config.mask)}
+    masks = template_cells("mask", config.mask) if images else []
+    used = {*OWN_COLUMNS, *cells, *config.covariates, *masks}
     rows, notes = _one_row_a_patient(frame, used, config.table, lines)
-    patients = tuple(_patient(row, config, line) for line, row in rows.items())
+    patients = tuple(_patient(row, config, line, images=images) for line, row in rows.items())
     check_codes([patient.her2_entry() for patient in patients])
     _refuse_one_person_twice(patients, config.table)
     notes += _separator_note(table.attrs["separator"]) + _unit_notes(patients)
@@ -127,7 +128,7 @@ def _check_covariates(config: CohortConfig) -> None:
         if sources & set(_LABEL_COLUMNS):
             message = f"cohort.covariates names '{covariate}', which the HER2 class is made from"
             raise StopRun("label_leak", message)
-        if _TELLS_HER2.search(covariate) and covariate not in config.allowed_covariates:
+        if tells_her2(covariate) and covariate not in config.allowed_covariates:
             message = f"cohort.covariates names '{covariate}', which by its name tells HER2 or follows from it"
             remedy = "remove it, or name it under cohort.allowed_covariates, too"
             raise StopRun("label_leak", message, remedy=remedy)
@@ -207,19 +208,21 @@ def _unit_notes(patients: Sequence[Patient]) -> list[Note]:
     return [Note("", "unit_suspect", text)]
 
 
-def _patient(row: dict[str, str], config: CohortConfig, line: int) -> Patient:
+def _patient(row: dict[str, str], config: CohortConfig, line: int, *, images: bool) -> Patient:
     """Read one row."""
     where = f"{config.table}, line {line}"
     root = config.root or config.table.parent
     time, event = _survival(row, config, where)
-    reading = read_reading(row, config, where)
+    reading = read_reading(row, config, where) if images else Reading()
+    phases = config.phases if images else {}
     return Patient(
         patient_id=row["patient_id"],
         cohort=row.get("cohort") or config.name,
         site=row.get("site") or row.get("cohort") or config.name,
         split=row.get("split", ""),
-        phases={name: file_of(config.exam or template, row, root) for name, template in config.phases.items()},
-        mask=None if reading.box else file_of(config.mask, row, root),
+        vendor=row.get("vendor", ""),
+        phases={name: file_of(config.exam or template, row, root) for name, template in phases.items()},
+        mask=None if reading.box or not images else file_of(config.mask, row, root),
         reading=reading,
         **{name: row.get(name, "") for name in _LABEL_COLUMNS},
         covariates={name: _covariate(row[name], name, config, where) for name in config.covariates},

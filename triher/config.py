@@ -213,26 +213,66 @@ class ExtractConfig(Section):
 class SplitConfig(Section):
     """Which patients are held out."""
 
-    kind: Literal["none", "column", "sites", "leave-one-site-out", "leave-one-cohort-out"] = "none"
-    """``column``: the table's ``split`` says ``train`` or ``test``; ``sites``: the sites listed under ``test``."""
+    kind: Literal["none", "column", "sites", "cohorts", "leave-one-site-out", "leave-one-cohort-out"] = "none"
+    """``column``: the table's ``split`` says ``train`` or ``test``; ``sites`` and ``cohorts``: those listed under
+    ``test``."""
     test: tuple[str, ...] = ()
+    reopen: StrictBool = False
+    """Allow that held-out ``cohorts`` are predicted again with other settings, which is counted and reported."""
+
+
+class HarmonizeConfig(Section):
+    """How the features of different sites are brought together; learned in training parts only, without labels."""
+
+    method: Literal["none", "combat", "combat-mean", "sitewise"] = "none"
+    unseen: Literal["stop", "pass", "standardize"] = "stop"
+    """What to do with patients of a site that was not trained on: stop, leave their features as they are, or
+    standardize them by the patients of that site who are predicted together, which looks at no label."""
 
 
 class ClassifyConfig(Section):
     """From a feature store to predictions and a bundle."""
 
+    features: Path | None = None
+    """A table of features of one's own (CSV, TSV, Parquet, h5ad) in place of an extraction."""
     head: str = "logistic"
     pooling: tuple[str, ...] = ("mean",)
-    """Statistics over a patient's slices, concatenated."""
+    """Statistics over a patient's slices, concatenated; heads of bags take the slices themselves."""
     views: tuple[str, ...] = ()
-    """Views to use, concatenated; all when empty."""
+    """Views to use, concatenated; all when empty. Also ``early-pre``, ``ratio(early,pre)``, ``slope(pre,early)``."""
+    missing: Literal["skip", "impute"] = "skip"
+    """What to do with a patient who lacks a view, a feature or a covariate: leave out, or fill with the median of the
+    training part."""
+    covariates: tuple[str, ...] = ()
+    """Columns of ``cohort.covariates`` that join the images."""
+    join: Literal["early", "late"] = "early"
+    """``early``: beside the features, as a block of equal weight. ``late``: in a second model on top (stacking)."""
+    harmonize: HarmonizeConfig = HarmonizeConfig()
+    components: Whole = 0
+    """Principal components that replace the features; 0 keeps the features."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """``balanced`` weighs every class alike, which spoils the calibration of the probabilities."""
     split: SplitConfig = SplitConfig()
     folds: Annotated[StrictInt, Field(ge=2, le=20)] = 5
     repeats: Positive = 1
     trials: Positive = 25
     """Optuna trials for each tuned model."""
+    objective: Literal["log-loss", "auc"] = "log-loss"
+    """What trials are compared by."""
+    prune: StrictBool = True
+    """Give up trials that are worse than the best one after some folds."""
+    workers: Whole = 0
+    """Threads that evaluate trials; 0 for one on each processor. The result does not depend on it."""
+    storage: str = ""
+    """Where Optuna keeps its studies: a file ending in ``.journal``, or the URL of a database; memory when empty."""
     alpha: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.1
     """Error rate of the conformal prediction sets."""
+    control: Path | None = None
+    """Feature store of the negative control (``extract.region.kind=control``), judged beside the model."""
+    label_noise: tuple[Annotated[StrictFloat, Field(gt=0, le=0.5)], ...] = ()
+    """Shares of the patients of IHC 0 and 1+ whose training labels are exchanged, to see how much that matters."""
+    noise_draws: Positive = 5
+    """Random draws for each share."""
     shuffle_labels: StrictBool = False
     """Negative control: permute the labels within sites; the AUC must fall to what the site alone tells."""
 
@@ -261,6 +301,11 @@ class Config(Section):
     extract: ExtractConfig = ExtractConfig()
     classify: ClassifyConfig = ClassifyConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+
+    @property
+    def has_images(self) -> bool:
+        """Whether features are extracted from images, and not read from a table."""
+        return self.classify.features is None
 
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -358,10 +403,22 @@ def _resolve(config: Config, folder: Path) -> Config:
     weights = config.extract.weights_dir
     resolved = None if weights is None else (folder / weights).resolve()
     extract = config.extract.model_copy(update={"weights_dir": resolved})
+    paths = {name: getattr(config.classify, name) for name in ("features", "control")}
+    found = {name: None if path is None else (folder / path).resolve() for name, path in paths.items()}
+    classify = config.classify.model_copy(
+        update=found | {"storage": _resolved_storage(config.classify.storage, folder)}
+    )
     reference = config.analysis.reference
     resolved = None if reference is None else (folder / reference).resolve()
     analysis = config.analysis.model_copy(update={"reference": resolved})
-    return config.model_copy(update={"cohort": cohort, "extract": extract, "analysis": analysis})
+    return config.model_copy(
+        update={"cohort": cohort, "extract": extract, "classify": classify, "analysis": analysis}
+    )
+
+
+def _resolved_storage(storage: str, folder: Path) -> str:
+    """The absolute path of a file; a URL stays."""
+    return storage if not storage or "://" in storage else str((folder / storage).resolve())
 
 
 def dump_config(config: Config) -> dict[str, Any]:

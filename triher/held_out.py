@@ -4,7 +4,7 @@ from triher.cohort import Patient
 from triher.config import SplitConfig
 from triher.errors import StopRun
 
-_FIXED = ("none", "column", "sites")
+_FIXED = ("none", "column", "sites", "cohorts")
 
 
 def is_held_out(split: SplitConfig, patient: Patient) -> bool:
@@ -16,7 +16,8 @@ def is_held_out(split: SplitConfig, patient: Patient) -> bool:
     require_one_training_part(split)
     if split.kind == "column":
         return patient.split != "train"
-    return split.kind == "sites" and patient.site in split.test
+    held_out = {"sites": patient.site, "cohorts": patient.cohort}
+    return held_out.get(split.kind) in split.test
 
 
 def require_one_training_part(split: SplitConfig) -> None:

@@ -11,12 +11,13 @@ import pandas as pd
 from triher.cohort import Cohort, labels, read_cohort, sources_sha256
 from triher.config import STAGES, CohortConfig, Config, ExtractConfig, dump_config, read_config
 from triher.errors import Note, StopRun, unknown_name
+from triher.files import sha256_of_json
 from triher.labels import scheme_classes
 from triher.predictions import write_predictions
 from triher.progress import Reporter
 from triher.recorded import encoder_options, recipe_options
 from triher.runfolder import RunFolder, changed_libraries
-from triher.store import read_index, read_store
+from triher.store import read_index
 
 if TYPE_CHECKING:
     from classify.bundle import Bundle
@@ -36,7 +37,8 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     Raises:
         StopRun: whatever a stage stops with.
     """
-    cohort = read_cohort(config.cohort, survival="analysis" in stages)
+    stages = _without_images(config, stages)
+    cohort = read_cohort(config.cohort, survival="analysis" in stages, images=config.has_images)
     _check_choices(config, cohort, stages)
     run.prepare()
     _refuse_other_cohort(run, cohort, config.cohort.table)
@@ -49,7 +51,7 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     if "classify" in stages:
         from classify.stage import classify
 
-        did_work |= classify(config, run, find_store(run, config, cohort), reporter)
+        did_work |= classify(config, run, config.classify.features or find_store(run, config, cohort), reporter)
     if "analysis" in stages:
         from analysis.stage import analyze
 
@@ -59,15 +61,31 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     return Outcome(did_work, len(run.read_skipped()))
 
 
+def _without_images(config: Config, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out the extraction where features come from a table.
+
+    Raises:
+        StopRun: ``config_value`` when nothing else was asked for.
+    """
+    if config.has_images:
+        return stages
+    if stages == ("extract",):
+        message = f"classify.features names {config.classify.features}, so there is nothing to extract"
+        raise StopRun("config_value", message, remedy="take classify.features out, or run 'triher classify'")
+    return tuple(stage for stage in stages if stage != "extract")
+
+
 def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> None:
     """Refuse mistakes of later stages before the first one begins."""
     if "classify" in stages:
         from classify.heads import find_head
         from classify.pooling import check_pooling
         from classify.splits import partitions
+        from classify.stage import refuse_unknown_covariates
 
         find_head(config.classify.head)
         check_pooling(config.classify.pooling)
+        refuse_unknown_covariates(config)
         labels(cohort, config.scheme)
         partitions(config.classify.split, cohort.patients)
     if "analysis" in stages:
@@ -121,14 +139,17 @@ def find_store(run: RunFolder, config: Config, cohort: Cohort) -> Path:
     return run.features / str(facts["store"])
 
 
-def apply_to_cohort(bundle_path: Path, cohort_file: Path, run: RunFolder, reporter: Reporter) -> pd.DataFrame:
+def apply_to_cohort(
+    bundle_path: Path, cohort_file: Path, run: RunFolder, reporter: Reporter, *, features: Path | None = None
+) -> pd.DataFrame:
     """Predict the patients of a new cohort with a locked bundle.
 
     Args:
-        bundle_path: the bundle, a folder or a zip.
+        bundle_path: the bundle's folder or zip.
         cohort_file: a cohort table with our column names, or a configuration with a ``cohort`` section.
         run: where the feature store and ``predictions.csv`` go.
         reporter: where progress goes.
+        features: a feature store or table of the cohort; extracted from its images when None.
 
     Returns:
         The prediction table, with the prediction set and what lies outside the training range.
@@ -138,7 +159,7 @@ def apply_to_cohort(bundle_path: Path, cohort_file: Path, run: RunFolder, report
     """
     from classify.apply import apply_bundle
     from classify.bundle import read_bundle
-    from extract.stage import extract
+    from classify.source import read_source, source_key
 
     start = time.monotonic()
     bundle = read_bundle(bundle_path)
@@ -146,18 +167,24 @@ def apply_to_cohort(bundle_path: Path, cohort_file: Path, run: RunFolder, report
         raise StopRun("bundle_shuffled", f"{bundle_path} is a negative control, trained on shuffled labels")
     if run.bundle.exists():
         raise StopRun("output_folder", f"{run.path} holds a training run, whose predictions would be overwritten")
-    config = config_for_bundle(bundle, cohort_file)
-    cohort = read_cohort(config.cohort, survival=False)
+    if features is None and bundle.feature_names:
+        message = f"{bundle_path} was trained on a table of {len(bundle.feature_names)} features"
+        raise StopRun("bundle_encoder", message, remedy="give the new patients' table with --features")
+    config = config_for_bundle(bundle, cohort_file, images=features is None)
+    cohort = read_cohort(config.cohort, survival=False, images=features is None)
     run.prepare()
     _refuse_other_cohort(run, cohort, config.cohort.table)
     run.record_command("triher apply", dump_config(config))
-    extracted = extract(config, run, reporter)
-    header, features = read_store(extracted.store)
+    if features is None:
+        from extract.stage import extract
+
+        features = extract(config, run, reporter).store
     known = labels(cohort, config.scheme)[0] if "ihc" in cohort.columns else None
-    predictions = apply_bundle(bundle, header, features, cohort, labels=known)
+    predictions, skipped = apply_bundle(bundle, read_source(features), cohort, labels=known)
+    run.write_skipped("classify", skipped)
     write_predictions(run.predictions_file, predictions, config.scheme)
     run.write_notes("apply", _library_notes(bundle_path))
-    key = read_index(extracted.store).content
+    key = sha256_of_json(source_key(features))
     run.record_stage("apply", key, [run.predictions_file], time.monotonic() - start, bundle=str(bundle_path))
     return predictions
 
@@ -170,13 +197,25 @@ def _library_notes(bundle_path: Path) -> list[Note]:
     return [Note("", "bundle_libraries", f"the bundle was trained with {'; '.join(changed)}")] if changed else []
 
 
-def config_for_bundle(bundle: "Bundle", cohort_file: Path) -> Config:
-    """The configuration that extracts a cohort as the bundle's training cohort was extracted."""
+def config_for_bundle(bundle: "Bundle", cohort_file: Path, *, images: bool = True) -> Config:
+    """The configuration that extracts a cohort as the bundle's training cohort was extracted.
+
+    Args:
+        bundle: the model.
+        cohort_file: a configuration, or a cohort table with our column names.
+        images: whether anything is to be extracted.
+
+    Raises:
+        StopRun: ``bundle_encoder`` when the cohort has other phases; as `triher.config.read_config`.
+    """
     if cohort_file.suffix in (".yaml", ".yml"):
         given = read_config(cohort_file)
         cohort, options = given.cohort, given.extract
     else:
         cohort, options = CohortConfig(table=cohort_file.resolve()), ExtractConfig()
+    cohort = cohort.model_copy(update={"covariates": tuple(dict.fromkeys((*cohort.covariates, *bundle.covariates)))})
+    if not images:
+        return Config(cohort=cohort, scheme=bundle.scheme)
     if list(cohort.phases) != bundle.recipe["phases"]:
         message = f"the cohort has the phases {list(cohort.phases)}, the bundle needs {bundle.recipe['phases']}"
         raise StopRun("bundle_encoder", message, remedy="name the phases alike under cohort.phases, in that order")

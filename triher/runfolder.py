@@ -65,6 +65,16 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def companions_file(self) -> Path:
+        """The prediction table of what stands beside the model, with a column ``model``."""
+        return self.path / "companions.csv"
+
+    @property
+    def shortcuts_file(self) -> Path:
+        """How the features tell site, vendor and cohort, one row a patient and group."""
+        return self.path / "shortcuts.csv"
+
+    @property
     def bundle(self) -> Path:
         """The locked bundle."""
         return self.path / "bundle"

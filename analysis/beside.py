@@ -1,0 +1,137 @@
+"""The models beside the model: how each tells the classes apart, and how far the model is ahead of it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.bootstrap import macro_auc_lead
+from analysis.discrimination import delong, shortage
+from analysis.metrics import Metric
+from analysis.samples import Sample, class_label, split_samples
+from analysis.within_site import within_site_auc
+from triher.config import Config
+from triher.estimate import Estimate, not_estimable
+from triher.labels import scheme_classes
+from triher.predictions import read_predictions
+from triher.tables import require_column
+from triher.types import Probabilities
+
+BASELINES = ("majority", "clinical", "volume", "acquisition")
+"""What needs no image, or nothing of what it shows but a size: a claim for the model must beat all of them."""
+CONTROL = "control region"
+"""The model on regions without lesion."""
+_NOISE = re.compile(r"(label noise .+), draw [0-9]+")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The model and a companion on the patients whom both predicted."""
+
+    name: str
+    common: Sample
+    """The model's predictions of those patients."""
+    companion: Probabilities
+
+
+def read_companions(path: Path, scheme: str) -> pd.DataFrame:
+    """Read the prediction table of the companions, whose column ``model`` names them.
+
+    Raises:
+        StopRun: as `triher.predictions.read_predictions`; ``column_missing``.
+    """
+    frame = read_predictions(path, scheme)
+    require_column(frame, "model", purpose="prediction table of the companions", where=str(path))
+    return frame
+
+
+def judge_beside(companions: pd.DataFrame, samples: Sequence[Sample], config: Config) -> list[Metric]:
+    """Judge every companion in every split, in the order of the table.
+
+    Truth is what the model is judged by, ``n`` counts the patients whom model and companion have in common.
+
+    Args:
+        companions: as `read_companions` gives it; repeats are averaged for each companion.
+        samples: the model's splits.
+        config: the run's configuration; ``seed`` starts every bootstrap.
+
+    Returns:
+        For each companion ``companion_auc_macro``, ``auc_macro_ahead`` (model minus companion), and
+        ``companion_auc_within_site`` where there are several sites. Draws of label noise are one companion a rate,
+        with the smallest and largest draw in the place of limits, and ``companion_draws``.
+    """
+    metrics: list[Metric] = []
+    for sample in samples:
+        noisy: dict[str, list[Pair]] = {}
+        for pair in _pairs(companions, sample, config.scheme):
+            drawn = _NOISE.fullmatch(pair.name)
+            if drawn:
+                noisy.setdefault(drawn[1], []).append(pair)
+            else:
+                metrics += _judge(pair, config)
+        for rate, pairs in noisy.items():
+            metrics += _judge_noise(rate, pairs, config)
+    return metrics
+
+
+def _pairs(companions: pd.DataFrame, sample: Sample, scheme: str) -> Iterator[Pair]:
+    """The model beside each companion that has predictions in the split."""
+    within = companions[companions["split"] == sample.split]
+    for name, rows in within.groupby("model", sort=False):
+        [other] = split_samples(rows, scheme)
+        place = {patient_id: i for i, patient_id in enumerate(other.patient_id)}
+        mine = [i for i, patient_id in enumerate(sample.patient_id) if patient_id in place]
+        ids = tuple(sample.patient_id[i] for i in mine)
+        common = replace(
+            sample,
+            patient_id=ids,
+            y=sample.y[mine],
+            probabilities=sample.probabilities[mine],
+            place=sample.place[mine],
+        )
+        yield Pair(str(name), common, other.probabilities[[place[patient_id] for patient_id in ids]])
+
+
+def _judge(pair: Pair, config: Config) -> list[Metric]:
+    """The rows of one companion."""
+    common, classes = pair.common, scheme_classes(config.scheme)
+    draws = {"resamples": config.analysis.resamples, "seed": config.seed}
+    macro, ahead = macro_auc_lead(common.y, common.probabilities, pair.companion, classes, **draws)
+    found = {"companion_auc_macro": macro, "auc_macro_ahead": ahead}
+    if common.n_places > 1:
+        within = within_site_auc(common.y, pair.companion, common.place, classes, **draws)
+        found["companion_auc_within_site"] = within
+    return [Metric("beside", common.split, name, estimate, pair.name) for name, estimate in found.items()]
+
+
+def _judge_noise(rate: str, pairs: Sequence[Pair], config: Config) -> list[Metric]:
+    """The rows of one rate of label noise."""
+    common, classes = pairs[0].common, scheme_classes(config.scheme)
+    n, draws = len(common.y), f"mean of {len(pairs)} draws of labels; low and high are the smallest and largest draw"
+    macro, ahead = f"macro one-vs-rest AUC, {draws}", f"difference in macro one-vs-rest AUC, {draws}"
+    missing = shortage({class_label(name): int(np.sum(common.y == c)) for c, name in enumerate(classes)}, fewest=1)
+    if missing:
+        found = {
+            "companion_auc_macro": not_estimable(missing, n=n, method=macro),
+            "auc_macro_ahead": not_estimable(missing, n=n, method=ahead),
+        }
+    else:
+        noisy = np.array([_macro(pair.common, pair.companion) for pair in pairs])
+        own = np.array([_macro(pair.common, pair.common.probabilities) for pair in pairs])
+        found = {"companion_auc_macro": _range(noisy, n, macro), "auc_macro_ahead": _range(own - noisy, n, ahead)}
+    found["companion_draws"] = Estimate(len(pairs), np.nan, np.nan, n, "number of draws of labels")
+    return [Metric("beside", common.split, name, estimate, rate) for name, estimate in found.items()]
+
+
+def _macro(sample: Sample, probabilities: Probabilities) -> float:
+    """The macro AUC as a number."""
+    areas = [delong(p[sample.y == c], p[sample.y != c])[0] for c, p in enumerate(probabilities.T)]
+    return float(np.mean(areas))
+
+
+def _range(values: np.ndarray, n: int, method: str) -> Estimate:
+    """Mean, smallest and largest."""
+    return Estimate(float(values.mean()), float(values.min()), float(values.max()), n, method)

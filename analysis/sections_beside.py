@@ -1,0 +1,159 @@
+"""The report's section on what stands beside the model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.beside import BASELINES, CONTROL
+from analysis.canvas import plain
+from analysis.evaluation import Evaluation
+from analysis.figures import ForestRow, forest_figure
+from analysis.metrics import find
+from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
+from analysis.wording import interval, split_name, told
+from triher.estimate import Estimate
+
+_NAMES = {
+    "majority": "Class shares alone",
+    "clinical": "Covariates of the cohort table",
+    "volume": "Lesion volume",
+    "acquisition": "How the images were taken",
+    "unharmonized": "The model without harmonization",
+    "images only": "The model without covariates",
+    CONTROL: "The model on regions without lesion",
+}
+_GUESSING = 0.5
+
+
+def beside_section(evaluation: Evaluation, record: Mapping[str, Any]) -> list[Section]:
+    """What the model adds to simpler ones, and what it loses with one part changed; none without companions.
+
+    Args:
+        evaluation: all numbers.
+        record: contents of ``run.json``; says which baselines could not be had.
+    """
+    if not any(metric.part == "beside" for metric in evaluation.metrics):
+        return []
+    text = (
+        "Each of these was trained and tested on the same patients in the same folds. Baselines know the class "
+        "shares, the covariates, the lesion's volume or the way the images were taken, but not what the lesion looks "
+        "like; the others are the model with one part changed. Differences are paired: model and companion on the "
+        "patients they have in common, in the same bootstrap resamples. Above 0 the model is better."
+    )
+    blocks: list[Block] = [Paragraph(text)]
+    for split in _splits(evaluation):
+        blocks += _split_blocks(evaluation, split)
+    left_out = record.get("stages", {}).get("classify", {}).get("baselines_left_out", {})
+    if left_out:
+        reasons = "; ".join(f"{_name(name)} ({reason})" for name, reason in left_out.items())
+        blocks.append(Paragraph(f"Baselines that could not be had: {reasons}."))
+    return [Section("beside", "Beside the model", blocks)]
+
+
+def _splits(evaluation: Evaluation) -> list[str]:
+    """The splits that have companions, in the order of the report."""
+    there = {metric.split for metric in evaluation.metrics if metric.part == "beside"}
+    return [split.sample.split for split in evaluation.splits if split.sample.split in there]
+
+
+def _companions(evaluation: Evaluation, split: str) -> tuple[list[str], list[str]]:
+    """The names of a split's companions, and of its rates of label noise."""
+    rows = [m for m in evaluation.metrics if m.part == "beside" and m.split == split]
+    noisy = {m.class_name for m in rows if m.quantity == "companion_draws"}
+    names = list(dict.fromkeys(m.class_name for m in rows))
+    return [name for name in names if name not in noisy], [name for name in names if name in noisy]
+
+
+def _split_blocks(evaluation: Evaluation, split: str) -> list[Block]:
+    """Sentences, table and figure of one split."""
+    names, rates = _companions(evaluation, split)
+    blocks: list[Block] = [Heading(split_name(split))]
+    blocks += [Paragraph(text) for text in baseline_sentences(evaluation, split)]
+    blocks += _control_note(evaluation, split)
+    blocks.append(_table(evaluation, split, names))
+    rows = [ForestRow(_name(name), find(evaluation.metrics, split, "auc_macro_ahead", name)) for name in names]
+    if any(row.estimate is not None and math.isfinite(row.estimate.value) for row in rows):
+        label = "Macro AUC of the model minus that of the companion"
+        title = "How far the model is ahead, with 95 % intervals"
+        blocks.append(Gallery("", [forest_figure(f"beside-{split}", title, rows, x_label=label, line_at=0.0)]))
+    return blocks + _noise_table(evaluation, split, rates)
+
+
+def _table(evaluation: Evaluation, split: str, names: Sequence[str]) -> Table:
+    """The model and its companions, one a line."""
+    within = any(m.quantity == "companion_auc_within_site" and m.split == split for m in evaluation.metrics)
+    lines = [("The model", "auc_macro", "", "auc_within_site", "")]
+    lines += [(_name(n), "companion_auc_macro", "auc_macro_ahead", "companion_auc_within_site", n) for n in names]
+    rows = []
+    for label, macro, ahead, of_site, name in lines:
+        found = find(evaluation.metrics, split, macro, name)
+        cells = [told(found), told(find(evaluation.metrics, split, ahead, name)) if ahead else "-"]
+        cells += [told(find(evaluation.metrics, split, of_site, name))] if within else []
+        rows.append([label, *cells, str(found.n) if found else "-"])
+    header = [
+        "Trained on the same folds",
+        "Macro AUC",
+        "Model minus this",
+        *(["Among patients of one site"] * within),
+        "n",
+    ]
+    return Table(f"{split_name(split)}: estimate (95 % interval)", header, rows)
+
+
+def _noise_table(evaluation: Evaluation, split: str, rates: Sequence[str]) -> list[Block]:
+    """What happens when some labels are exchanged before training."""
+    if not rates:
+        return []
+    text = (
+        "Immunohistochemistry tells zero from low with little agreement between pathologists. Here a share of these "
+        "labels was exchanged before training, and the model judged by the labels on record. Each line is the mean "
+        "of several draws with the smallest and the largest, which is no interval."
+    )
+    rows = []
+    for rate in rates:
+        draws = find(evaluation.metrics, split, "companion_draws", rate)
+        cells = [told(find(evaluation.metrics, split, q, rate)) for q in ("companion_auc_macro", "auc_macro_ahead")]
+        rows.append([_name(rate), *cells, *((f"{draws.value:.0f}", str(draws.n)) if draws else ("-", "-"))])
+    header = ["Trained with", "Macro AUC", "Model minus this", "Draws", "n"]
+    return [Paragraph(text), Table("Label noise: mean (smallest to largest draw)", header, rows)]
+
+
+def _control_note(evaluation: Evaluation, split: str) -> list[Block]:
+    """A warning where regions without lesion tell the classes apart."""
+    found = find(evaluation.metrics, split, "companion_auc_macro", CONTROL)
+    if found is None or not found.low > _GUESSING:
+        return []
+    text = (
+        f"Regions without lesion tell the classes apart as well, with a macro AUC of {found.value:.2f} "
+        f"({interval(found)}). What the model uses is not the lesion alone."
+    )
+    return [Paragraph(text, tone="note")]
+
+
+def baseline_sentences(evaluation: Evaluation, split: str) -> list[str]:
+    """Which baseline is strongest in a split, and whether the model is ahead of it; none without baselines."""
+    found = {name: find(evaluation.metrics, split, "companion_auc_macro", name) for name in BASELINES}
+    values = {name: e.value for name, e in found.items() if e is not None and math.isfinite(e.value)}
+    if not values:
+        return []
+    name = max(values, key=lambda key: values[key])
+    ahead = find(evaluation.metrics, split, "auc_macro_ahead", name)
+    strongest = f"The strongest baseline ({_name(name).lower()}) reaches a macro AUC of {values[name]:.2f}"
+    return [f"{strongest}; {_lead(ahead)}."] if ahead is not None else []
+
+
+def _lead(ahead: Estimate) -> str:
+    """Whether a difference is more than chance."""
+    side = "ahead of" if ahead.value >= 0 else "behind"
+    distance = f"the model is {side} it by {abs(ahead.value):.2f}"
+    if not math.isfinite(ahead.low):
+        return f"{distance} (no interval: {ahead.reason})"
+    bounds = f"difference {ahead.value:.2f}, 95 % interval {interval(ahead)}"
+    if ahead.low <= 0 <= ahead.high:
+        return f"{distance} ({bounds}), which may be chance: the interval includes 0"
+    return f"{distance} ({bounds}), and the interval excludes 0"
+
+
+def _name(companion: str) -> str:
+    """What a companion is called in print."""
+    return _NAMES.get(companion, plain(companion[:1].upper() + companion[1:]))

@@ -1,0 +1,131 @@
+"""Everybody predicted by a model that did not see them, and the final model that sees all of the training."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from classify.applicability import TrainingRange, fit_range, outside
+from classify.cases import Cases
+from classify.plan import Fold, Plan
+from classify.preparation import within_cohort
+from classify.prior import align_prior
+from classify.splits import derived_seed
+from classify.table import Place, prediction_frame
+from classify.training import Model, fit_model
+from triher.cohort import Patient
+from triher.config import ClassifyConfig
+from triher.types import Labels, Probabilities
+
+_FINAL, _FOLD = 1, 2  # first numbers of the derived seeds; 0 divides the folds, 3 shuffles the labels
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question to a kind of model: who, with which labels, and how."""
+
+    name: str
+    """Of the studies in Optuna's storage."""
+    cases: Cases
+    patients: Sequence[Patient]
+    config: ClassifyConfig
+    scheme: str
+    seed: int
+    training_y: Labels
+    """Labels to train on; those of `cases` unless the influence of labels is what is asked."""
+
+    def training(self, rows: np.ndarray) -> Cases:
+        """The cases at some positions, as they are trained on."""
+        cases = self.cases.take(rows)
+        return Cases(cases.inputs, self.training_y[rows], cases.cohort, cases.group, cases.classes)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one task found out."""
+
+    predictions: pd.DataFrame
+    model: Model
+    seen: TrainingRange | None
+    """Where the training part lies; None where it was not asked for."""
+
+
+def predict_plan(
+    task: Task,
+    plan: Plan,
+    folds: Iterable[Fold],
+    acquisition: Mapping[str, Float64[np.ndarray, " patient"]] | None = None,
+) -> Outcome:
+    """Train the models of all folds and the final one, and predict whom each did not see.
+
+    Patients of an inner fold come from the same patients as the training: they are not compared with the training
+    range, and the class shares of their fold's model are aligned with those of the development part.
+
+    Args:
+        task: what to train.
+        plan: the final model's training and test patients.
+        folds: those of the plan, perhaps with a progress bar around them.
+        acquisition: facts about the source images, for the training range; None when it is not wanted.
+    """
+    final, development = plan.final, task.cases.y[plan.final.train]
+    frames = [_predict_fold(task, fold, development, acquisition) for fold in folds]
+    training = task.training(final.train)
+    study = f"{task.name}/final"
+    model = fit_model(training, task.config, derived_seed(task.seed, _FINAL), study=study)
+    seen = _range(task, final.train, acquisition)
+    if len(final.test):
+        frames.append(_predict(task, final.test, model, seen, Place("test", 0, 0, task.seed), acquisition))
+    return Outcome(pd.concat(frames, ignore_index=True), model, seen)
+
+
+def _predict_fold(
+    task: Task, fold: Fold, development: Labels, acquisition: Mapping[str, Float64[np.ndarray, " patient"]] | None
+) -> pd.DataFrame:
+    """Train one fold's model and predict its held-out patients."""
+    place, sides = fold.place, fold.sides
+    seed = derived_seed(task.seed, _FOLD, place.repeat, place.fold)
+    is_held_out = place.split == "test"
+    config = task.config if is_held_out else within_cohort(task.config)
+    study = f"{task.name}/repeat {place.repeat}/fold {place.fold}"
+    model = fit_model(task.training(sides.train), config, seed, study=study)
+    if is_held_out:
+        return _predict(task, sides.test, model, _range(task, sides.train, acquisition), place, acquisition)
+    p = model.predict(task.cases.inputs.take(sides.test))
+    return _frame(task, sides.test, align_prior(p, task.training_y[sides.train], development), model, (), place)
+
+
+def _predict(
+    task: Task,
+    rows: np.ndarray,
+    model: Model,
+    seen: TrainingRange | None,
+    place: Place,
+    acquisition: Mapping[str, Float64[np.ndarray, " patient"]] | None,
+) -> pd.DataFrame:
+    """Predict held-out patients, and say what lies outside the training range."""
+    inputs = task.cases.inputs.take(rows)
+    reasons: Sequence[Sequence[str]] = ()
+    if seen is not None and acquisition is not None:
+        facts = {name: values[rows] for name, values in acquisition.items()}
+        reasons = outside(seen, facts, inputs.means())
+    return _frame(task, rows, model.predict(inputs), model, reasons, place)
+
+
+def _range(
+    task: Task, rows: np.ndarray, acquisition: Mapping[str, Float64[np.ndarray, " patient"]] | None
+) -> TrainingRange | None:
+    """The training range of the patients at the given positions."""
+    if acquisition is None:
+        return None
+    facts = {name: values[rows] for name, values in acquisition.items()}
+    return fit_range(facts, task.cases.inputs.take(rows).means())
+
+
+def _frame(
+    task: Task, rows: np.ndarray, p: Probabilities, model: Model, reasons: Sequence[Sequence[str]], place: Place
+) -> pd.DataFrame:
+    """Rows of the prediction table for the patients at the given positions."""
+    people, y = [task.patients[i] for i in rows], task.cases.y[rows].astype(np.float64)
+    return prediction_frame(people, y, p, model=model, scheme=task.scheme, place=place, reasons=reasons)
