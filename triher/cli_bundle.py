@@ -97,7 +97,7 @@ def _model_rows(manifest: "Manifest") -> list[tuple[str, object]]:
     training, encoder, recipe = manifest.training, manifest.encoder, manifest.recipe
     counts = ", ".join(f"{training.class_counts.get(name, 0)} {name}" for name in manifest.classes)
     params = ", ".join(f"{name} {value:.4g}" for name, value in manifest.params.items())
-    slices = recipe.get("slices", {})
+    slices, harmonizer = recipe.get("slices", {}), manifest.preparation.harmonizer
     rows: list[tuple[str, object]] = [
         ("format", f"{manifest.format} version {manifest.version}, made by TriHER {manifest.triher}"),
         ("classes", ", ".join(manifest.classes)),
@@ -105,13 +105,28 @@ def _model_rows(manifest: "Manifest") -> list[tuple[str, object]]:
         ("split, seed", f"{training.split}, {training.seed}"),
         ("encoder", ", ".join(str(encoder[key]) for key in ("name", "license") if encoder.get(key))),
         ("pictures", f"{recipe.get('normalization', '')}; slices {', '.join(map(str, slices.values()))}"),
-        ("features", f"{manifest.n_features}: {'+'.join(manifest.pooling)} of {', '.join(manifest.views)}"),
+        ("features", _features(manifest)),
+        (
+            "harmonized",
+            f"{harmonizer.get('kind')} over {', '.join(harmonizer.get('sites', []))}" if harmonizer else "no",
+        ),
         ("head", f"{manifest.head}: {params or 'nothing tuned'}"),
         ("log loss of inner folds", f"{manifest.log_loss:.4g}"),
     ]
     if training.labels_shuffled:
         rows.insert(0, ("NEGATIVE CONTROL", "the labels were shuffled: it predicts nothing, and is never applied"))
     return rows
+
+
+def _features(manifest: "Manifest") -> str:
+    """What the head is given of a patient."""
+    source = (
+        "columns of a table"
+        if manifest.feature_names
+        else f"{'+'.join(manifest.pooling)} of {', '.join(manifest.views)}"
+    )
+    covariates = f", and the covariates {', '.join(manifest.covariates)}" if manifest.covariates else ""
+    return f"{manifest.n_features}: {source}{covariates}"
 
 
 def _range_rows(manifest: "Manifest") -> list[tuple[str, object]]:
