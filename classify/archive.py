@@ -18,11 +18,14 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from classify.manifest import Manifest, parse_manifest
 from triher.errors import StopRun
 from triher.files import replacing
 
 MOST_FILES = 20  # a bundle has about six
 MOST_BYTES = 500_000_000  # all files together; ours hold some MB
+MANIFEST = "manifest.json"
+_MANIFEST_BYTES = 10_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DIRECTORY_BYTES = 256 * MOST_FILES  # what a zip says of an entry: 46 bytes and its name, some tools add 36
 _END = struct.Struct("<4sHHHHIIH")  # APPNOTE 4.3.16: end of central directory record, here without a comment
@@ -89,6 +92,15 @@ def open_files(path: Path) -> Files:
     if total > MOST_BYTES:
         raise _refusal(path, f"holds {total} bytes, and no bundle has more than {MOST_BYTES}")
     return files
+
+
+def read_manifest(files: Files) -> Manifest:
+    """The manifest of a bundle, which carries a hash of itself.
+
+    Raises:
+        StopRun: as `Files.read` and `classify.manifest.parse_manifest`.
+    """
+    return parse_manifest(files.read(MANIFEST, most=_MANIFEST_BYTES), str(files.path))
 
 
 def pack(files: Files, target: Path) -> None:

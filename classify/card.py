@@ -49,10 +49,11 @@ _ETHICS = (
     "The bundle holds no name, no id, no image and no patient's embedding. It holds shortened fingerprints of the "
     "exams it was trained on ({n} of them, not listed here), so that it does not pass its own training patients off "
     "as new: who has such an exam can tell that it was among them. The smallest and the largest value of each "
-    "acquisition fact are some patient's.",
+    "acquisition fact are some patient's.{sites}",
     "The encoder's weights stand under their own license ({license}). Misuse that is easy to foresee: taking "
     "a probability for a diagnosis, or withholding a HER2 test because of it.",
 )
+_SITES = " It holds the names of the training sites, for which features were harmonized."
 _CAVEATS = (
     "Thresholds were chosen on the very predictions that their sensitivity and specificity are computed from, so "
     "these are somewhat too good.",
@@ -80,10 +81,11 @@ def card(manifest: Manifest, *, sha256: str) -> str:
         else []
     )
     own = {key: value for key, value in tree.items() if key not in {*_SHOWN_APART, *_OF_TRAINING, "recipe"}}
-    ethics = [
-        text.format(n=len(training.get("images", ())), license=_escaped(tree["encoder"].get("license", "not stated")))
-        for text in _ETHICS
-    ]
+    told = {
+        "n": len(training.get("images", ())),
+        "license": _escaped(str(tree["encoder"].get("license", "not stated"))),
+        "sites": _SITES if (tree["preparation"]["harmonizer"] or {}).get("sites") else "",
+    }
     blocks = [
         f"# Model card: {_escaped(', '.join(tree['classes']))} (HER2) from breast DCE-MRI",
         *control,
@@ -108,7 +110,7 @@ def card(manifest: Manifest, *, sha256: str) -> str:
         "## Quantitative analyses",
         *_analyses(tree),
         "## Ethical considerations",
-        *ethics,
+        *(text.format(**told) for text in _ETHICS),
         "## Caveats and recommendations",
         "\n".join(f"- {text}" for text in [*_small(tree), *_CAVEATS]),
         "## Files",

@@ -112,6 +112,7 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
+@pytest.mark.fault("G22")
 def test_everything_is_written_and_recorded(make):
     config, run = make()
     run.write_skipped("extract", [Skipped(HOSTILE, "phantom", "extract", "mask_empty", "no <b>voxel</b>", "segment")])
@@ -132,7 +133,7 @@ def test_everything_is_written_and_recorded(make):
     assert "yes: the ids of 2 patients" in page
 
 
-@pytest.mark.fault("C26")
+@pytest.mark.fault("C26", "G23")
 def test_page_is_self_contained_escaped_and_well_formed(make):
     config, run = make()
     run.write_skipped("extract", [Skipped(HOSTILE, "phantom", "extract", "mask_empty", HOSTILE, HOSTILE)])

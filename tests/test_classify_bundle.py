@@ -119,6 +119,7 @@ def test_gaps_are_filled_at_prediction_as_they_were_in_training(clinical):
     assert np.isfinite(table.loc["SUBJECT-005", P].to_numpy(float)).all()
 
 
+@pytest.mark.fault("G9")
 def test_no_id_and_no_vector_of_a_patient_is_in_the_bundle(study):
     content = b"".join(path.read_bytes() for path in sorted(study.run.bundle.iterdir()))
     for patient_id, digest in zip(study.ids, study.features.input_sha256, strict=True):
@@ -131,6 +132,7 @@ def test_no_id_and_no_vector_of_a_patient_is_in_the_bundle(study):
             assert vector[:4].astype(kind).tobytes() not in content
 
 
+@pytest.mark.fault("G1")
 def test_one_flipped_byte_in_any_part_is_seen(study):
     for path in sorted(study.run.bundle.iterdir()):
         good = path.read_bytes()
@@ -144,12 +146,14 @@ def test_one_flipped_byte_in_any_part_is_seen(study):
     read_bundle(study.run.bundle)
 
 
+@pytest.mark.fault("G3", "G4")
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "other", "version": 1}', b"\x80\x04K\x01."])
 def test_a_manifest_that_is_none_is_corrupt(trained, content):
     (trained.run.bundle / "manifest.json").write_bytes(content)
     assert code_of(trained.run.bundle) == "bundle_corrupt"
 
 
+@pytest.mark.fault("G3")
 def test_a_truncated_manifest_or_a_folder_without_one_is_corrupt(trained, tmp_path):
     path = trained.run.bundle / "manifest.json"
     path.write_bytes(path.read_bytes()[:-100])
@@ -157,12 +161,14 @@ def test_a_truncated_manifest_or_a_folder_without_one_is_corrupt(trained, tmp_pa
     assert code_of(tmp_path / "nothing") == "bundle_corrupt"
 
 
+@pytest.mark.fault("G7")
 @pytest.mark.parametrize("version", [1, 3])
 def test_another_version_is_refused(trained, version):
     forge(trained.run.bundle, lambda tree: tree.update(version=version))
     assert code_of(trained.run.bundle) == "bundle_version"
 
 
+@pytest.mark.fault("G1", "G6")
 def test_files_must_be_exactly_those_of_the_manifest(trained):
     extra = trained.run.bundle / "notes.txt"
     extra.write_text("x")
@@ -176,6 +182,7 @@ def test_files_must_be_exactly_those_of_the_manifest(trained):
     assert code_of(trained.run.bundle) == "bundle_tampered"
 
 
+@pytest.mark.fault("G1", "G7", "G8")
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -193,6 +200,7 @@ def test_a_forged_manifest_does_not_get_far(trained, change, code):
     assert code_of(trained.run.bundle) == code
 
 
+@pytest.mark.fault("G2")
 def test_a_forged_tree_that_would_crash_xgboost_is_refused(make_study):
     made = make_study(head="xgboost")
     classify(*made)
@@ -207,6 +215,7 @@ def test_a_forged_tree_that_would_crash_xgboost_is_refused(make_study):
     assert code_of(made.run.bundle) == "bundle_corrupt"
 
 
+@pytest.mark.fault("G17")
 def test_only_a_bundle_is_replaced(trained, tmp_path):
     bundle = read_bundle(trained.run.bundle)
     foreign = tmp_path / "thesis"
@@ -227,6 +236,7 @@ def apply(study, *, header=None, features=None, labels=None) -> pd.DataFrame:
     return apply_bundle(bundle, source, cohort, labels=labels)[0]
 
 
+@pytest.mark.fault("G8")
 def test_embeddings_of_another_encoder_or_recipe_are_refused(trained):
     renamed = dataclasses.replace(trained.header, encoder={**trained.header.encoder, "name": "the same, renamed"})
     assert len(apply(trained, header=renamed)) == 24

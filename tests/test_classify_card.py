@@ -129,6 +129,14 @@ def test_a_negative_control_says_so_first(manifest):
     assert "Negative control" not in card(manifest, sha256=SHA)
 
 
+def test_sites_that_features_were_harmonized_for_are_told_and_escaped(manifest):
+    before = manifest.preparation.model_dump() | {"harmonizer": {"method": "combat", "sites": ["A|B", "Zürich"]}}
+    text = card(changed(manifest, preparation=before), sha256=SHA)
+    assert "It holds the names of the training sites" in text
+    assert "| preparation: harmonizer: sites | A\\|B, Zürich |" in text
+    assert "names of the training sites" not in card(manifest, sha256=SHA)
+
+
 def test_a_class_that_is_always_in_the_set_is_named(manifest):
     wide = {"alpha": 0.1, "quantiles": [1.0, 0.5, 0.5], "counts": [3, 9, 9]}
     text = card(changed(manifest, conformal=wide), sha256=SHA)

@@ -102,6 +102,7 @@ def test_a_store_of_other_choices_is_not_taken_for_the_configured_one(cohort, ca
     assert "extract.normalization: minmax-volume -> clip99-joint" in capsys.readouterr().err
 
 
+@pytest.mark.fault("G10", "G13", "G14")
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -162,6 +163,7 @@ def test_only_extraction_loads_torch(module):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.fault("G21")
 def test_a_closed_pipe_is_a_quiet_end(cohort):
     command = f"{Path(sys.executable).with_name('triher')} cohort check {cohort} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
@@ -176,6 +178,7 @@ def test_a_wrong_command_line_is_exit_2_without_a_traceback(capsys, arguments):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.fault("G14")
 @needs_weights
 @pytest.mark.parametrize(
     ("override", "expected"),
@@ -246,6 +249,7 @@ def test_a_table_with_follow_up_can_be_checked_without_a_unit(cohort, capsys):
     assert "mask_missing" in capsys.readouterr().out
 
 
+@pytest.mark.fault("G17")
 def test_a_phantom_is_not_written_over_other_files(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("precious")
     assert triher("phantom", "--out", tmp_path, "--patients", "6") == 2

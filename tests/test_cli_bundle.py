@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from classify.bundle import read_bundle
+from classify.manifest import VERSION
 from classify.stage import classify
 from triher.cli import main
 from triher.files import sha256_of_json
@@ -71,7 +73,7 @@ def test_info_says_what_a_bundle_is_and_that_it_works(bundle, capsys):
     assert triher("bundle", "info", bundle) == 0
     text = capsys.readouterr().out
     for expected in (
-        "triher-bundle version 1",
+        f"triher-bundle version {VERSION}",
         "24 patients: 8 zero, 8 low, 8 positive",
         "toy",
         "logistic: C ",
@@ -80,7 +82,7 @@ def test_info_says_what_a_bundle_is_and_that_it_works(bundle, capsys):
         "spacing_row_mm 0.6",
         "reproduced, within 1e-05",
         "as at the training",
-        "5 files, 0.0",
+        f"{len(list(bundle.iterdir()))} files, 0.0",
     ):
         assert expected in text
     assert "NEGATIVE CONTROL" not in text
@@ -125,7 +127,7 @@ def test_the_card_is_printed_or_written_and_replaces_nothing(bundle, tmp_path, c
 def test_pack_writes_one_zip_and_replaces_nothing(bundle, tmp_path, capsys):
     out = tmp_path / "her2.zip"
     assert triher("bundle", "pack", bundle, out) == 0
-    assert "5 files" in capsys.readouterr().out
+    assert f"{len(list(bundle.iterdir()))} files" in capsys.readouterr().out
     with zipfile.ZipFile(out) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {
             path.name: path.read_bytes() for path in bundle.iterdir()
@@ -137,6 +139,23 @@ def test_pack_writes_one_zip_and_replaces_nothing(bundle, tmp_path, capsys):
     assert out.read_bytes() == before
     assert triher("bundle", "pack", bundle, tmp_path / "her2") == 2
     assert "ends in .zip" in capsys.readouterr().err
+
+
+def test_a_zip_is_a_bundle_wherever_a_folder_is_one(bundle, tmp_path, capsys):
+    zipped, again = tmp_path / "her2.zip", tmp_path / "again.zip"
+    assert triher("bundle", "pack", bundle, zipped) == 0
+    assert triher("bundle", "pack", zipped, again) == 0
+    assert again.read_bytes() == zipped.read_bytes()
+    capsys.readouterr()
+    outputs = []
+    for path in (bundle, zipped):
+        assert triher("bundle", "info", path) == 0
+        assert triher("bundle", "card", path) == 0
+        outputs.append(capsys.readouterr().out.replace(str(path), "").split())
+    assert outputs[0] == outputs[1]
+    folder, file = read_bundle(bundle), read_bundle(zipped)
+    assert folder.training == file.training
+    assert folder.model.fitted.to_bytes() == file.model.fitted.to_bytes()
 
 
 def test_a_damaged_bundle_is_not_packed(bundle, tmp_path, capsys):

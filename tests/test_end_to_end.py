@@ -70,6 +70,7 @@ def test_everybody_is_predicted_once_and_out_of_sample(demo):
     assert set(table.loc[table["split"] == "test", "site"]) == {"C"}
 
 
+@pytest.mark.fault("G23")
 def test_the_report_stands_alone(demo):
     html = (demo / "report.html").read_text()
     assert "Content-Security-Policy" in html

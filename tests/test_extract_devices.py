@@ -110,6 +110,7 @@ def test_the_first_error_stops_every_device_at_once_and_is_the_one_that_is_raise
     assert not (tmp_path / "toy.lock").exists()
 
 
+@pytest.mark.fault("G18")
 def test_an_interrupt_ends_all_devices_and_leaves_what_is_finished(tmp_path, toy_plugin, jobs, stopped):
     embed(jobs, tmp_path / "whole", [Wrapped()])
 

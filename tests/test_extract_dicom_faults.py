@@ -377,7 +377,7 @@ SECRETS = {
 }
 
 
-@pytest.mark.fault("B15")
+@pytest.mark.fault("B15", "G22")
 def test_nothing_of_the_patient_reaches_what_is_written(hospital):
     found = hospital()
     for path in found.spoiled:

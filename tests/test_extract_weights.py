@@ -63,6 +63,7 @@ def refusing_hub(monkeypatch, hub):
     return answer
 
 
+@pytest.mark.fault("G5")
 def test_a_file_of_the_cache_is_taken_without_network_and_without_asking(hub):
     """Who has a file already has its license; the safetensors come before the older file."""
     older = hub.put("timm/vit_small_patch16_dinov3.lvd1689m", "pytorch_model.bin", b"older")

@@ -40,6 +40,7 @@ def test_defaults(read):
     assert list(config.cohort.phases) == ["pre", "early", "late"]
 
 
+@pytest.mark.fault("G10")
 @pytest.mark.parametrize(
     ("text", "key", "near"),
     [
@@ -57,12 +58,14 @@ def test_an_unknown_key_names_the_nearest(refused, text, key, near):
     assert f"unknown key '{key}'; did you mean '{near}'?" in message
 
 
+@pytest.mark.fault("G10")
 def test_an_unknown_key_lists_the_known_where_none_is_near(refused):
     code, message = refused(BASE + "extract: {zzzz: 1}")
     assert code == "config_key"
     assert "known here: encoder, also, weights_dir" in message
 
 
+@pytest.mark.fault("G11")
 @pytest.mark.parametrize(
     ("value", "found"),
     [
@@ -82,6 +85,7 @@ def test_what_is_no_whole_number_is_refused(refused, value, found):
     assert message.endswith(f"seed: input should be a valid integer, found {found}")
 
 
+@pytest.mark.fault("G11")
 def test_numbers_of_yaml_1_2(read):
     assert read(BASE + "seed: 012").seed == 12  # not octal
     assert read(BASE + "seed: 0x10").seed == 16
@@ -90,6 +94,7 @@ def test_numbers_of_yaml_1_2(read):
     assert read("cohort: {table: t.csv, name: no}").cohort.name == "no"
 
 
+@pytest.mark.fault("G13")
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -122,6 +127,7 @@ def test_a_wrong_value_names_its_place(refused, text, place):
     assert "found" in message
 
 
+@pytest.mark.fault("G13")
 @pytest.mark.parametrize(
     "cohort",
     [
@@ -147,6 +153,7 @@ def test_all_wrong_values_are_reported_at_once(refused):
     assert "classify.folds:" in message
 
 
+@pytest.mark.fault("G11", "G12")
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -169,6 +176,7 @@ def test_what_is_not_yaml_is_refused(refused, text, part):
     assert part in message
 
 
+@pytest.mark.fault("G12")
 def test_a_huge_file_is_refused(refused):
     code, message = refused(b"#" * 1_000_001)
     assert code == "config_yaml"
@@ -180,6 +188,7 @@ def doubling(first: str, line: str) -> str:
     return f"x0: &x0 {first}\n" + "".join(line.format(i=i, j=i - 1) for i in range(1, 40))
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.parametrize(
     "text",
     [

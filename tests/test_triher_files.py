@@ -187,6 +187,7 @@ def test_losing_the_race_for_a_stale_lock_is_no_traceback(tmp_path, monkeypatch)
     assert caught.value.code == "store_locked"
 
 
+@pytest.mark.fault("G24")
 @pytest.mark.parametrize("value", [math.nan, math.inf, {"a": [-math.inf]}])
 def test_json_refuses_what_is_no_json(tmp_path, value):
     path = tmp_path / "a.json"

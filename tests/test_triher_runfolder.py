@@ -32,6 +32,7 @@ def test_prepare_makes_the_folder_and_continues_in_it(tmp_path):
     assert run.read_record()["command"] == "triher run"
 
 
+@pytest.mark.fault("G17")
 def test_prepare_refuses_a_folder_of_somebody_else(tmp_path):
     (tmp_path / "thesis.docx").write_text("all my work")
     with pytest.raises(StopRun, match=r"is not empty \(thesis\.docx, \.\.\.\) and no run folder") as caught:
@@ -46,6 +47,7 @@ def test_prepare_goes_on_after_a_kill_at_the_very_start(tmp_path):
     assert RunFolder(tmp_path).read_record() == {"stages": {}}
 
 
+@pytest.mark.fault("G17")
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "{}", '{"stages": []}', '{"scripts": {"test": "jest"}}'])
 def test_a_foreign_record_is_refused_and_kept(tmp_path, text):
     (tmp_path / "run.json").write_text(text)

@@ -1,6 +1,7 @@
 """The command line: one thin function a command, each importing its stage when it is called."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -235,8 +236,28 @@ def _terminating() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
+    except SystemExit as leaving:
+        if leaving.code == EXIT_TERMINATED:
+            _say_how_to_go_on("terminated")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _flushing() -> Iterator[None]:
+    """Print what the terminal has no letter for as an escape, and be quiet when its reader has left."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @app.callback(invoke_without_command=True)
@@ -251,6 +272,11 @@ def _options(
         raise typer.Exit
     if debug:
         os.environ["TRIHER_DEBUG"] = "1"
+
+
+def _say_how_to_go_on(what: str) -> None:
+    """What is finished stays, so the same command does the rest."""
+    Console(stderr=True).print(f"{what}; continue with the same command")
 
 
 def _explain(error: TriherError) -> int:
@@ -270,10 +296,17 @@ def _explain_missing(error: ModuleNotFoundError) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    code: int | None
+    with _flushing():
+        sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Run a command; what went wrong is told in a line. Its exit code."""
     try:
         with _terminating():
             code = app(arguments, standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # as typer reports it
+            _say_how_to_go_on("interrupted")
     except TriherError as error:
         code = _explain(error)
     except ModuleNotFoundError as error:
@@ -284,9 +317,8 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.Exit as leave:
         code = leave.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        Console(stderr=True).print("interrupted; continue with the same command")
+        _say_how_to_go_on("interrupted")
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    sys.exit(code or 0)
+    return code or 0

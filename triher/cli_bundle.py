@@ -78,13 +78,12 @@ def pack(
 
 def _sound(bundle: Path) -> "tuple[Files, Manifest]":
     """The files and the manifest of a bundle that has passed every check."""
-    from classify.archive import open_files
+    from classify.archive import open_files, read_manifest
     from classify.bundle import read_bundle
-    from classify.manifest import parse_manifest
 
     read_bundle(bundle)
     files = open_files(bundle)
-    return files, parse_manifest(files.read("manifest.json"), str(bundle))
+    return files, read_manifest(files)
 
 
 def _refuse_existing(path: Path | None, *, overwrite: bool) -> None:
@@ -98,7 +97,7 @@ def _model_rows(manifest: "Manifest") -> list[tuple[str, object]]:
     training, encoder, recipe = manifest.training, manifest.encoder, manifest.recipe
     counts = ", ".join(f"{training.class_counts.get(name, 0)} {name}" for name in manifest.classes)
     params = ", ".join(f"{name} {value:.4g}" for name, value in manifest.params.items())
-    slices = recipe.get("slices", {})
+    slices, harmonizer = recipe.get("slices", {}), manifest.preparation.harmonizer
     rows: list[tuple[str, object]] = [
         ("format", f"{manifest.format} version {manifest.version}, made by TriHER {manifest.triher}"),
         ("classes", ", ".join(manifest.classes)),
@@ -106,13 +105,28 @@ def _model_rows(manifest: "Manifest") -> list[tuple[str, object]]:
         ("split, seed", f"{training.split}, {training.seed}"),
         ("encoder", ", ".join(str(encoder[key]) for key in ("name", "license") if encoder.get(key))),
         ("pictures", f"{recipe.get('normalization', '')}; slices {', '.join(map(str, slices.values()))}"),
-        ("features", f"{manifest.n_features}: {'+'.join(manifest.pooling)} of {', '.join(manifest.views)}"),
+        ("features", _features(manifest)),
+        (
+            "harmonized",
+            f"{harmonizer.get('kind')} over {', '.join(harmonizer.get('sites', []))}" if harmonizer else "no",
+        ),
         ("head", f"{manifest.head}: {params or 'nothing tuned'}"),
         ("log loss of inner folds", f"{manifest.log_loss:.4g}"),
     ]
     if training.labels_shuffled:
         rows.insert(0, ("NEGATIVE CONTROL", "the labels were shuffled: it predicts nothing, and is never applied"))
     return rows
+
+
+def _features(manifest: "Manifest") -> str:
+    """What the head is given of a patient."""
+    source = (
+        "columns of a table"
+        if manifest.feature_names
+        else f"{'+'.join(manifest.pooling)} of {', '.join(manifest.views)}"
+    )
+    covariates = f", and the covariates {', '.join(manifest.covariates)}" if manifest.covariates else ""
+    return f"{manifest.n_features}: {source}{covariates}"
 
 
 def _range_rows(manifest: "Manifest") -> list[tuple[str, object]]:

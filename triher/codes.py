@@ -11,6 +11,10 @@ CODES: dict[str, tuple[str, str]] = {
         "install the versions in its manifest",
     ),
     "bundle_encoder": ("bundle and feature store do not belong together", "extract with the bundle's recipe"),
+    "bundle_libraries": (
+        "libraries are others than at the bundle's training",
+        "nothing: the bundle reproduces its golden output",
+    ),
     "bundle_shuffled": ("the bundle is a negative control", "train without classify.shuffle_labels"),
     "bundle_tampered": ("a part of the bundle differs from its recorded SHA-256", "copy the bundle again"),
     "bundle_version": ("the bundle was written by a newer TriHER", "update TriHER"),

@@ -10,13 +10,13 @@ import pandas as pd
 
 from triher.cohort import Cohort, labels, read_cohort, sources_sha256
 from triher.config import STAGES, CohortConfig, Config, ExtractConfig, dump_config, read_config
-from triher.errors import StopRun, unknown_name
+from triher.errors import Note, StopRun, unknown_name
 from triher.files import sha256_of_json
 from triher.labels import scheme_classes
 from triher.predictions import write_predictions
 from triher.progress import Reporter
 from triher.recorded import encoder_options, recipe_options
-from triher.runfolder import RunFolder
+from triher.runfolder import RunFolder, changed_libraries
 from triher.store import read_index
 
 if TYPE_CHECKING:
@@ -183,9 +183,18 @@ def apply_to_cohort(
     predictions, skipped = apply_bundle(bundle, read_source(features), cohort, labels=known)
     run.write_skipped("classify", skipped)
     write_predictions(run.predictions_file, predictions, config.scheme)
+    run.write_notes("apply", _library_notes(bundle_path))
     key = sha256_of_json(source_key(features))
     run.record_stage("apply", key, [run.predictions_file], time.monotonic() - start, bundle=str(bundle_path))
     return predictions
+
+
+def _library_notes(bundle_path: Path) -> list[Note]:
+    """A remark where a bundle was trained with other versions of libraries."""
+    from classify.archive import open_files, read_manifest
+
+    changed = changed_libraries(read_manifest(open_files(bundle_path)).versions)
+    return [Note("", "bundle_libraries", f"the bundle was trained with {'; '.join(changed)}")] if changed else []
 
 
 def config_for_bundle(bundle: "Bundle", cohort_file: Path, *, images: bool = True) -> Config:

@@ -20,6 +20,9 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+_OWN_FOLDERS = ("slabs", "features", "bundle", "figures")
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder given by ``--out``, and the names of what lies in it."""
@@ -90,8 +93,10 @@ class RunFolder:
         """Create the folder, or continue in one that an earlier run left; its temporary files go if it was killed.
 
         Raises:
-            StopRun: ``output_folder`` when it cannot be written to, or holds files of somebody else.
+            StopRun: ``output_folder`` when it cannot be written to, holds files of somebody else, or lies among the
+                stores or in the bundle of another run.
         """
+        self._refuse_inside()
         make_writable(self.path)
         remove_leftovers(self.path)
         if self.record_file.exists():
@@ -104,6 +109,13 @@ class RunFolder:
             )
             raise StopRun("output_folder", message)
         write_json(self.record_file, {"stages": {}})
+
+    def _refuse_inside(self) -> None:
+        """Stop where a stage of another run looks for its own files, and replaces them."""
+        for inner in (self.path.resolve(), *self.path.resolve().parents):
+            if inner.name in _OWN_FOLDERS and (inner.parent / self.record_file.name).is_file():
+                message = f"{self.path} lies in {inner.parent}, which is a run folder, under its {inner.name}"
+                raise StopRun("output_folder", message)
 
     def read_record(self) -> dict[str, Any]:
         """The record of earlier runs, or an empty one.
