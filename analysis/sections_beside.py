@@ -148,7 +148,8 @@ def _lead(ahead: Estimate) -> str:
     distance = f"the model is {side} it by {abs(ahead.value):.2f}"
     if not math.isfinite(ahead.low):
         return f"{distance} (no interval: {ahead.reason})"
-    bounds = f"difference {ahead.value:.2f}, 95 % interval {interval(ahead)}"
+    sign = "" if ahead.value >= 0 else f"difference {ahead.value:.2f}, "
+    bounds = f"{sign}95 % interval {interval(ahead)}"
     if ahead.low <= 0 <= ahead.high:
         return f"{distance} ({bounds}), which may be chance: the interval includes 0"
     return f"{distance} ({bounds}), and the interval excludes 0"

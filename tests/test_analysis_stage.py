@@ -21,6 +21,7 @@ from triher.labels import scheme_classes
 from triher.predictions import probability_columns, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.tables import write_table
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -229,6 +230,7 @@ def test_other_schemes(make, scheme):
     assert "Two questions in a row" not in page
 
 
+@pytest.mark.fault("E2")
 def test_a_class_without_patients_is_told_not_guessed(make):
     frame = predictions("triple", 90, 0)
     frame.loc[(frame["split"] == "test") & (frame["y"] == 2), "y"] = 1
@@ -307,6 +309,135 @@ def test_no_label_at_all_still_makes_a_report():
     evaluation = evaluate(frame, None, cohort, config)
     page = build_page(evaluation, frame, cohort, config, skipped=[], notes=[], record={})
     assert "No predicted patient has a HER2 label" in render(page)
+
+
+def write_beside(run, frame, scheme="triple"):
+    """Companions and shortcuts as the stage before leaves them."""
+    names = ("majority", "clinical", "volume", f"plain {HOSTILE}", "control region")
+    parts = []
+    for i, name in enumerate((*names, *(f"label noise 10%, draw {k}" for k in (1, 2)))):
+        other = predictions(scheme, len(frame), 10 + i, strength=0.3 * i)
+        other[["site", "split", "y"]] = frame[["site", "split", "y"]]
+        if name == "majority":
+            other[probability_columns(scheme)] = 1 / len(scheme_classes(scheme))
+        parts.append((other.iloc[4:] if name == "control region" else other).assign(model=name))
+    write_predictions(run.companions_file, pd.concat(parts), scheme)
+    write_shortcuts(run.shortcuts_file, frame, strength=3)
+
+
+def write_shortcuts(path, frame, *, strength):
+    rng = np.random.default_rng(0)
+    rows = []
+    for target in ("site", "vendor", "her2 from site"):
+        groups = scheme_classes("triple") if "her2" in target else sorted(frame["site"].unique())
+        for i, patient_id in enumerate(frame["patient_id"]):
+            p = rng.dirichlet(1 + strength * np.eye(len(groups))[i % len(groups)])
+            rows += [[target, patient_id, groups[i % len(groups)], group, p[k]] for k, group in enumerate(groups)]
+    write_table(path, ["target", "patient_id", "truth", "group", "p"], rows)
+
+
+def record_classified(run, **facts):
+    run.record_stage("classify", "k", [run.predictions_file], 1.0, **facts)
+
+
+def test_what_stands_beside_the_model_is_judged_and_shown(make):
+    config, run = make(survival=False, reference=False)
+    write_beside(run, predictions("triple", 90, 0))
+    reasons = {"acquisition": "the features come without facts about the acquisition"}
+    record_classified(run, baselines_left_out=reasons, test_opened=2, openings=["a" * 64, "b" * 64])
+    run, page = analyzed((config, run))
+    rows = [r for r in rows_of(run) if r["part"] == "beside"]
+    assert {r["split"] for r in rows} == {"test", "oof"}
+    where = {(r["class"], r["quantity"]) for r in rows if r["split"] == "test"}
+    names = {"majority", "clinical", "volume", f"plain {HOSTILE}", "control region", "label noise 10%"}
+    assert {name for name, _ in where} == names
+    assert ("volume", "companion_auc_within_site") not in where
+    assert {r["class"] for r in rows if r["quantity"] == "companion_auc_within_site"} == names - {"label noise 10%"}
+    [control] = [
+        r
+        for r in rows
+        if r["class"] == "control region" and r["split"] == "oof" and r["quantity"] == "auc_macro_ahead"
+    ]
+    assert control["n"] == "56"
+    [majority] = [
+        r
+        for r in rows
+        if r["class"] == "majority" and r["split"] == "test" and r["quantity"] == "companion_auc_macro"
+    ]
+    assert (float(majority["value"]), majority["low"], majority["reason"]) == (0.5, "", "all scores are equal")
+    assert {r["class"] for r in rows_of(run) if r["part"] == "shortcut"} == {"site", "vendor", "her2 from site"}
+    within = [r for r in rows_of(run) if r["quantity"] == "auc_within_site"]
+    assert [r["split"] for r in within] == ["oof"]
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []
+    assert "<script" not in page
+    text = html.unescape(page)
+    assert text.index("Telling the classes apart</h2>") < text.index("Beside the model</h2>")
+    assert "How the images were taken (the features come without facts about the acquisition)" in text
+    assert text.count("the result is no longer that of a single test") == 2
+    assert "The features give away the site and the vendor (AUC above 0.8)" in text
+    assert (run.path / "figures" / "beside-test.svg").is_file()
+    assert "The strongest baseline (" in text
+
+
+def test_what_stands_beside_the_model_belongs_to_the_key(make):
+    config, run = make(n=45, frame=predictions("triple", 45, 0, split="test"), survival=False, reference=False)
+    analyzed((config, run))
+    assert not [r for r in rows_of(run) if r["part"] in {"beside", "shortcut"}]
+    frame = predictions("triple", 45, 0, split="test")
+    changes = [
+        lambda: write_predictions(run.companions_file, frame.assign(model="volume"), "triple"),
+        lambda: write_shortcuts(run.shortcuts_file, frame, strength=3),
+        lambda: write_shortcuts(run.shortcuts_file, frame, strength=2),
+        lambda: record_classified(run, test_opened=2),
+        lambda: run.companions_file.unlink(),
+    ]
+    for change in changes:
+        change()
+        assert analyze(config, run, Reporter(quiet=True))
+        assert not analyze(config, run, Reporter(quiet=True))
+    assert not [r for r in rows_of(run) if r["part"] == "beside"]
+
+
+@pytest.mark.fault("E20")
+def test_thresholds_are_shown_as_they_came_from_training(make):
+    config, run = make(survival=False, reference=False, resamples=100)
+    threshold = {"task": "zero vs low+positive", "threshold": 0.4321, "sensitivity": 0.8, "specificity": 0.7, "n": 60}
+    record_classified(run, thresholds=[threshold])
+    _, page = analyzed((config, run))
+    assert "chosen on out-of-fold predictions of the development patients" in page
+    assert "no held-out patient" in page
+    assert "<td>0.432</td>" in page
+    frame = predictions("triple", 90, 0)
+    held_out = frame["split"] == "test"
+    frame.loc[held_out, "y"] = frame.loc[held_out, "y"].to_numpy()[::-1]
+    write_predictions(run.predictions_file, frame, "triple")
+    _, page = analyzed((config, run))
+    assert "<td>0.432</td>" in page
+
+
+@pytest.mark.fault("E19")
+def test_another_prevalence_is_reported_and_not_corrected(make):
+    frame = predictions("triple", 300, 0)
+    frame = frame[(frame["split"] == "oof") | (frame["y"] != 2) | (np.arange(300) % 4 == 0)].reset_index(drop=True)
+    config, run = make(frame=frame, survival=False, reference=False, resamples=100)
+    before = run.predictions_file.read_bytes()
+    run, page = analyzed((config, run))
+    found = {
+        (r["split"], r["class"]): r
+        for r in rows_of(run)
+        if r["quantity"] == "calibration_in_the_large" and not r["site"]
+    }
+    assert float(found["test", "positive"]["high"]) < 0
+    assert float(found["oof", "positive"]["value"]) > float(found["test", "positive"]["value"])
+    assert run.predictions_file.read_bytes() == before
+    test = frame[frame["split"] == "test"]
+    p = test[probability_columns("triple")].to_numpy()
+    [brier] = [r for r in rows_of(run) if r["quantity"] == "brier" and r["split"] == "test"]
+    expected = ((p - np.eye(3)[test["y"].astype(int)]) ** 2).sum(axis=1).mean()
+    assert float(brier["value"]) == pytest.approx(expected)
+    assert "Intercept at slope 1 (ideal 0)" in page
 
 
 def test_analysis_loads_no_torch():
