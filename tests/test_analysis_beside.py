@@ -142,6 +142,14 @@ def test_draws_of_label_noise_become_one_row_with_smallest_and_largest():
     assert find(without, "test", "companion_auc_macro", "label noise 10%").reason == "0 HER2-positive"
 
 
+def test_without_labels_nothing_is_estimable_and_nothing_fails():
+    frame = table().assign(y=np.nan)
+    parts = [frame.assign(model="volume"), frame.assign(model="label noise 5%, draw 1")]
+    metrics = judged(frame, pd.concat(parts))
+    reasons = {metric.estimate.reason for metric in metrics if metric.quantity != "companion_draws"}
+    assert reasons == {"0 HER2-zero, 0 HER2-low, 0 HER2-positive"}
+
+
 def test_a_table_without_names_of_models_is_refused(tmp_path):
     path = tmp_path / "companions.csv"
     write_predictions(path, table(), "triple")
@@ -218,8 +226,9 @@ def test_without_a_pair_it_is_not_estimable_and_with_few_it_has_no_interval():
 
 
 def test_resamples_without_a_pair_are_told_when_they_are_many():
-    y = np.concatenate([np.tile([2, 0], 5), np.tile([0, 1], 100)])  # five sites of two patients, and a large one
-    place = np.concatenate([np.repeat(np.arange(5), 2), np.full(200, 5)])
+    # One HER2-positive meets the others at the first site, four meet one at the second; the third is large.
+    y = np.concatenate([[2, 0, 0, 0, 0, 0], [2, 2, 2, 2, 0], np.tile([0, 1], 100)])
+    place = np.repeat([0, 1, 2], [6, 5, 200])
     p = np.random.default_rng(0).dirichlet(np.ones(3), len(y))
     found = within_site_auc(y, p, place, CLASSES, resamples=2000, seed=0)
     assert math.isfinite(found.value)
@@ -292,8 +301,11 @@ def test_regions_without_lesion_that_tell_the_class_are_warned_of():
     record = {"stages": {"classify": {"baselines_left_out": {"volume": "no lesion volume"}}}}
     [section] = beside_section(Evaluation("triple", CLASSES, (split,), tuple(metrics)), record)
     notes = [block.text for block in section.blocks if isinstance(block, Paragraph) and block.tone]
-    assert notes[0].startswith("Regions without lesion tell the classes apart as well, with a macro AUC of 0.")
+    assert notes[0].startswith(
+        "Trained on regions without lesion the model tells the classes apart as well, with a macro"
+    )
     told = [block.text for block in section.blocks if isinstance(block, Paragraph)]
+    assert notes[0].endswith("Its result may rest on something else than the lesion.")
     assert "Baselines that could not be had: Lesion volume (no lesion volume)." in told
     [shown] = [block for block in section.blocks if isinstance(block, Table)]
-    assert [row[0] for row in shown.rows] == ["The model", "The model on regions without lesion"]
+    assert [row[0] for row in shown.rows] == ["The model", "Model on regions without lesion"]

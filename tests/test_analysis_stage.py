@@ -12,9 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.evaluation import evaluate
 from analysis.metrics import COLUMNS
+from analysis.page import Table, render
+from analysis.report import build_page
 from analysis.samples import split_samples, subgroup_samples
-from analysis.stage import analyze
+from analysis.sections_origin import model_section
+from analysis.stage import analyze, inputs_key
+from triher.cohort import Cohort, read_cohort
 from triher.config import AnalysisConfig, CohortConfig, Config
 from triher.errors import Note, Skipped, StopRun
 from triher.labels import scheme_classes
@@ -298,11 +303,6 @@ def test_several_cohorts_are_judged_apart():
 
 
 def test_no_label_at_all_still_makes_a_report():
-    from analysis.evaluation import evaluate
-    from analysis.page import render
-    from analysis.report import build_page
-    from triher.cohort import Cohort
-
     frame = predictions("triple", 12, 0, split="test").assign(y=np.nan)
     config = Config(cohort=CohortConfig(table="t.csv"))
     cohort = Cohort((), (), frozenset())
@@ -383,38 +383,45 @@ def test_what_stands_beside_the_model_is_judged_and_shown(make):
 
 def test_what_stands_beside_the_model_belongs_to_the_key(make):
     config, run = make(n=45, frame=predictions("triple", 45, 0, split="test"), survival=False, reference=False)
-    analyzed((config, run))
-    assert not [r for r in rows_of(run) if r["part"] in {"beside", "shortcut"}]
-    frame = predictions("triple", 45, 0, split="test")
+    cohort, frame = read_cohort(config.cohort), predictions("triple", 45, 0, split="test")
     changes = [
+        lambda: None,
         lambda: write_predictions(run.companions_file, frame.assign(model="volume"), "triple"),
         lambda: write_shortcuts(run.shortcuts_file, frame, strength=3),
         lambda: write_shortcuts(run.shortcuts_file, frame, strength=2),
         lambda: record_classified(run, test_opened=2),
-        lambda: run.companions_file.unlink(),
+        lambda: record_classified(run, test_opened=2, baselines_left_out={"volume": "none"}),
     ]
+    keys = []
     for change in changes:
         change()
-        assert analyze(config, run, Reporter(quiet=True))
-        assert not analyze(config, run, Reporter(quiet=True))
-    assert not [r for r in rows_of(run) if r["part"] == "beside"]
+        keys.append(inputs_key(config, run, cohort))
+        assert keys[-1] == inputs_key(config, run, cohort)
+    assert len(set(keys)) == len(keys)
 
 
 @pytest.mark.fault("E20")
-def test_thresholds_are_shown_as_they_came_from_training(make):
-    config, run = make(survival=False, reference=False, resamples=100)
+def test_thresholds_are_shown_as_they_came_from_training_and_none_is_chosen_here(make):
     threshold = {"task": "zero vs low+positive", "threshold": 0.4321, "sensitivity": 0.8, "specificity": 0.7, "n": 60}
+    config, run = make(survival=False, reference=False)
     record_classified(run, thresholds=[threshold])
-    _, page = analyzed((config, run))
-    assert "chosen on out-of-fold predictions of the development patients" in page
-    assert "no held-out patient" in page
-    assert "<td>0.432</td>" in page
-    frame = predictions("triple", 90, 0)
-    held_out = frame["split"] == "test"
-    frame.loc[held_out, "y"] = frame.loc[held_out, "y"].to_numpy()[::-1]
-    write_predictions(run.predictions_file, frame, "triple")
-    _, page = analyzed((config, run))
-    assert "<td>0.432</td>" in page
+    [shown] = [block for block in model_section(run.read_record(), config).blocks if isinstance(block, Table)]
+    assert "chosen on out-of-fold predictions of the development patients" in shown.caption
+    assert "no held-out patient" in shown.caption
+    assert shown.rows == [["zero vs low+positive", "0.432", "0.80", "0.70", "60"]]
+    evaluation = evaluate(predictions("triple", 90, 0), None, Cohort((), (), frozenset()), config)
+    assert not [metric for metric in evaluation.metrics if "threshold" in metric.quantity]
+
+
+@pytest.mark.fault("E4")
+def test_perfect_separation_is_told_with_its_cautious_interval():
+    frame = predictions("triple", 30, 0, split="test")
+    frame[probability_columns("triple")] = 0.9 * np.eye(3)[np.arange(30) % 3] + 0.1 / 3
+    config = Config(cohort=CohortConfig(table="t.csv"), analysis=AnalysisConfig(resamples=100))
+    evaluation = evaluate(frame, None, Cohort((), (), frozenset()), config)
+    page = build_page(evaluation, frame, Cohort((), (), frozenset()), config, skipped=[], notes=[], record={})
+    assert page.cards[0].interval == "95 % interval 0.69 to 1.00; the scores separate perfectly"
+    assert "1.00 (0.69 to 1.00), the scores separate perfectly" in render(page)
 
 
 @pytest.mark.fault("E19")
