@@ -78,7 +78,8 @@ class Head:
 
 # Ranges: C is free of the number of features (see `classify.rotation.unit_space`), and at its ends the head predicts
 # the prior or separates the training part. Trees are shallow and few because cohorts have some hundred patients, and
-# each sees few of the thousand or more correlated features.
+# each sees few of the thousand or more correlated features. A step of Adam is at most about `rate`, so that decay keeps
+# every weight of a network below about 1 / `decay`: at the upper end logits are too small to part the classes.
 _TREES: dict[str, Range] = {
     "max_depth": Range(1, 3, 2, whole=True),
     "eta": Range(0.03, 0.5, 0.15, log=True),
@@ -87,7 +88,12 @@ _TREES: dict[str, Range] = {
     "min_child_weight": Range(0.3, 8.0, 1.0, log=True),
     "reg_lambda": Range(0.1, 30.0, 1.0, log=True),
 }
-_BAGS = {name: Range(**bounds) for name, bounds in mil.SPACE.items()}
+_NETWORK: dict[str, Range] = {
+    "components": Range(8, 64, 32, log=True, whole=True),
+    "hidden": Range(4, 32, 16, log=True, whole=True),
+    "rate": Range(2e-3, 3e-2, 1e-2, log=True),
+    "decay": Range(0.1, 16.0, 1.0, log=True),
+}
 _EPOCHS = Dial("epochs", mil.EPOCHS, patience=mil.PATIENCE)
 _RIDGE, _ROUNDS = Dial("C", logistic.PENALTIES), Dial("rounds", boosting.ROUNDS, patience=3)
 _ARRAYS, _JSON = "head.safetensors", "head.json"
@@ -117,7 +123,7 @@ _ALL = (
     _XGBOOST,
     _hierarchy(_XGBOOST),
     *(
-        Head(name, _BAGS, _EPOCHS, mil.PREPARE[name], mil.LOAD[name], _ARRAYS, takes_bags=True)
+        Head(name, _NETWORK, _EPOCHS, mil.PREPARE[name], mil.LOAD[name], _ARRAYS, takes_bags=True)
         for name in mil.PREPARE
     ),
     Head("knn", {}, Dial("k", neighbors.COUNTS), neighbors.prepare, neighbors.load, "", lockable=False),

@@ -28,17 +28,6 @@ Params: TypeAlias = dict[str, int | float]
 EPOCHS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 56)
 """Numbers of epochs at which trials are scored."""
 PATIENCE = 4
-SPACE: dict[str, dict[str, int | float | bool]] = {
-    "components": {"low": 8, "high": 64, "start": 32, "log": True, "whole": True},
-    "hidden": {"low": 4, "high": 32, "start": 16, "log": True, "whole": True},
-    "rate": {"low": 2e-3, "high": 3e-2, "start": 1e-2, "log": True},
-    "decay": {"low": 0.1, "high": 16.0, "start": 1.0, "log": True},
-}
-"""What trials search, as the bounds of `classify.heads.Range`.
-
-A step of Adam is at most about ``rate``, so that decay keeps every weight below about 1 / ``decay``: at the upper end
-logits are too small to part the classes, at the lower one nothing holds them back.
-"""
 _MOST_COMPONENTS = 64
 _BATCHES, _MOST_IN_BATCH, _LEAST_IN_BATCH = 16, 64, 4
 _BIASES = ("b", "v")

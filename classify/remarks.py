@@ -85,5 +85,5 @@ def _choices(config: Config) -> list[Note]:
         notes.append(Note("", "class_weights", text))
     if not find_head(config.classify.head).lockable:
         text = f"the head '{config.classify.head}' is its training patients' vectors, so no bundle was written"
-        notes.append(Note("", "head_not_lockable", text))
+        notes.append(Note("", "head_unlockable", text))
     return notes

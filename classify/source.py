@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from triher.feature_table import as_features, read_feature_table
+from triher.feature_table import VIEW, as_features, read_feature_table
 from triher.files import sha256_of_file
 from triher.store import Features, Header, read_index, read_store
 
@@ -51,4 +51,4 @@ def read_source(path: Path) -> Source:
         header, features = read_store(path)
         return Source(header, features, {})
     header, features, names = as_features(read_feature_table(path))
-    return Source(header, features, names)
+    return Source(header, features, {VIEW: names})

@@ -10,8 +10,8 @@ from classify.adam import Adam
 from classify.bag_networks import NETWORKS, Bags, attention_weights
 from classify.calibration import log_loss
 from classify.design import Design
-from classify.heads import Dial, Head, Range
-from classify.mil import EPOCHS, LOAD, PATIENCE, PREPARE, SPACE
+from classify.heads import find_head
+from classify.mil import LOAD, PREPARE
 from classify.splits import stratified_folds
 from classify.tuning import InnerFold, Search, tune
 from triher.errors import StopRun
@@ -335,15 +335,7 @@ def test_the_other_head_s_file_is_refused(head):
 @HEADS
 def test_it_is_tuned_like_the_other_heads(head):
     design, y = noise(n=36, effect=3.0)
-    kind = Head(
-        head,
-        {name: Range(**bounds) for name, bounds in SPACE.items()},
-        Dial("epochs", EPOCHS, patience=PATIENCE),
-        PREPARE[head],
-        LOAD[head],
-        "head.safetensors",
-        takes_bags=True,
-    )
+    kind = find_head(head)
     splits = stratified_folds(y, np.array(["A"] * 36, object), np.arange(36), folds=2, n_classes=3, seed=0)
     folds = [
         InnerFold(design.take(s.train), y[s.train], None, design.take(s.test), y[s.test], s.test) for s in splits

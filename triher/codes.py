@@ -91,7 +91,6 @@ CODES: dict[str, tuple[str, str]] = {
     "folds_reduced": ("the smallest class has fewer patients than there are inner folds", "nothing"),
     "follow_up": ("which end point time and event are of", "choose another with the import's options"),
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
-    "head_not_lockable": ("the head consists of its training patients' vectors", "choose another head for a bundle"),
     "head_unlockable": (
         "the head holds the vectors of its training patients",
         "lock a run of another head, for instance classify.head=logistic",
