@@ -62,6 +62,8 @@ def within_site_auc(
     if np.mean(~usable) > _MOST_WITHOUT:
         reason = f"in {int(np.sum(~usable))} of {resamples} resamples a class has no pair within a site"
         return without_interval(value, reason, n=n, method=method)
+    if not usable.all():
+        method += f", {int(np.sum(~usable))} of them without a pair and left out"
     return percentile(value, draws[usable], n=n, method=method)
 
 

@@ -234,6 +234,10 @@ def test_resamples_without_a_pair_are_told_when_they_are_many():
     assert math.isfinite(found.value)
     assert math.isnan(found.low)
     assert "of 2000 resamples a class has no pair within a site" in found.reason
+    y[1:6] = [2, 0, 0, 0, 0]  # now two HER2-positive meet four others at the first site
+    found = within_site_auc(y, p, place, CLASSES, resamples=2000, seed=0)
+    assert found.low < found.value < found.high
+    assert "of them without a pair and left out" in found.method
 
 
 @pytest.mark.slow
