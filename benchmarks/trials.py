@@ -95,6 +95,7 @@ RUNS = (
     ("I-SPY2", "none", 5),
     ("TCGA-BRCA", "none", 5),
 )
+QUANTITIES = ("auc_macro", "auc_within_site", "companion_auc_macro", "auc_macro_ahead", "shortcut_auc")
 HEADS: tuple[dict[str, Any], ...] = (
     {"head": "logistic"},
     {"head": "xgboost"},
@@ -129,7 +130,7 @@ def run(name: str, split: str, repeats: int, head: dict[str, Any], data: Path, o
 def report(title: str, folder: RunFolder) -> None:
     """The numbers of one run."""
     table = read_own_table(folder.metrics_file)
-    wanted = table[table["quantity"].isin(["auc_macro", "auc_within_site", "beside_auc_macro", "shortcut_auc_macro"])]
+    wanted = table[table["quantity"].isin(QUANTITIES)]
     whole = wanted[(wanted["site"] == "") & (wanted["cohort"] == "")]
     for _, row in whole.iterrows():
         value, low, high = (f"{float(row[name]):.3f}" if row[name] else "" for name in ("value", "low", "high"))

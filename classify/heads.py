@@ -78,8 +78,8 @@ class Head:
 
 # Ranges: C is free of the number of features (see `classify.rotation.unit_space`), and at its ends the head predicts
 # the prior or separates the training part. Trees are shallow and few because cohorts have some hundred patients, and
-# each sees few of the thousand or more correlated features. A step of Adam is at most about `rate`, so that decay keeps
-# every weight of a network below about 1 / `decay`: at the upper end logits are too small to part the classes.
+# each sees few of the thousand or more correlated features. A step of Adam is at most about `rate`, so that decay
+# keeps every weight of a network below about 1 / `decay`: at the upper end logits are too small to part the classes.
 _TREES: dict[str, Range] = {
     "max_depth": Range(1, 3, 2, whole=True),
     "eta": Range(0.03, 0.5, 0.15, log=True),

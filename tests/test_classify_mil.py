@@ -11,7 +11,7 @@ from classify.bag_networks import NETWORKS, Bags, attention_weights
 from classify.calibration import log_loss
 from classify.design import Design
 from classify.heads import find_head
-from classify.mil import LOAD, PREPARE
+from classify.mil import EPOCHS, LOAD, PREPARE
 from classify.splits import stratified_folds
 from classify.tuning import InnerFold, Search, tune
 from triher.errors import StopRun
