@@ -554,11 +554,11 @@ def test_a_storage_that_cannot_be_used_stops_the_run(storage, tmp_path):
 
 
 def test_a_database_keeps_a_study_too(tmp_path):
-    search = Search(6, 0, storage=f"sqlite:///{tmp_path}/s.db")
+    search = Search(3, 0, storage=f"sqlite:///{tmp_path}/s.db")
     first, second = (tune(TOY, toy_folds(), n_classes=3, search=search) for _ in range(2))
-    in_memory = tune(TOY, toy_folds(), n_classes=3, search=Search(6, 0))
+    in_memory = tune(TOY, toy_folds(), n_classes=3, search=Search(3, 0))
     assert first.params == second.params == in_memory.params
-    assert second.counts.done == 6
+    assert second.counts.done == 3
 
 
 @pytest.mark.fault("E15", "E16")
