@@ -16,7 +16,11 @@ from triher.types import Labels, Probabilities
 ROUNDS = (5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 100, 120)
 """Numbers of rounds at which trials are scored."""
 _BINS_TUNING, _BINS_FINAL = 32, 256  # 32 bins rank the trials as 256 do, at a fifth of the cost
-_FIXED = {"objective": "multi:softprob", "tree_method": "hist", "nthread": 1, "verbosity": 0}
+# XGBoost draws from one random state a thread: unless each round seeds it, a path depends on what the thread does
+# between the rounds, and on which thread goes on with it.
+_FIXED = {
+    "objective": "multi:softprob", "tree_method": "hist", "nthread": 1, "verbosity": 0, "seed_per_iteration": True,
+}  # fmt: skip
 _PER_NODE = (
     "left_children", "right_children", "parents", "split_indices", "split_conditions", "default_left", "split_type",
     "base_weights", "loss_changes", "sum_hessian",
