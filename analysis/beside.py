@@ -122,7 +122,7 @@ def _judge_noise(rate: str, pairs: Sequence[Pair], config: Config) -> list[Metri
         noisy = np.array([_macro(pair.common, pair.companion) for pair in pairs])
         own = np.array([_macro(pair.common, pair.common.probabilities) for pair in pairs])
         found = {"companion_auc_macro": _range(noisy, n, macro), "auc_macro_ahead": _range(own - noisy, n, ahead)}
-    found["companion_draws"] = Estimate(len(pairs), np.nan, np.nan, n, "number of draws of labels")
+    found["companion_draws"] = Estimate(float(len(pairs)), np.nan, np.nan, n, "number of draws of labels")
     return [Metric("beside", common.split, name, estimate, rate) for name, estimate in found.items()]
 
 

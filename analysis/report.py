@@ -225,7 +225,8 @@ def _card(label: str, estimate: Estimate, note: str) -> Card:
     if not math.isfinite(estimate.low):
         return Card(label, value, f"No interval: {estimate.reason}" if estimate.reason else "", note)
     bar = (100 * estimate.low, 100 * (estimate.high - estimate.low), 100 * estimate.value)
-    return Card(label, value, f"95 % interval {interval(estimate)}", note, bar)
+    remark = f"; {estimate.reason}" if estimate.reason else ""
+    return Card(label, value, f"95 % interval {interval(estimate)}{remark}", note, bar)
 
 
 def _prognosis_card(split: SplitEvaluation) -> list[Card]:

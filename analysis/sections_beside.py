@@ -18,10 +18,11 @@ _NAMES = {
     "clinical": "Covariates of the cohort table",
     "volume": "Lesion volume",
     "acquisition": "How the images were taken",
-    "unharmonized": "The model without harmonization",
-    "images only": "The model without covariates",
-    CONTROL: "The model on regions without lesion",
+    "unharmonized": "Model without harmonization",
+    "images only": "Model without covariates",
+    CONTROL: "Model on regions without lesion",
 }
+_NOISY = ("companion_auc_macro", "auc_macro_ahead")
 _GUESSING = 0.5
 
 
@@ -43,6 +44,7 @@ def beside_section(evaluation: Evaluation, record: Mapping[str, Any]) -> list[Se
     blocks: list[Block] = [Paragraph(text)]
     for split in _splits(evaluation):
         blocks += _split_blocks(evaluation, split)
+    blocks += _noise_blocks(evaluation)
     left_out = record.get("stages", {}).get("classify", {}).get("baselines_left_out", {})
     if left_out:
         reasons = "; ".join(f"{_name(name)} ({reason})" for name, reason in left_out.items())
@@ -66,7 +68,7 @@ def _companions(evaluation: Evaluation, split: str) -> tuple[list[str], list[str
 
 def _split_blocks(evaluation: Evaluation, split: str) -> list[Block]:
     """Sentences, table and figure of one split."""
-    names, rates = _companions(evaluation, split)
+    names, _ = _companions(evaluation, split)
     blocks: list[Block] = [Heading(split_name(split))]
     blocks += [Paragraph(text) for text in baseline_sentences(evaluation, split)]
     blocks += _control_note(evaluation, split)
@@ -76,12 +78,13 @@ def _split_blocks(evaluation: Evaluation, split: str) -> list[Block]:
         label = "Macro AUC of the model minus that of the companion"
         title = "How far the model is ahead, with 95 % intervals"
         blocks.append(Gallery("", [forest_figure(f"beside-{split}", title, rows, x_label=label, line_at=0.0)]))
-    return blocks + _noise_table(evaluation, split, rates)
+    return blocks
 
 
 def _table(evaluation: Evaluation, split: str, names: Sequence[str]) -> Table:
     """The model and its companions, one a line."""
-    within = any(m.quantity == "companion_auc_within_site" and m.split == split for m in evaluation.metrics)
+    of_one_site = find(evaluation.metrics, split, "auc_within_site")
+    within = of_one_site is not None and math.isfinite(of_one_site.value)
     lines = [("The model", "auc_macro", "", "auc_within_site", "")]
     lines += [(_name(n), "companion_auc_macro", "auc_macro_ahead", "companion_auc_within_site", n) for n in names]
     rows = []
@@ -100,22 +103,25 @@ def _table(evaluation: Evaluation, split: str, names: Sequence[str]) -> Table:
     return Table(f"{split_name(split)}: estimate (95 % interval)", header, rows)
 
 
-def _noise_table(evaluation: Evaluation, split: str, rates: Sequence[str]) -> list[Block]:
+def _noise_blocks(evaluation: Evaluation) -> list[Block]:
     """What happens when some labels are exchanged before training."""
-    if not rates:
+    rows = []
+    for split in _splits(evaluation):
+        for rate in _companions(evaluation, split)[1]:
+            draws = find(evaluation.metrics, split, "companion_draws", rate)
+            cells = [told(find(evaluation.metrics, split, q, rate)) for q in _NOISY]
+            n = (f"{draws.value:.0f}", str(draws.n)) if draws else ("-", "-")
+            rows.append([f"{_name(rate)}: {split_name(split)}", *cells, *n])
+    if not rows:
         return []
     text = (
         "Immunohistochemistry tells zero from low with little agreement between pathologists. Here a share of these "
         "labels was exchanged before training, and the model judged by the labels on record. Each line is the mean "
         "of several draws with the smallest and the largest, which is no interval."
     )
-    rows = []
-    for rate in rates:
-        draws = find(evaluation.metrics, split, "companion_draws", rate)
-        cells = [told(find(evaluation.metrics, split, q, rate)) for q in ("companion_auc_macro", "auc_macro_ahead")]
-        rows.append([_name(rate), *cells, *((f"{draws.value:.0f}", str(draws.n)) if draws else ("-", "-"))])
     header = ["Trained with", "Macro AUC", "Model minus this", "Draws", "n"]
-    return [Paragraph(text), Table("Label noise: mean (smallest to largest draw)", header, rows)]
+    table = Table("Label noise: mean (smallest to largest draw)", header, rows)
+    return [Heading("With other labels"), Paragraph(text), table]
 
 
 def _control_note(evaluation: Evaluation, split: str) -> list[Block]:
@@ -124,8 +130,8 @@ def _control_note(evaluation: Evaluation, split: str) -> list[Block]:
     if found is None or not found.low > _GUESSING:
         return []
     text = (
-        f"Regions without lesion tell the classes apart as well, with a macro AUC of {found.value:.2f} "
-        f"({interval(found)}). What the model uses is not the lesion alone."
+        f"Trained on regions without lesion the model tells the classes apart as well, with a macro AUC of "
+        f"{found.value:.2f} ({interval(found)}). Its result may rest on something else than the lesion."
     )
     return [Paragraph(text, tone="note")]
 
@@ -148,7 +154,8 @@ def _lead(ahead: Estimate) -> str:
     distance = f"the model is {side} it by {abs(ahead.value):.2f}"
     if not math.isfinite(ahead.low):
         return f"{distance} (no interval: {ahead.reason})"
-    bounds = f"difference {ahead.value:.2f}, 95 % interval {interval(ahead)}"
+    sign = "" if ahead.value >= 0 else f"difference {ahead.value:.2f}, "
+    bounds = f"{sign}95 % interval {interval(ahead)}"
     if ahead.low <= 0 <= ahead.high:
         return f"{distance} ({bounds}), which may be chance: the interval includes 0"
     return f"{distance} ({bounds}), and the interval excludes 0"

@@ -35,7 +35,7 @@ def shortcut_section(evaluation: Evaluation) -> list[Section]:
         rows.append([_question(target), told(area), f"{groups.value:.0f}", str(area.n)])
         sentences += _told_shortcut(target, area)
         if area.value > _STRONG and target != FROM_SITE:
-            strong.append(plain(target))
+            strong.append(f"the {plain(target)}")
     header = ["Asked for", "Macro AUC (95 % interval)", "Groups", "n"]
     blocks: list[Block] = [Paragraph(text), Table("What else is told", header, rows), *map(Paragraph, sentences)]
     if strong:

@@ -90,7 +90,7 @@ def judge_shortcuts(shortcuts: Sequence[Shortcut], config: Config) -> list[Metri
     metrics = []
     for shortcut in shortcuts:
         n = len(shortcut.y)
-        groups = Estimate(len(shortcut.groups), np.nan, np.nan, n, "number of groups")
+        groups = Estimate(float(len(shortcut.groups)), np.nan, np.nan, n, "number of groups")
         for quantity, estimate in (("shortcut_auc", _auc(shortcut, config)), ("shortcut_groups", groups)):
             metrics.append(Metric("shortcut", EVERYBODY, quantity, estimate, shortcut.target))
     return metrics

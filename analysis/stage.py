@@ -45,7 +45,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
         message = f"there are no predictions at {run.predictions_file}"
         raise StopRun("file_unreadable", message, remedy="run `triher classify CONFIG` first")
     cohort = read_cohort(config.cohort, images=config.has_images)
-    key = _key(config, run, cohort)
+    key = inputs_key(config, run, cohort)
     if run.is_fresh(STAGE, key):
         reporter.say("analysis: up to date")
         return False
@@ -113,8 +113,14 @@ def _remove_stale(run: RunFolder, outputs: list[Path]) -> None:
             (run.path / name).unlink(missing_ok=True)
 
 
-def _key(config: Config, run: RunFolder, cohort: Cohort) -> str:
-    """Hash of everything that the outputs depend on."""
+def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
+    """Hash of everything that the outputs depend on.
+
+    Args:
+        config: the run's configuration.
+        run: the run folder; its tables and what its record says of the classification.
+        cohort: follow-up and covariates.
+    """
     reference = config.analysis.reference
     classified = run.read_record()["stages"].get("classify", {})
     follow_up = [

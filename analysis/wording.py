@@ -25,6 +25,8 @@ def told(estimate: Estimate | None) -> str:
 
     >>> told(Estimate(math.nan, math.nan, math.nan, 9, "AUC", "0 HER2-positive"))
     'not estimable: 0 HER2-positive'
+    >>> told(Estimate(1.0, 0.69, 1.0, 20, "AUC", "the scores separate perfectly"))
+    '1.00 (0.69 to 1.00), the scores separate perfectly'
     """
     if estimate is None:
         return "-"

@@ -133,10 +133,8 @@ def report(title: str, folder: RunFolder) -> None:
     whole = wanted[(wanted["site"] == "") & (wanted["cohort"] == "")]
     for _, row in whole.iterrows():
         value, low, high = (f"{float(row[name]):.3f}" if row[name] else "" for name in ("value", "low", "high"))
-        print(
-            f"| {title} | {row['split']} | {row['quantity']} | {row['class']} | {value} ({low} to {high}) | {row['n']} |",
-            flush=True,
-        )
+        cells = (title, row["split"], row["quantity"], row["class"], f"{value} ({low} to {high})", row["n"])
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:

@@ -102,12 +102,17 @@ def gather(
         inputs,
         np.array([labels[patient.patient_id] for patient in people], dtype=np.int64),
         np.array([patient.cohort for patient in people], dtype=object),
-        merge_groups(image_groups(chosen.input_sha256), inputs.means()),
+        merge_groups(_image_groups(chosen, feature_names), inputs.means()),
         tuple(classes),
     )
     notes = _same_images(cases.group, people)
     views = tuple(features.views)
     return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes)
+
+
+def _image_groups(features: Features, feature_names: Mapping[str, Sequence[str]]) -> Int[np.ndarray, " patient"]:
+    """Patients with the same images; those of a table have none, and few numbers can be equal by chance."""
+    return np.arange(len(features.patient_id)) if feature_names else image_groups(features.input_sha256)
 
 
 def leave_out_gaps(

@@ -92,7 +92,7 @@ def _check(sites: tuple[str, ...], counts: np.ndarray, n_features: int) -> None:
         raise StopRun("site_single", f"{', '.join(single)} has one row, and ComBat needs {_LEAST_ROWS} a site")
     if len(sites) < 2 or n_features < 2:
         message = f"ComBat needs 2 sites and 2 features that vary at each; there are {len(sites)} and {n_features}"
-        raise StopRun("config_value", message, remedy="set classify.harmonization to none")
+        raise StopRun("config_value", message, remedy="set classify.harmonize.method to none")
 
 
 def _within_sites(

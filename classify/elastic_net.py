@@ -61,11 +61,14 @@ class ElasticNetPart:
     ) -> Iterator[Sparse]:
         """The solutions along shares of the penalty."""
         likelihood = Softmax(self.hits.astype(kind), self.weights.astype(kind))
-        curvature = self.square * float(self.weights.max())
-        l1_ratio = float(params["l1_ratio"])
-        rows = self.rows.astype(kind)
         return elastic_net_path(
-            likelihood, rows, curvature=curvature, l1_ratio=l1_ratio, shares=shares, tolerances=tolerances
+            likelihood,
+            self.rows.astype(kind),
+            square=self.square,
+            heaviest=float(self.weights.max()),
+            l1_ratio=float(params["l1_ratio"]),
+            shares=shares,
+            tolerances=tolerances,
         )
 
     def _model(self, found: Sparse) -> tuple[Float64[np.ndarray, "class feature"], Float64[np.ndarray, " class"]]:

@@ -36,6 +36,7 @@ HARMONIZATIONS: dict[str, Kind] = {
     "combat-mean": Kind(partial(fit_combat, mean_only=True), 2),  # takes out a part of the shift, as sva does
     "sitewise": Kind(fit_sitewise, LEAST_ROWS),
 }
+_ROWS_AT_ONCE = 2000  # bags hold many rows, and the arithmetic is in float64
 UNSEEN = ("stop", "pass", "standardize")
 """For a site that is not of the training: stop; leave its values; standardize it by its own rows, without labels."""
 
@@ -77,9 +78,10 @@ class Harmonizer:
         if self.unseen == "standardize":
             new = np.isin(site.astype(str), [name for name, count in unseen.items() if count >= LEAST_ROWS])
             effects = standardize_new(effects, rows[new], site[new]) if new.any() else effects
-        known = np.isin(site.astype(str), effects.sites)
+        known = np.flatnonzero(np.isin(site.astype(str), effects.sites))
         moved = rows.copy()
-        moved[known] = effects.transform(rows[known], site[known])
+        for here in np.array_split(known, max(1, len(known) // _ROWS_AT_ONCE)):
+            moved[here] = effects.transform(rows[here], site[here])
         return moved
 
     def notes(self, site: Shaped[np.ndarray, " row"]) -> tuple[Note, ...]:
@@ -126,6 +128,9 @@ def fit_harmonizer(
 ) -> Harmonizer:
     """Learn the sites of a training part.
 
+    Several rows of one patient count as so many rows, though they are alike; a site's least number is of patients.
+    Give only columns that the scanner makes: what is taken out of age or grade is no effect of a site's scanner.
+
     Args:
         kind: name in `HARMONIZATIONS`.
         rows: finite features of the training rows, one or several a patient.
@@ -147,8 +152,8 @@ def fit_harmonizer(
     left_out = {name: count for name, count in left_out.items() if count < chosen.least}
     if len(counts.keys() - left_out.keys()) < 2:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-        message = f"classify.harmonization '{kind}' needs 2 sites of {chosen.least} patients; there are: {listed}"
-        raise StopRun("config_value", message, remedy="set classify.harmonization to none")
+        message = f"classify.harmonize.method '{kind}' needs 2 sites of {chosen.least} patients; there are: {listed}"
+        raise StopRun("config_value", message, remedy="set classify.harmonize.method to none")
     kept = ~np.isin(site.astype(str), list(left_out))
     return Harmonizer(kind, unseen, chosen.fit(rows[kept], site[kept]), left_out)
 

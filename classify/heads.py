@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from classify import boosting, elastic_net, hierarchical, logistic, majority, neighbors, ordinal
+from classify import boosting, elastic_net, hierarchical, logistic, majority, mil, neighbors, ordinal
 from classify.design import Design
 from triher.errors import unknown_name
 from triher.types import Probabilities
@@ -87,6 +87,8 @@ _TREES: dict[str, Range] = {
     "min_child_weight": Range(0.3, 8.0, 1.0, log=True),
     "reg_lambda": Range(0.1, 30.0, 1.0, log=True),
 }
+_BAGS = {name: Range(**bounds) for name, bounds in mil.SPACE.items()}
+_EPOCHS = Dial("epochs", mil.EPOCHS, patience=mil.PATIENCE)
 _RIDGE, _ROUNDS = Dial("C", logistic.PENALTIES), Dial("rounds", boosting.ROUNDS, patience=3)
 _ARRAYS, _JSON = "head.safetensors", "head.json"
 
@@ -100,7 +102,7 @@ def _hierarchy(base: Head) -> Head:
 _LOGISTIC = Head("logistic", {}, _RIDGE, logistic.prepare, logistic.load, _ARRAYS)
 _XGBOOST = Head("xgboost", _TREES, _ROUNDS, boosting.prepare, boosting.load, _JSON)
 _ALL = (
-    Head("majority", {}, Dial("copies", majority.DIAL), majority.prepare, majority.load, _JSON),
+    Head("majority", {}, Dial("unused", majority.DIAL), majority.prepare, majority.load, _JSON),
     _LOGISTIC,
     Head(
         "elastic-net",
@@ -114,6 +116,10 @@ _ALL = (
     _hierarchy(_LOGISTIC),
     _XGBOOST,
     _hierarchy(_XGBOOST),
+    *(
+        Head(name, _BAGS, _EPOCHS, mil.PREPARE[name], mil.LOAD[name], _ARRAYS, takes_bags=True)
+        for name in mil.PREPARE
+    ),
     Head("knn", {}, Dial("k", neighbors.COUNTS), neighbors.prepare, neighbors.load, "", lockable=False),
 )
 HEADS: dict[str, Head] = {head.name: head for head in _ALL}

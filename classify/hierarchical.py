@@ -2,7 +2,7 @@
 
 A binary head for every boundary between neighboring classes: zero or more, then low or positive among the patients
 above zero. With q_j = P(y > j | y >= j) the classes multiply out to 1 - q_0, q_0 (1 - q_1), q_0 q_1: continuation
-ratios (Fienberg, The Analysis of Cross-Classified Categorical Data, 1980, section 6.6). The score of low against
+ratios (Fienberg, The Analysis of Cross-Classified Categorical Data, 1980, chapter 6). The score of low against
 positive, p_2 / (p_1 + p_2), is then q_1 itself.
 """
 

@@ -132,14 +132,17 @@ def _label_names(material: Material, allowed: Collection[str]) -> list[Finding]:
 def _label_values(material: Material, allowed: Collection[str]) -> list[Finding]:
     """Columns whose values alone tell a class."""
     told = tell_class(material.vectors, material.y, material.n_classes)
-    found = [
-        (material.names[column], label, auc) for column, label, auc in told if material.names[column] not in allowed
-    ]
-    if not found:
-        return []
-    name, label, auc = found[0]
-    text = f"the input '{name}' alone tells class {label} from the rest (AUC {auc:.4f}){_and_more(len(found) - 1)}"
-    return [Finding("label_leak", stops=True, text=text)]
+    told = [one for one in told if material.names[one.column] not in allowed]
+    found = []
+    for stops in (True, False):
+        alike = [one for one in told if one.is_sure is stops]
+        if alike:
+            first, more = alike[0], _and_more(len(alike) - 1)
+            name = material.names[first.column]
+            text = f"input '{name}'{more} alone tells class {first.label} (AUC {first.auc:.4f})"
+            few = "" if stops else "; there are so few patients that a good feature may do so, too"
+            found.append(Finding("label_leak", stops=stops, text=text + few))
+    return found
 
 
 def _order(material: Material) -> list[Finding]:

@@ -14,7 +14,7 @@ from classify.design import Design
 from triher.errors import StopRun
 from triher.types import Labels, Probabilities
 
-DIAL = (1,)
+DIAL = (0,)
 """The dial has one value and no effect."""
 _ROUNDING = 1e-9
 
@@ -43,7 +43,7 @@ class MajorityPart:
     def along(self, params: dict[str, int | float], seed: int, test: Design) -> Iterator[Probabilities]:
         """The one prediction there is."""
         for value in DIAL:
-            yield self.fit({**params, "copies": value}, seed).probabilities(test)
+            yield self.fit({**params, "unused": value}, seed).probabilities(test)
 
     def fit(self, params: dict[str, int | float], seed: int) -> Majority:
         """The shares; neither parameters nor seed matter."""

@@ -24,7 +24,7 @@ def near_copies(vectors: Vectors) -> Int[np.ndarray, "pair 2"]:
     who are equal to the bit are paired with the first of them.
 
     Args:
-        vectors: finite; nothing is found with fewer than `LEAST_FEATURES` columns.
+        vectors: gaps are alike, and unlike no value but 0; nothing is found with fewer than `LEAST_FEATURES` columns.
 
     Returns:
         Positions, the smaller first, sorted.
@@ -37,6 +37,8 @@ def near_copies(vectors: Vectors) -> Int[np.ndarray, "pair 2"]:
     n_patients, n_features = vectors.shape
     if n_features < LEAST_FEATURES or n_patients < 2:
         return np.zeros((0, 2), np.int64)
+    if not np.isfinite(vectors).all():
+        vectors = np.where(np.isfinite(vectors), vectors, 0)
     first = _first_equal(vectors)
     copies = [(one, i) for i, one in enumerate(first.tolist()) if one != i]
     single = np.flatnonzero(first == np.arange(n_patients))

@@ -81,8 +81,9 @@ class ProportionalOdds:
         """The thresholds that give the class shares."""
         return self.first
 
+    @np.errstate(over="ignore", divide="ignore", invalid="ignore")
     def slopes(self, scores: Scores, offsets: Offsets) -> Slopes:
-        """Log loss and derivatives; that of a patient is convex in the score."""
+        """Log loss and derivatives; no finite loss where a step leads too far, so that the search halves it."""
         thresholds = _thresholds(offsets)
         endless = np.full_like(thresholds[:, :1], np.inf)
         ends = np.concatenate([-endless, thresholds, endless], axis=1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 
 from classify.applicability import TrainingRange, fit_range, outside
 from classify.cases import Cases
@@ -81,7 +81,10 @@ def predict_plan(
 
 
 def _predict_fold(
-    task: Task, fold: Fold, development: Labels, acquisition: Mapping[str, Float64[np.ndarray, " patient"]] | None
+    task: Task,
+    fold: Fold,
+    development: Int[np.ndarray, " development"],
+    acquisition: Mapping[str, Float64[np.ndarray, " patient"]] | None,
 ) -> pd.DataFrame:
     """Train one fold's model and predict its held-out patients."""
     place, sides = fold.place, fold.sides

@@ -117,14 +117,15 @@ def minimize(
     for _ in range(_STEPS):
         direction = _direction(gradient, metric, memory)
         there, moved = _search(task, here, direction, (direction * gradient).sum(axis=1))
-        theta[running] = there.theta
+        theta[running[moved]] = there.theta[moved]
         slope, metric = _gradient(task, there), _metric(task, there)
         on = moved & ((slope**2 * metric).sum(axis=1) > tolerance * len(rows))
         memory = [*memory[1 - _PAIRS :], (there.theta - here.theta, slope - gradient)]
-        running, gradient, metric = running[on], slope[on], metric[on]
-        memory = [(step[on], change[on]) for step, change in memory]
-        task = _Task(likelihood, rows, spread, task.ridge[on])
-        here = _take(there, on)
+        here, gradient = there, slope
+        if not on.all():
+            running, gradient, metric, here = running[on], gradient[on], metric[on], _take(there, on)
+            memory = [(step[on], change[on]) for step, change in memory]
+            task = _Task(likelihood, rows, spread, task.ridge[on])
         if not len(running):
             break
     shape = (len(penalties), likelihood.n_columns, rows.shape[1])
@@ -191,8 +192,6 @@ def _search(
 
 def _take(point: _Point, on: Bool[np.ndarray, " problem"]) -> _Point:
     """The problems that go on."""
-    if on.all():
-        return point
     s = point.slopes
     slopes = Slopes(s.loss[on], s.by_score[on], s.by_offset[on], s.score_curvature[on], s.offset_curvature[on])
     return _Point(point.theta[on], point.scores[on], slopes, point.loss[on])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from triher.feature_table import as_features, read_feature_table
 from triher.files import sha256_of_file
 from triher.store import Features, Header, read_index, read_store
 
@@ -16,6 +17,11 @@ class Source:
     features: Features
     names: Mapping[str, tuple[str, ...]]
     """View -> names of its columns; empty for embeddings, which have numbers."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the features are a table's; two patients may have equal ones by chance."""
+        return bool(self.names)
 
 
 def is_store(path: Path) -> bool:
@@ -44,8 +50,5 @@ def read_source(path: Path) -> Source:
     if is_store(path):
         header, features = read_store(path)
         return Source(header, features, {})
-    from triher.feature_table import as_features, read_feature_table
-
-    table = read_feature_table(path)
-    header, features = as_features(table)
-    return Source(header, features, dict.fromkeys(features.views, table.names))
+    header, features, names = as_features(read_feature_table(path))
+    return Source(header, features, names)

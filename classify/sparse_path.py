@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.linalg import eigh
 
 from classify.ridge_path import Likelihood
 
-_STEPS = 2000
+_STEPS = 20_000
 _CURVATURE = 0.5  # largest eigenvalue that the softmax Hessian can have (Boehning, Ann Inst Stat Math 1992;44:197)
-_POWER_STEPS = 30
-_POWER_MARGIN = 1.02  # power iteration comes from below
+_MARGIN = 1.0001  # float32 may curve a little more
 _SLACK = 1e-3  # relative excess over the l1 penalty at which a left-out feature is taken in
 
 
@@ -46,6 +46,7 @@ class _Net:
     rows: Float[np.ndarray, "patient feature"]
     curvature: float
     """Largest second derivative by the weights."""
+    offset_curvature: float
 
     def slopes(self, at: Sparse) -> tuple[Float[np.ndarray, "column feature"], Float[np.ndarray, " offset"]]:
         """Derivatives of the loss; products with vectors, because BLAS copies the matrix for a product with three."""
@@ -58,7 +59,8 @@ def elastic_net_path(
     likelihood: Likelihood,
     rows: Float[np.ndarray, "patient feature"],
     *,
-    curvature: float,
+    square: float,
+    heaviest: float,
     l1_ratio: float,
     shares: Sequence[float],
     tolerances: Sequence[float],
@@ -68,7 +70,8 @@ def elastic_net_path(
     Args:
         likelihood: softmax, or another whose scores have a curvature of at most 1/2 times a patient's weight.
         rows: centered and scaled features; their type (float32 or float64) is that of the arithmetic.
-        curvature: `largest_square` of the rows times the largest weight of a patient.
+        square: `largest_square` of the rows.
+        heaviest: the largest weight of a patient.
         l1_ratio: above 0, at most 1.
         shares: the penalties as shares of the least one at which all weights are 0, falling from at most 1.
         tolerances: one a share; a solution ends when no slope is off by more than this share of the l1 penalty.
@@ -76,12 +79,16 @@ def elastic_net_path(
     Yields:
         The solution at each share.
     """
-    net = _Net(likelihood, rows, _CURVATURE * curvature)
+    bound = _CURVATURE * heaviest
+    net = _Net(likelihood, rows, bound * square * _MARGIN, bound * len(rows))
     here = Sparse(np.zeros((likelihood.n_columns, rows.shape[1]), rows.dtype), likelihood.start)
     pull = np.abs(net.slopes(here)[0]).max(axis=0)
     most = float(pull.max(initial=0.0)) / l1_ratio
     before = most
     for share, tolerance in zip(shares, tolerances, strict=True):
+        if most == 0:  # no feature varies
+            yield here
+            continue
         now = share * most
         penalty = _Penalty(now * l1_ratio, now * (1 - l1_ratio), tolerance)
         chosen = (pull >= l1_ratio * (2 * now - before)) | here.weights.any(axis=0)
@@ -96,7 +103,7 @@ def _solve(
     """The solution at one penalty, and the steepest slope of the loss along each feature."""
     while True:
         inside = np.flatnonzero(chosen)
-        part = _Net(net.likelihood, np.ascontiguousarray(net.rows[:, inside]), net.curvature)
+        part = _Net(net.likelihood, np.ascontiguousarray(net.rows[:, inside]), net.curvature, net.offset_curvature)
         found = _descend(part, Sparse(here.weights[:, inside], here.offsets), penalty)
         weights = np.zeros_like(here.weights)
         weights[:, inside] = found.weights
@@ -111,11 +118,12 @@ def _solve(
 def _descend(net: _Net, start: Sparse, penalty: _Penalty) -> Sparse:
     """Proximal gradient steps with momentum from a start.
 
-    As columns of rows have mean 0, weights and offsets take steps of their own lengths.
+    As columns of rows have mean 0, the bounded curvature does not couple weights and offsets, and each takes steps of
+    its own length.
     """
     kind = net.rows.dtype.type
     stride = kind(1 / (net.curvature + penalty.l2))
-    stride_offset = kind(1 / max(_CURVATURE * len(net.rows), net.curvature))
+    stride_offset = kind(1 / net.offset_curvature)
     here, ahead, momentum = start, start, 1.0
     for _ in range(_STEPS):
         slope, slope_offset = net.slopes(ahead)
@@ -136,13 +144,7 @@ def _descend(net: _Net, start: Sparse, penalty: _Penalty) -> Sparse:
 
 
 def largest_square(rows: Float[np.ndarray, "patient feature"]) -> float:
-    """The largest eigenvalue of rows' rows, a little too large, by power iteration."""
-    vector = np.ones(len(rows), rows.dtype) + np.arange(len(rows), dtype=rows.dtype) / len(rows)
-    value = 0.0
-    for _ in range(_POWER_STEPS):
-        vector = rows @ (rows.T @ vector)
-        value = float(np.linalg.norm(vector))
-        if value == 0:
-            return 0.0
-        vector /= value
-    return _POWER_MARGIN * value
+    """The largest eigenvalue of rows' rows."""
+    gram = rows @ rows.T if rows.shape[1] >= rows.shape[0] else rows.T @ rows
+    last = len(gram) - 1
+    return float(eigh(gram, eigvals_only=True, subset_by_index=[last, last])[0])

@@ -207,10 +207,15 @@ def _write(
             split=config.classify.split.kind,
             seed=config.seed,
             labels_shuffled=config.classify.shuffle_labels,
-            images=tuple(sorted(image_fingerprint(gathered.input_sha256[i]) for i in plan.final.train)),
+            images=() if source.is_table else _fingerprints(gathered, plan),
         ),
     )
     return [*outputs, *write_bundle(run.bundle, bundle)]
+
+
+def _fingerprints(gathered: Gathered, plan: Plan) -> tuple[str, ...]:
+    """Of the exams that the final model is trained on."""
+    return tuple(sorted(image_fingerprint(gathered.input_sha256[i]) for i in plan.final.train))
 
 
 def refuse_unknown_covariates(config: Config) -> None:

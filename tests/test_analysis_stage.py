@@ -12,15 +12,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.evaluation import evaluate
 from analysis.metrics import COLUMNS
+from analysis.page import Table, render
+from analysis.report import build_page
 from analysis.samples import split_samples, subgroup_samples
-from analysis.stage import analyze
+from analysis.sections_origin import model_section
+from analysis.stage import analyze, inputs_key
+from triher.cohort import Cohort, read_cohort
 from triher.config import AnalysisConfig, CohortConfig, Config
 from triher.errors import Note, Skipped, StopRun
 from triher.labels import scheme_classes
 from triher.predictions import probability_columns, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.tables import write_table
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -230,6 +236,7 @@ def test_other_schemes(make, scheme):
     assert "Two questions in a row" not in page
 
 
+@pytest.mark.fault("E2")
 def test_a_class_without_patients_is_told_not_guessed(make):
     frame = predictions("triple", 90, 0)
     frame.loc[(frame["split"] == "test") & (frame["y"] == 2), "y"] = 1
@@ -297,17 +304,148 @@ def test_several_cohorts_are_judged_apart():
 
 
 def test_no_label_at_all_still_makes_a_report():
-    from analysis.evaluation import evaluate
-    from analysis.page import render
-    from analysis.report import build_page
-    from triher.cohort import Cohort
-
     frame = predictions("triple", 12, 0, split="test").assign(y=np.nan)
     config = Config(cohort=CohortConfig(table="t.csv"))
     cohort = Cohort((), (), frozenset())
     evaluation = evaluate(frame, None, cohort, config)
     page = build_page(evaluation, frame, cohort, config, skipped=[], notes=[], record={})
     assert "No predicted patient has a HER2 label" in render(page)
+
+
+def write_beside(run, frame, scheme="triple"):
+    """Companions and shortcuts as the stage before leaves them."""
+    names = ("majority", "clinical", "volume", f"plain {HOSTILE}", "control region")
+    parts = []
+    for i, name in enumerate((*names, *(f"label noise 10%, draw {k}" for k in (1, 2)))):
+        other = predictions(scheme, len(frame), 10 + i, strength=0.3 * i)
+        other[["site", "split", "y"]] = frame[["site", "split", "y"]]
+        if name == "majority":
+            other[probability_columns(scheme)] = 1 / len(scheme_classes(scheme))
+        parts.append((other.iloc[4:] if name == "control region" else other).assign(model=name))
+    write_predictions(run.companions_file, pd.concat(parts), scheme)
+    write_shortcuts(run.shortcuts_file, frame, strength=3)
+
+
+def write_shortcuts(path, frame, *, strength):
+    rng = np.random.default_rng(0)
+    rows = []
+    for target in ("site", "vendor", "her2 from site"):
+        groups = scheme_classes("triple") if "her2" in target else sorted(frame["site"].unique())
+        for i, patient_id in enumerate(frame["patient_id"]):
+            p = rng.dirichlet(1 + strength * np.eye(len(groups))[i % len(groups)])
+            rows += [[target, patient_id, groups[i % len(groups)], group, p[k]] for k, group in enumerate(groups)]
+    write_table(path, ["target", "patient_id", "truth", "group", "p"], rows)
+
+
+def record_classified(run, **facts):
+    run.record_stage("classify", "k", [run.predictions_file], 1.0, **facts)
+
+
+def test_what_stands_beside_the_model_is_judged_and_shown(make):
+    config, run = make(survival=False, reference=False)
+    write_beside(run, predictions("triple", 90, 0))
+    reasons = {"acquisition": "the features come without facts about the acquisition"}
+    record_classified(run, baselines_left_out=reasons, test_opened=2, openings=["a" * 64, "b" * 64])
+    run, page = analyzed((config, run))
+    rows = [r for r in rows_of(run) if r["part"] == "beside"]
+    assert {r["split"] for r in rows} == {"test", "oof"}
+    where = {(r["class"], r["quantity"]) for r in rows if r["split"] == "test"}
+    names = {"majority", "clinical", "volume", f"plain {HOSTILE}", "control region", "label noise 10%"}
+    assert {name for name, _ in where} == names
+    assert ("volume", "companion_auc_within_site") not in where
+    assert {r["class"] for r in rows if r["quantity"] == "companion_auc_within_site"} == names - {"label noise 10%"}
+    [control] = [
+        r
+        for r in rows
+        if r["class"] == "control region" and r["split"] == "oof" and r["quantity"] == "auc_macro_ahead"
+    ]
+    assert control["n"] == "56"
+    [majority] = [
+        r
+        for r in rows
+        if r["class"] == "majority" and r["split"] == "test" and r["quantity"] == "companion_auc_macro"
+    ]
+    assert (float(majority["value"]), majority["low"], majority["reason"]) == (0.5, "", "all scores are equal")
+    assert {r["class"] for r in rows_of(run) if r["part"] == "shortcut"} == {"site", "vendor", "her2 from site"}
+    within = [r for r in rows_of(run) if r["quantity"] == "auc_within_site"]
+    assert [r["split"] for r in within] == ["oof"]
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []
+    assert "<script" not in page
+    text = html.unescape(page)
+    assert text.index("Telling the classes apart</h2>") < text.index("Beside the model</h2>")
+    assert "How the images were taken (the features come without facts about the acquisition)" in text
+    assert text.count("the result is no longer that of a single test") == 2
+    assert "The features give away the site and the vendor (AUC above 0.8)" in text
+    assert (run.path / "figures" / "beside-test.svg").is_file()
+    assert "The strongest baseline (" in text
+
+
+def test_what_stands_beside_the_model_belongs_to_the_key(make):
+    config, run = make(n=45, frame=predictions("triple", 45, 0, split="test"), survival=False, reference=False)
+    cohort, frame = read_cohort(config.cohort), predictions("triple", 45, 0, split="test")
+    changes = [
+        lambda: None,
+        lambda: write_predictions(run.companions_file, frame.assign(model="volume"), "triple"),
+        lambda: write_shortcuts(run.shortcuts_file, frame, strength=3),
+        lambda: write_shortcuts(run.shortcuts_file, frame, strength=2),
+        lambda: record_classified(run, test_opened=2),
+        lambda: record_classified(run, test_opened=2, baselines_left_out={"volume": "none"}),
+    ]
+    keys = []
+    for change in changes:
+        change()
+        keys.append(inputs_key(config, run, cohort))
+        assert keys[-1] == inputs_key(config, run, cohort)
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.fault("E20")
+def test_thresholds_are_shown_as_they_came_from_training_and_none_is_chosen_here(make):
+    threshold = {"task": "zero vs low+positive", "threshold": 0.4321, "sensitivity": 0.8, "specificity": 0.7, "n": 60}
+    config, run = make(survival=False, reference=False)
+    record_classified(run, thresholds=[threshold])
+    [shown] = [block for block in model_section(run.read_record(), config).blocks if isinstance(block, Table)]
+    assert "chosen on out-of-fold predictions of the development patients" in shown.caption
+    assert "no held-out patient" in shown.caption
+    assert shown.rows == [["zero vs low+positive", "0.432", "0.80", "0.70", "60"]]
+    evaluation = evaluate(predictions("triple", 90, 0), None, Cohort((), (), frozenset()), config)
+    assert not [metric for metric in evaluation.metrics if "threshold" in metric.quantity]
+
+
+@pytest.mark.fault("E4")
+def test_perfect_separation_is_told_with_its_cautious_interval():
+    frame = predictions("triple", 30, 0, split="test")
+    frame[probability_columns("triple")] = 0.9 * np.eye(3)[np.arange(30) % 3] + 0.1 / 3
+    config = Config(cohort=CohortConfig(table="t.csv"), analysis=AnalysisConfig(resamples=100))
+    evaluation = evaluate(frame, None, Cohort((), (), frozenset()), config)
+    page = build_page(evaluation, frame, Cohort((), (), frozenset()), config, skipped=[], notes=[], record={})
+    assert page.cards[0].interval == "95 % interval 0.69 to 1.00; the scores separate perfectly"
+    assert "1.00 (0.69 to 1.00), the scores separate perfectly" in render(page)
+
+
+@pytest.mark.fault("E19")
+def test_another_prevalence_is_reported_and_not_corrected(make):
+    frame = predictions("triple", 300, 0)
+    frame = frame[(frame["split"] == "oof") | (frame["y"] != 2) | (np.arange(300) % 4 == 0)].reset_index(drop=True)
+    config, run = make(frame=frame, survival=False, reference=False, resamples=100)
+    before = run.predictions_file.read_bytes()
+    run, page = analyzed((config, run))
+    found = {
+        (r["split"], r["class"]): r
+        for r in rows_of(run)
+        if r["quantity"] == "calibration_in_the_large" and not r["site"]
+    }
+    assert float(found["test", "positive"]["high"]) < 0
+    assert float(found["oof", "positive"]["value"]) > float(found["test", "positive"]["value"])
+    assert run.predictions_file.read_bytes() == before
+    test = frame[frame["split"] == "test"]
+    p = test[probability_columns("triple")].to_numpy()
+    [brier] = [r for r in rows_of(run) if r["quantity"] == "brier" and r["split"] == "test"]
+    expected = ((p - np.eye(3)[test["y"].astype(int)]) ** 2).sum(axis=1).mean()
+    assert float(brier["value"]) == pytest.approx(expected)
+    assert "Intercept at slope 1 (ideal 0)" in page
 
 
 def test_analysis_loads_no_torch():

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from classify import boosting, logistic
+from classify import boosting, logistic, majority
 from classify.design import one_row_each
 from classify.heads import HEADS, find_head
 from triher.errors import StopRun
@@ -88,7 +88,8 @@ def test_the_path_is_the_fits_one_after_the_other(name):
     head = find_head(name)
     part = head.prepare(one_row_each(X), y, 3, weights=None, exact=False)
     searched = {key: value for key, value in PARAMS[name].items() if key != head.dial.name}
-    for value, p in zip(head.dial.values, part.along(searched, 0, one_row_each(X)), strict=True):
+    path = list(zip(head.dial.values, part.along(searched, 0, one_row_each(X)), strict=True))
+    for value, p in path[:: max(1, len(path) // 6)]:
         alone = part.fit({**searched, head.dial.name: value}, 0).probabilities(one_row_each(X))
         np.testing.assert_allclose(p, alone, atol=PATH_ATOL.get(name, 1e-6))
 
@@ -97,6 +98,89 @@ def test_the_path_is_the_fits_one_after_the_other(name):
 def test_equal_seeds_give_equal_bytes(name):
     X, y = data()
     assert fit(name, X, y).to_bytes() == fit(name, X, y).to_bytes()
+
+
+def outcome(name, X, y):
+    try:
+        return fit(name, X, y)
+    except StopRun as stop:
+        return stop
+
+
+@pytest.mark.fault("E1")
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("absent", [0, 1, 2])
+def test_a_class_that_is_absent_is_refused_or_keeps_its_column(name, absent):
+    X, y = data()
+    present = y != absent
+    found = outcome(name, X[present], y[present])
+    if isinstance(found, StopRun):
+        assert found.code == "class_too_small"
+        assert "expected patients of 3 classes" in found.message
+    else:
+        p = found.probabilities(one_row_each(X))
+        assert p.shape == (60, 3)
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-12)
+
+
+@pytest.mark.fault("E6")
+@pytest.mark.parametrize("name", HEADS)
+def test_more_features_than_patients_constants_and_duplicates_are_borne(name):
+    X, y = data(n=24, p=30)
+    more = np.column_stack([X, X[:, 0], np.full(24, 7.3, np.float32), np.zeros(24, np.float32)])
+    part = find_head(name).prepare(one_row_each(more), y, 3, weights=None, exact=False)
+    searched = {key: value for key, value in PARAMS[name].items() if key != find_head(name).dial.name}
+    for p in (
+        *part.along(searched, 0, one_row_each(more)),
+        part.fit(PARAMS[name], 0).probabilities(one_row_each(more)),
+    ):
+        assert p.shape == (24, 3)
+        assert (p >= 0).all()
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_large_and_small_units_and_patients_far_outside_give_probabilities(name):
+    X, y = data()
+    units = np.where(np.arange(20) % 2, 1e18, 1e-18).astype(np.float32)
+    fitted = fit(name, X * units, y)
+    for rows in (X * units, X * units * 1e6, -X * units * 1e6):
+        p = fitted.probabilities(one_row_each(rows))
+        assert np.isfinite(p).all()
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heavier_patients_raise_the_probability_of_their_class(name):
+    X, y = data()
+    head, test = find_head(name), one_row_each(data(seed=1)[0])
+    light, heavy = np.ones(60), np.where(y == 2, 3.0, 1.0)
+    p, q = (
+        head.prepare(one_row_each(X), y, 3, weights=weights, exact=True).fit(PARAMS[name], 0).probabilities(test)
+        for weights in (light, heavy)
+    )
+    assert q[:, 2].mean() > p[:, 2].mean()
+    unweighted = head.prepare(one_row_each(X), y, 3, weights=None, exact=True).fit(PARAMS[name], 0)
+    np.testing.assert_allclose(unweighted.probabilities(test), p, atol=1e-5)
+
+
+def test_the_majority_head_knows_the_shares_and_nothing_else():
+    X, y = data(9)
+    y[:4], y[4:7], y[7:] = 0, 1, 2
+    weights = np.where(y == 0, 0.5, 1.0)
+    part = majority.prepare(one_row_each(X), y, 3, weights=weights, exact=True)
+    for p in (*part.along({}, 0, one_row_each(X[:2])), part.fit({"unused": 1}, 0).probabilities(one_row_each(X[:2]))):
+        np.testing.assert_allclose(p, [[2 / 7, 3 / 7, 2 / 7]] * 2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b'{"shares": [0.5, 0.5]}', b'{"shares": [0.5, 0.6, -0.1]}', b'{"shares": [0.5, 0.2, NaN]}', b"\xff"],
+)
+def test_the_majority_head_refuses_what_are_no_shares(content):
+    with pytest.raises(StopRun) as caught:
+        majority.load(content, n_features=20, n_classes=3)
+    assert caught.value.code == "bundle_corrupt"
 
 
 def test_an_unknown_head_names_the_known_ones():

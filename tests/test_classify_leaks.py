@@ -73,6 +73,7 @@ def test_equal_vectors_stop_across_sides_and_are_noted_on_one(noise):
     assert "one of them trained on and the other held out" in finding.text
     (finding,) = lint(with_rows(clean, r7=copy), SPLITS)
     assert (finding.code, finding.stops) == ("vector_duplicate", False)
+    assert set(finding.patient_ids) == {clean.patient_id[5], clean.patient_id[7]}
     same_images = replace(with_rows(clean, r7=copy), group=np.where(clean.group == 7, 5, clean.group))
     assert lint(same_images, SPLITS) == (), "equal images are noted elsewhere, and grouped already"
 
@@ -151,7 +152,7 @@ def test_a_column_that_is_the_label_stops_unless_allowed(code):
     planted = with_column(clean, np.array(code)[clean.y])
     (finding,) = lint(planted, SPLITS)
     assert (finding.code, finding.stops) == ("label_leak", True)
-    assert "'covariate/x' alone tells class" in finding.text
+    assert "input 'covariate/x' alone tells class" in finding.text
     assert lint(planted, SPLITS, allowed=("covariate/x",)) == ()
 
 
@@ -162,9 +163,9 @@ def test_a_column_that_tells_a_class_with_few_errors_is_found_with_its_auc_and_a
         values = rng.normal(size=900) - shift * (clean.y == 2)
         found = tell_class(with_column(clean, values).vectors, clean.y, 3)
         auc = roc_auc_score(clean.y == 2, -values.astype(np.float32))
-        assert [(column, label) for column, label, _ in found] == ([(P, 2)] if told else [])
+        assert [(one.column, one.label, one.is_sure) for one in found] == ([(P, 2, True)] if told else [])
         assert (auc >= 0.999) == told
-        assert not told or found[0][2] == pytest.approx(auc, abs=1e-12)
+        assert not told or found[0].auc == pytest.approx(auc, abs=1e-12)
 
 
 def test_a_class_so_small_that_noise_parts_it_is_not_judged():
@@ -173,6 +174,29 @@ def test_a_class_so_small_that_noise_parts_it_is_not_judged():
     vectors = rng.normal(size=(42, 5000)).astype(np.float32)
     assert (vectors[y == 2].min(axis=0) > vectors[y != 2].max(axis=0)).any(), "two of 42 lie at an end by chance"
     assert tell_class(vectors, y, 3) == []
+
+
+def test_gaps_hide_no_leak_and_make_none():
+    clean = inputs()
+    rng = np.random.default_rng(6)
+    gaps = rng.random(N) < 0.2
+    gapped = with_column(with_column(clean, np.where(gaps, np.nan, rng.normal(size=N))), np.full(N, np.nan), "empty")
+    assert lint(gapped, SPLITS) == ()
+    (finding,) = lint(with_rows(gapped, r75=gapped.vectors[5]), SPLITS)
+    assert finding.code == "patient_leak"
+    (finding,) = lint(with_column(gapped, np.where(gaps, np.nan, clean.y), "z"), SPLITS)
+    assert (finding.code, finding.stops) == ("label_leak", True)
+    assert "input 'z'" in finding.text
+
+
+def test_a_strong_feature_of_few_patients_is_noted_and_does_not_stop():
+    clean = inputs(n=36)
+    strong = with_column(clean, (clean.y == 0) * 3.0 + np.random.default_rng(0).uniform(0, 1, 36))
+    (finding,) = lint(strong, [Split("s", np.arange(24), np.arange(24, 36))])
+    assert (finding.code, finding.stops) == ("label_leak", False)
+    assert "so few patients that a good feature may do so, too" in finding.text
+    (finding,) = lint(with_column(clean, clean.y), [Split("s", np.arange(24), np.arange(24, 36))])
+    assert finding.stops, "a column with one value a class is no feature"
 
 
 def test_ids_and_the_order_of_rows_are_noted():

