@@ -210,13 +210,12 @@ def test_the_golden_output_is_computed_again_and_may_differ_by_a_hundred_thousan
 @pytest.mark.fault("G7")
 def test_another_version_of_a_library_is_noted_when_the_bundle_is_applied(trained, monkeypatch):
     study = trained()
-    monkeypatch.setattr("triher.pipeline.config_for_bundle", lambda *_: study.config)
-    monkeypatch.setattr("extract.stage.extract", lambda *_: SimpleNamespace(store=study.store))
+    monkeypatch.setattr("triher.pipeline.config_for_bundle", lambda *_, **__: study.config)
     run = RunFolder(study.run.path.parent / "new")
-    apply_to_cohort(study.run.bundle, study.config.cohort.table, run, Reporter(quiet=True))
+    apply_to_cohort(study.run.bundle, study.config.cohort.table, run, Reporter(quiet=True), features=study.store)
     assert run.read_notes() == []
     monkeypatch.setattr("triher.runfolder.library_versions", lambda: library_versions() | {"xgboost": "99.0"})
-    apply_to_cohort(study.run.bundle, study.config.cohort.table, run, Reporter(quiet=True))
+    apply_to_cohort(study.run.bundle, study.config.cohort.table, run, Reporter(quiet=True), features=study.store)
     [note] = run.read_notes()
     assert note.code == "bundle_libraries"
     assert f"xgboost {library_versions()['xgboost']}, here 99.0" in note.text
@@ -224,7 +223,7 @@ def test_another_version_of_a_library_is_noted_when_the_bundle_is_applied(traine
 
 @pytest.mark.fault("G8")
 def test_other_phases_than_the_bundles_are_refused_with_both(tmp_path):
-    bundle = SimpleNamespace(recipe={"phases": ["pre", "early"]})
+    bundle = SimpleNamespace(recipe={"phases": ["pre", "early"]}, covariates=(), feature_names=())
     with pytest.raises(StopRun, match=r"\['pre', 'early', 'late'\], the bundle needs \['pre', 'early'\]") as caught:
         config_for_bundle(bundle, tmp_path / "cohort.csv")
     assert caught.value.code == "bundle_encoder"
