@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from classify.applicability import TrainingRange
-from classify.archive import Files, open_files
+from classify.archive import MANIFEST, Files, open_files, read_manifest
 from classify.heads import HEADS, find_head
 from classify.manifest import (
     FORMAT,
@@ -27,7 +27,6 @@ from classify.manifest import (
     PreparationFacts,
     TrainingFacts,
     dump_manifest,
-    parse_manifest,
 )
 from classify.parts import (
     GOLDEN,
@@ -35,6 +34,7 @@ from classify.parts import (
     PROBE,
     RANGE,
     STACK,
+    all_file_names,
     as_inputs,
     checked_arrays,
     design_width,
@@ -55,8 +55,6 @@ from triher.labels import scheme_classes
 from triher.runfolder import library_versions
 from triher.store import Header
 
-_MANIFEST = "manifest.json"
-_MAX_MANIFEST_BYTES = 10_000_000
 _GOLDEN_TOLERANCE = 1e-5
 
 
@@ -110,7 +108,7 @@ def write_bundle(path: Path, bundle: Bundle) -> list[Path]:
     """
     _refuse_other_folder(path)
     parts = _parts(bundle)
-    files = {**parts, _MANIFEST: dump_manifest(_manifest(bundle, parts)).encode()}
+    files = {**parts, MANIFEST: dump_manifest(_manifest(bundle, parts)).encode()}
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
     try:
@@ -130,9 +128,15 @@ def write_bundle(path: Path, bundle: Bundle) -> list[Path]:
 
 def _refuse_other_folder(path: Path) -> None:
     """Stop rather than replace a folder that is no bundle."""
-    if path.is_symlink() or (path.exists() and not (path / _MANIFEST).is_file()):
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_symlink() or not (path / MANIFEST).is_file():
         message = f"{path} exists and is no bundle, so it is not replaced"
         raise StopRun("output_folder", message, remedy="move it away")
+    strangers = sorted({item.name for item in path.iterdir()} - {MANIFEST, *all_file_names()})
+    if strangers:
+        message = f"{path} holds {', '.join(strangers[:3])} beside the bundle, so it is not replaced"
+        raise StopRun("output_folder", message, remedy="move these files away")
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -213,7 +217,7 @@ def read_bundle(path: Path) -> Bundle:
             output is not reproduced).
     """
     files = open_files(path)
-    manifest = parse_manifest(files.read(_MANIFEST, most=_MAX_MANIFEST_BYTES), str(path))
+    manifest = read_manifest(files)
     if manifest.head not in HEADS or manifest.classes != scheme_classes(manifest.scheme):
         raise StopRun("bundle_corrupt", f"{path}: head '{manifest.head}' or scheme '{manifest.scheme}' is not known")
     data = _read_parts(files, manifest)
@@ -236,7 +240,7 @@ def read_bundle(path: Path) -> Bundle:
 def _read_parts(files: Files, manifest: Manifest) -> dict[str, bytes]:
     """Read all files, which must be exactly those of the manifest and have their hashes."""
     expected = file_names(manifest.head, has_stack=manifest.stack_penalty is not None)
-    found = files.sizes.keys() - {_MANIFEST}
+    found = files.sizes.keys() - {MANIFEST}
     if manifest.parts.keys() != expected or found != expected:
         message = (
             f"{files.path} should hold {', '.join(sorted(expected))}; its manifest lists "

@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from classify.applicability import Subspace, TrainingRange
 from classify.harmonization import Harmonizer, harmonizer_from_arrays
-from classify.heads import find_head
+from classify.heads import HEADS, find_head
 from classify.inputs import Inputs
 from classify.manifest import Manifest
 from classify.preparation import Components, Preparation
@@ -29,6 +29,11 @@ Shape = tuple[int | None, ...]
 def file_names(head: str, *, has_stack: bool) -> set[str]:
     """The files that a bundle holds beside its manifest."""
     return {find_head(head).file, GOLDEN, PROBE, RANGE, PREPARATION, *([STACK] if has_stack else [])}
+
+
+def all_file_names() -> set[str]:
+    """The files that any bundle can hold beside its manifest."""
+    return {head.file for head in HEADS.values() if head.file} | {GOLDEN, PROBE, RANGE, PREPARATION, STACK}
 
 
 def golden_arrays(subspace: Subspace, model: Model) -> dict[str, np.ndarray]:

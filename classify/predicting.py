@@ -60,8 +60,9 @@ def predict_plan(
 ) -> Outcome:
     """Train the models of all folds and the final one, and predict whom each did not see.
 
-    Patients of an inner fold come from the same patients as the training: they are not compared with the training
-    range, and the class shares of their fold's model are aligned with those of the development part.
+    Patients of an inner fold come from the same patients as the training, so they are not compared with the training
+    range. Where several models together predict one cohort, fold by fold or site by site, the class shares behind
+    them are made equal (`classify.prior`); a held-out part that one model predicts is left as that model says.
 
     Args:
         task: what to train.
@@ -93,10 +94,9 @@ def _predict_fold(
     config = task.config if is_held_out else within_cohort(task.config)
     study = f"{task.name}/repeat {place.repeat}/fold {place.fold}"
     model = fit_model(task.training(sides.train), config, seed, study=study)
-    if is_held_out:
-        return _predict(task, sides.test, model, _range(task, sides.train, acquisition), place, acquisition)
-    p = model.predict(task.cases.inputs.take(sides.test))
-    return _frame(task, sides.test, align_prior(p, task.training_y[sides.train], development), model, (), place)
+    seen = _range(task, sides.train, acquisition if is_held_out else None)
+    shares = None if task.config.split.kind == "leave-one-cohort-out" else (task.training_y[sides.train], development)
+    return _predict(task, sides.test, model, seen, place, acquisition, shares)
 
 
 def _predict(
@@ -106,14 +106,21 @@ def _predict(
     seen: TrainingRange | None,
     place: Place,
     acquisition: Mapping[str, Float64[np.ndarray, " patient"]] | None,
+    shares: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """Predict held-out patients, and say what lies outside the training range."""
+    """Predict held-out patients, and say what lies outside the training range.
+
+    Shares are the labels trained on and those of the whole cohort, where these are to be aligned.
+    """
     inputs = task.cases.inputs.take(rows)
+    p = model.predict(inputs)
+    if shares is not None:
+        p = align_prior(p, *shares)
     reasons: Sequence[Sequence[str]] = ()
     if seen is not None and acquisition is not None:
         facts = {name: values[rows] for name, values in acquisition.items()}
         reasons = outside(seen, facts, inputs.means())
-    return _frame(task, rows, model.predict(inputs), model, reasons, place)
+    return _frame(task, rows, p, model, reasons, place)
 
 
 def _range(

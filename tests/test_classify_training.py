@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -37,20 +39,20 @@ def test_random_labels_give_an_auc_of_one_half(head, n_seeds, width):
     assert np.mean(found) == pytest.approx(0.5, abs=width)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", sorted(HEADS.keys() - {"majority"}))
 def test_a_planted_signal_is_found(head):
     config = ClassifyConfig(head=head, trials=3, folds=3)
     assert out_of_fold_auc(cases(effect=1.5), config, 0) > 0.9
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", sorted(name for name, head in HEADS.items() if head.lockable))
 def test_the_same_seed_gives_the_same_model(head):
     config = ClassifyConfig(head=head, trials=4, folds=3)
     first, second = (fit_model(cases(effect=1.0), config, 7) for _ in range(2))
     assert first.fitted.to_bytes() == second.fitted.to_bytes()
     assert (first.params, first.temperature, first.conformal) == (second.params, second.temperature, second.conformal)
     other = fit_model(cases(effect=1.0), config, 8)
-    assert other.log_loss != first.log_loss
+    assert head == "majority" or other.log_loss != first.log_loss
 
 
 def test_features_in_another_order_or_not_finite_are_refused():
