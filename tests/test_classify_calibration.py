@@ -33,6 +33,7 @@ def test_the_order_of_the_classes_is_kept_and_rows_sum_to_one():
     np.testing.assert_allclose(warm.sum(axis=1), 1, atol=1e-12)
 
 
+@pytest.mark.fault("E18")
 def test_probabilities_of_zero_and_one_stay_finite():
     p, y = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), np.array([0, 1, 1])
     temperature = fit_temperature(p, y)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from classify.calibration import log_loss
 from classify.cases import Cases, shuffle_within
 from classify.heads import HEADS
 from classify.inputs import Inputs
@@ -25,6 +26,11 @@ def cases(n=60, p=150, effect=0.0, seed=0):
     return Cases(inputs, y, cohort, np.arange(n), ("zero", "low", "positive"))
 
 
+def quick(head):
+    """Few trials; one of those that train networks."""
+    return ClassifyConfig(head=head, trials=1 if HEADS[head].takes_bags else 4, folds=3)
+
+
 def out_of_fold_auc(data, config, seed):
     p = np.zeros((len(data.y), 3))
     for split in stratified_folds(data.y, data.cohort, data.group, folds=3, n_classes=3, seed=seed):
@@ -41,13 +47,12 @@ def test_random_labels_give_an_auc_of_one_half(head, n_seeds, width):
 
 @pytest.mark.parametrize("head", sorted(HEADS.keys() - {"majority"}))
 def test_a_planted_signal_is_found(head):
-    config = ClassifyConfig(head=head, trials=3, folds=3)
-    assert out_of_fold_auc(cases(effect=1.5), config, 0) > 0.9
+    assert out_of_fold_auc(cases(effect=1.5), quick(head), 0) > 0.9
 
 
 @pytest.mark.parametrize("head", sorted(name for name, head in HEADS.items() if head.lockable))
 def test_the_same_seed_gives_the_same_model(head):
-    config = ClassifyConfig(head=head, trials=4, folds=3)
+    config = quick(head)
     first, second = (fit_model(cases(effect=1.0), config, 7) for _ in range(2))
     assert first.fitted.to_bytes() == second.fitted.to_bytes()
     assert (first.params, first.temperature, first.conformal) == (second.params, second.temperature, second.conformal)
@@ -81,6 +86,18 @@ def test_a_class_with_one_patient_stops_and_with_two_reduces_the_folds():
             model = fit_model(small, ClassifyConfig(trials=1), 0)
             assert model.search["inner_folds"] == folds
             assert model.predict(small.inputs).shape == (22, 3)
+
+
+@pytest.mark.fault("E17")
+def test_the_calibration_sees_only_patients_whom_the_predicting_model_did_not_see():
+    data = cases(p=300)
+    model = fit_model(data, ClassifyConfig(head="xgboost", trials=1, folds=3), 0)
+    p = model.predict(data.inputs)
+    assert (p.argmax(axis=1) == data.y).mean() > 0.9, "the trees know their own training patients by heart"
+    assert model.temperature > 1, "which must not make the model sure of itself"
+    fresh = cases(p=300, seed=1)
+    prior = np.log(3)
+    assert log_loss(model.predict(fresh.inputs), fresh.y) < 1.3 * prior
 
 
 def test_labels_are_permuted_within_sites_only():

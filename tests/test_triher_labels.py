@@ -139,6 +139,20 @@ def test_no_codes_at_all_are_no_wrong_codes():
     check_codes([("[Not Available]", "NA")] * 5)
 
 
+@pytest.mark.fault("E11")
+def test_numbers_are_ihc_scores_and_never_positions_of_classes():
+    found = {text: her2_from_pathology(text).category for text in ("0.0", "1", "2", "3")}
+    assert found == {"0.0": "zero", "1": "low", "2": "", "3": "positive"}
+
+
+@pytest.mark.fault("E11")
+@pytest.mark.parametrize("cells", [("true", "false"), ("a", "b", "c")])
+def test_codes_that_are_no_scores_stop(cells):
+    with pytest.raises(StopRun) as caught:
+        check_codes([(cell, "") for cell in cells])
+    assert caught.value.code == "her2_codes"
+
+
 def test_a_long_list_of_unknown_codes_is_cut():
     with pytest.raises(StopRun, match=r"; \.\.\.") as caught:
         check_codes([(f"code {i}", "") for i in range(50)])
