@@ -5,7 +5,7 @@ ComBatHarmonization), so what becomes of those is chosen and recorded. The resul
 without harmonization.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -124,7 +124,6 @@ def fit_harmonizer(
     *,
     patient: Int[np.ndarray, " row"] | None = None,
     unseen: str = "stop",
-    development: Iterable[str] = (),
 ) -> Harmonizer:
     """Learn the sites of a training part.
 
@@ -137,8 +136,6 @@ def fit_harmonizer(
         site: name of each row's site.
         patient: number of each row's patient; a patient each when None.
         unseen: one of `UNSEEN`.
-        development: sites of the patients whom folds divide. One that this training part happens to lack is no
-            unseen site, but one with too few patients.
 
     Raises:
         StopRun: ``unknown_name``, or ``config_value`` when fewer than two sites have enough patients.
@@ -148,8 +145,7 @@ def fit_harmonizer(
     if chosen.fit is None:
         return Harmonizer(kind, unseen, None, {})
     counts = _patients_by_site(site, patient)
-    left_out = {name: counts.get(name, 0) for name in sorted({*counts, *map(str, development)})}
-    left_out = {name: count for name, count in left_out.items() if count < chosen.least}
+    left_out = {name: count for name, count in counts.items() if count < chosen.least}
     if len(counts.keys() - left_out.keys()) < 2:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         message = f"classify.harmonize.method '{kind}' needs 2 sites of {chosen.least} patients; there are: {listed}"
