@@ -130,7 +130,7 @@ def _control_note(evaluation: Evaluation, split: str) -> list[Block]:
     if found is None or not found.low > _GUESSING:
         return []
     text = (
-        f"Trained on regions without lesion the model tells the classes apart as well, with a macro AUC of "
+        f"Trained on regions without lesion the model tells the classes apart, too, with a macro AUC of "
         f"{found.value:.2f} ({interval(found)}). Its result may rest on something else than the lesion."
     )
     return [Paragraph(text, tone="note")]

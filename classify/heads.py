@@ -72,6 +72,8 @@ class Head:
     """Its name in the bundle."""
     takes_bags: bool = False
     """Whether it wants every slice's row instead of one row a patient."""
+    calibrated: bool = True
+    """False where the probabilities are class shares and nothing else, which a temperature could only blur."""
     lockable: bool = True
     """False where the fitted head holds its training patients' vectors, so that no bundle may carry it."""
 
@@ -108,7 +110,7 @@ def _hierarchy(base: Head) -> Head:
 _LOGISTIC = Head("logistic", {}, _RIDGE, logistic.prepare, logistic.load, _ARRAYS)
 _XGBOOST = Head("xgboost", _TREES, _ROUNDS, boosting.prepare, boosting.load, _JSON)
 _ALL = (
-    Head("majority", {}, Dial("unused", majority.DIAL), majority.prepare, majority.load, _JSON),
+    Head("majority", {}, Dial("unused", majority.DIAL), majority.prepare, majority.load, _JSON, calibrated=False),
     _LOGISTIC,
     Head(
         "elastic-net",

@@ -102,7 +102,7 @@ def fit_model(cases: Cases, config: ClassifyConfig, seed: int, *, study: str = "
         preparation.design(cases.inputs), cases.y, n_classes, weights=weigh(cases.y, config), exact=True
     )
     stack, held_out = _stack(cases, config, tuned, preparation, splits, seed)
-    temperature = fit_temperature(held_out, cases.y, smoothing=1 / (len(cases.y) + 2))
+    temperature = fit_temperature(held_out, cases.y, smoothing=1 / (len(cases.y) + 2)) if head.calibrated else 1.0
     calibrated = apply_temperature(held_out, temperature)
     return Model(
         head=head.name,

@@ -306,7 +306,7 @@ def test_regions_without_lesion_that_tell_the_class_are_warned_of():
     [section] = beside_section(Evaluation("triple", CLASSES, (split,), tuple(metrics)), record)
     notes = [block.text for block in section.blocks if isinstance(block, Paragraph) and block.tone]
     assert notes[0].startswith(
-        "Trained on regions without lesion the model tells the classes apart as well, with a macro"
+        "Trained on regions without lesion the model tells the classes apart, too, with a macro"
     )
     told = [block.text for block in section.blocks if isinstance(block, Paragraph)]
     assert notes[0].endswith("Its result may rest on something else than the lesion.")

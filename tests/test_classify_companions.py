@@ -7,6 +7,7 @@ from triher.errors import StopRun
 from triher.predictions import read_predictions
 from triher.store import Header, write_store
 
+P = ["p_zero", "p_low", "p_positive"]
 KEY = ["split", "repeat", "fold", "patient_id"]
 
 
@@ -28,6 +29,14 @@ def test_baselines_predict_the_same_patients_in_the_same_folds(make_study):
         )
     majority = table[(table["model"] == "majority") & (table["split"] == "test")]
     assert len(set(majority["p_zero"])) == 1
+
+
+def test_the_class_shares_tell_nothing_though_every_site_has_a_model_of_its_own(make_study):
+    few = {f"SUBJECT-{i:03d}": {"site": "site0" if i % 4 else "site1"} for i in range(60)}
+    study = make_study(n=60, table=few, split={"kind": "leave-one-site-out"})
+    table = beside(study)
+    majority = table.loc[table["model"] == "majority", P].to_numpy()
+    assert np.ptp(majority, axis=0).max() < 1e-9
 
 
 def test_baselines_that_cannot_be_had_are_named_with_the_reason(make_study):
