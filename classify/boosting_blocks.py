@@ -68,14 +68,20 @@ class Columns:
 
 
 @dataclass
+class _Side:
+    """Rows of a block, and the margins that its trees have given them so far."""
+
+    matrix: xgboost.DMatrix
+    margins: Float32[np.ndarray, "row class"] | float = 0.0
+
+
+@dataclass(frozen=True)
 class _Grown:
-    """The trees on one block, and how many rounds of them the test side has been told."""
+    """The trees on one block."""
 
     booster: xgboost.Booster
-    test: Float32[np.ndarray, "test block"]
-    train_margins: Float32[np.ndarray, "patient class"] | float = 0.0
-    rounds: int = 0
-    told: int = 0
+    train: _Side
+    test: _Side
 
 
 def boost(
@@ -97,22 +103,32 @@ def boost(
     own = {name: value for name, value in settings.items() if name != _SAMPLED}
     blocks = columns.blocks(float(settings.get(_SAMPLED, 1.0)), seed)
     order = np.random.default_rng([seed, len(blocks), 1])
-    grown: dict[int, _Grown] = {}
     start, hits, weights = _beginning(columns)
     train, ahead = np.tile(start, (len(columns.y), 1)), np.tile(start, (len(test), 1))
+    grown: dict[int, _Grown] = {}
     queue: list[int] = []
     for done, stop in zip((0, *stops), stops, strict=False):
+        used: set[int] = set()
         for iteration in range(done, stop):
             queue = queue or order.permutation(len(blocks)).tolist()
             at = queue.pop()
             if at not in grown:
-                booster = xgboost.Booster({**own, "base_score": 0.0}, [blocks[at].matrix])
-                grown[at] = _Grown(booster, np.ascontiguousarray(test[:, blocks[at].columns]))
-            train += _add_round(grown[at], blocks[at].matrix, iteration, *_gradients(train, hits, weights))
-        for trees in grown.values():
-            ahead += _untold(trees)
+                grown[at] = _begin(blocks[at], own, test)
+            grad, hess = _gradients(train, hits, weights)
+            grown[at].booster.boost(blocks[at].matrix, iteration, grad=grad, hess=hess)
+            train += _news(grown[at].booster, grown[at].train)
+            used.add(at)
+        for at in sorted(used):
+            ahead += _news(grown[at].booster, grown[at].test)
         raw = _softmax(ahead).astype(np.float64)
         yield raw / raw.sum(axis=1, keepdims=True)
+
+
+def _begin(block: Block, settings: dict[str, Any], test: Float32[np.ndarray, "test feature"]) -> _Grown:
+    """A booster without trees."""
+    ahead = xgboost.DMatrix(np.ascontiguousarray(test[:, block.columns]), nthread=1)
+    booster = xgboost.Booster({**settings, "base_score": 0.0}, [block.matrix, ahead])
+    return _Grown(booster, _Side(block.matrix), _Side(ahead))
 
 
 def _beginning(
@@ -141,28 +157,8 @@ def _gradients(
     return (p - hits) * weights, np.maximum(2 * p * (1 - p) * weights, _LEAST_HESSIAN)
 
 
-def _add_round(
-    trees: _Grown,
-    matrix: xgboost.QuantileDMatrix,
-    iteration: int,
-    grad: Float32[np.ndarray, "patient class"],
-    hess: Float32[np.ndarray, "patient class"],
-) -> Float32[np.ndarray, "patient class"]:
-    """Grow a tree a class on a block; what they add to the margins of the training side."""
-    trees.booster.boost(matrix, iteration, grad=grad, hess=hess)
-    trees.rounds += 1
-    before = trees.train_margins
-    trees.train_margins = trees.booster.predict(matrix, output_margin=True)  # from XGBoost's own cache
-    return np.asarray(trees.train_margins - before)
-
-
-def _untold(trees: _Grown) -> Float32[np.ndarray, "test class"] | float:
-    """What the rounds since the last call add to the margins of the test side."""
-    if trees.told == trees.rounds:
-        return 0.0
-    since, trees.told = trees.told, trees.rounds
-    return np.asarray(
-        trees.booster.inplace_predict(
-            trees.test, iteration_range=(since, trees.rounds), predict_type="margin", strict_shape=False
-        )
-    )
+def _news(booster: xgboost.Booster, side: _Side) -> Float32[np.ndarray, "row class"]:
+    """What the trees since the last call add to the margins; XGBoost keeps the sum of those before."""
+    before = side.margins
+    side.margins = booster.predict(side.matrix, output_margin=True)
+    return np.asarray(side.margins - before)
