@@ -1,4 +1,4 @@
-"""The XGBoost head: gradient boosted trees on one binning a training part."""
+"""The XGBoost head: gradient boosted trees, screened on blocks of columns, scored and fitted on all of them."""
 
 import json
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import xgboost
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
+from classify.boosting_blocks import Columns, boost
 from classify.design import Design
 from triher.errors import StopRun
 from triher.types import Labels, Probabilities
@@ -45,15 +46,14 @@ class Trees:
 
 @dataclass(frozen=True)
 class TreesPart:
-    """A training part, binned once for all trials."""
+    """A training part, binned once for all parameters."""
 
     matrix: xgboost.QuantileDMatrix
     n_classes: int
-    n_bins: int
 
     def along(self, params: dict[str, int | float], seed: int, test: Design) -> Iterator[Probabilities]:
         """Boost on and on, and predict after each number of rounds."""
-        booster = xgboost.Booster(self._settings(params, seed), [self.matrix])
+        booster = xgboost.Booster(_settings(params, self.n_classes, _BINS_FINAL, seed), [self.matrix])
         for start, stop in zip((0, *ROUNDS), ROUNDS, strict=False):
             for iteration in range(start, stop):
                 booster.update(self.matrix, iteration)
@@ -62,29 +62,64 @@ class TreesPart:
     def fit(self, params: dict[str, int | float], seed: int) -> Trees:
         """Boost with the given parameters; one thread, so that equal seeds give equal trees."""
         own = {name: value for name, value in params.items() if name != "rounds"}
-        return Trees(xgboost.train(self._settings(own, seed), self.matrix, num_boost_round=int(params["rounds"])))
+        settings = _settings(own, self.n_classes, _BINS_FINAL, seed)
+        return Trees(xgboost.train(settings, self.matrix, num_boost_round=int(params["rounds"])))
 
-    def _settings(self, params: dict[str, int | float], seed: int) -> dict[str, Any]:
-        """XGBoost's parameters."""
-        return {**_FIXED, **params, "num_class": self.n_classes, "max_bin": self.n_bins, "seed": seed}
+
+@dataclass(frozen=True)
+class ScreenPart:
+    """A training part for trials, which rank parameters by trees on blocks of columns.
+
+    One thread at a time may work on it.
+    """
+
+    columns: Columns
+
+    def along(self, params: dict[str, int | float], seed: int, test: Design) -> Iterator[Probabilities]:
+        """Boost on and on, and predict after each number of rounds: near to XGBoost, but not equal to it."""
+        settings = _settings(params, self.columns.n_classes, self.columns.n_bins, seed)
+        return boost(self.columns, settings, seed, test.vectors.astype(np.float32), ROUNDS)
+
+    def fit(self, params: dict[str, int | float], seed: int) -> Trees:
+        """XGBoost itself, as a screen fits nothing."""
+        c = self.columns
+        return _bin_all(c.rows, c.y, c.n_classes, c.weights).fit(params, seed)
 
 
 def prepare(
     design: Design, y: Labels, n_classes: int, *, weights: Float64[np.ndarray, " patient"] | None, exact: bool
-) -> TreesPart:
-    """Bin a training part.
+) -> TreesPart | ScreenPart:
+    """Prepare a training part.
 
     Args:
         design: the training part only.
         y: class of each patient.
         n_classes: classes of the scheme.
         weights: of the patients; all alike when None.
-        exact: 256 bins, for the refit; else 32, for the trials.
+        exact: XGBoost itself on 256 bins, for scores and the refit; else 32 bins and blocks of columns, for trials.
     """
-    n_bins = _BINS_FINAL if exact else _BINS_TUNING
     rows = design.vectors.astype(np.float32)
-    matrix = xgboost.QuantileDMatrix(rows, y, weight=weights, max_bin=n_bins, nthread=1)
-    return TreesPart(matrix, n_classes, n_bins)
+    return (
+        _bin_all(rows, y, n_classes, weights)
+        if exact
+        else ScreenPart(Columns(rows, y, weights, n_classes, _BINS_TUNING))
+    )
+
+
+def _bin_all(
+    rows: Float32[np.ndarray, "patient feature"],
+    y: Labels,
+    n_classes: int,
+    weights: Float64[np.ndarray, " patient"] | None,
+) -> TreesPart:
+    """Bin all columns finely."""
+    matrix = xgboost.QuantileDMatrix(rows, y, weight=weights, max_bin=_BINS_FINAL, nthread=1)
+    return TreesPart(matrix, n_classes)
+
+
+def _settings(params: dict[str, int | float], n_classes: int, n_bins: int, seed: int) -> dict[str, Any]:
+    """XGBoost's parameters."""
+    return {**_FIXED, **params, "num_class": n_classes, "max_bin": n_bins, "seed": seed}
 
 
 def load(data: bytes, *, n_features: int, n_classes: int) -> Trees:

@@ -62,12 +62,8 @@ class HierarchyPart:
     levels: tuple[_Part, ...]
 
     def along(self, params: dict[str, int | float], seed: int, test: Design) -> Iterator[Probabilities]:
-        """Predict at each value of the base head's dial, the same at all levels.
-
-        A level's path ends before the next begins, because boosters that take turns draw from one random stream.
-        """
-        paths = [list(level.along(params, seed, test)) for level in self.levels]
-        for answers in zip(*paths, strict=True):
+        """Predict at each value of the base head's dial, the same at all levels."""
+        for answers in zip(*(level.along(params, seed, test) for level in self.levels), strict=True):
             yield multiply_out(answers)
 
     def fit(self, params: dict[str, int | float], seed: int) -> Hierarchy:

@@ -240,13 +240,13 @@ def best_before(study: optuna.Study, place: int) -> dict[int, float]:
     return dict(min(earlier, key=_rank).intermediate_values) if earlier else {}
 
 
-def best_params(study: optuna.Study, n: int) -> list[Params]:
-    """Parameters of the best complete trials, the best first."""
+def best_params(study: optuna.Study, n: int) -> list[tuple[Params, int | float]]:
+    """Parameters of the best complete trials with the dial's value of each, the best first."""
     complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    distinct: list[Params] = []
+    distinct: list[tuple[Params, int | float]] = []
     for trial in sorted(complete, key=_rank):
-        if trial.params not in distinct:
-            distinct.append(dict(trial.params))
+        if all(trial.params != params for params, _ in distinct):
+            distinct.append((dict(trial.params), trial.user_attrs[_DIAL]))
     return distinct[:n]
 
 

@@ -96,37 +96,61 @@ def try_params(problem: Problem, params: Params, *, turn: int, best: Mapping[int
         turn: the fold to begin with.
         best: least losses by fold of the best trial so far; empty to go through all folds in any case.
     """
-    n_folds = len(problem.folds)
     paths: dict[int, Path] = {}
-    by_fold: dict[int, float] = {}
-    for i in ((turn + k) % n_folds for k in range(n_folds)):
-        try:
-            paths[i] = walk(problem, params, i)
-        except FAILURES as error:
-            return Result(by_fold, error=str(error) or type(error).__name__)
-        by_fold[i] = min(paths[i].losses)
-        if not np.isfinite(by_fold[i]):
-            return Result({}, error=NO_NUMBER)
-        if len(by_fold) < n_folds and is_hopeless(by_fold, best):
-            return Result(by_fold)
-    means = common_losses([paths[i] for i in range(n_folds)])
+    try:
+        paths.update(walk_folds(problem, params, turn=turn, best=best))
+    except FAILURES as error:
+        return Result(least_losses(paths), error=str(error) or type(error).__name__)
+    by_fold = least_losses(paths)
+    if not np.isfinite(list(by_fold.values())).all():
+        return Result({}, error=NO_NUMBER)
+    if len(paths) < len(problem.folds):
+        return Result(by_fold)
+    means = common_losses([paths[i] for i in range(len(paths))])
     position = int(np.argmin(means))
     if not np.isfinite(means[position]):
         return Result({}, error=NO_NUMBER)
     return Result(by_fold, float(means[position]), position)
 
 
-def walk(problem: Problem, params: Params, i: int) -> Path:
-    """Go along the dial in a fold until the loss stops improving."""
+def walk_folds(
+    problem: Problem, params: Params, *, turn: int, best: Mapping[int, float], last: int | None = None
+) -> Iterator[tuple[int, Path]]:
+    """Walk the folds one after the other, and end early when the parameters are hopeless or a loss is no number.
+
+    Args:
+        problem: folds, dial, objective and seed.
+        params: all but the dial's.
+        turn: the fold to begin with.
+        best: least losses by fold of whom to compare with; empty to go through all folds.
+        last: position in the dial that no path goes beyond; its end when None.
+    """
+    n_folds = len(problem.folds)
+    by_fold: dict[int, float] = {}
+    for i in ((turn + k) % n_folds for k in range(n_folds)):
+        path = walk(problem, params, i, last)
+        yield i, path
+        by_fold[i] = min(path.losses)
+        if not np.isfinite(by_fold[i]) or is_hopeless(by_fold, best):
+            return
+
+
+def least_losses(paths: Mapping[int, Path]) -> dict[int, float]:
+    """The least loss on each path."""
+    return {i: min(path.losses) for i, path in paths.items()}
+
+
+def walk(problem: Problem, params: Params, i: int, last: int | None = None) -> Path:
+    """Go along the dial in a fold until the loss stops improving, and no further than a position of the dial."""
     fold = problem.folds[i]
     with fold.guard:
         path = Path(fold.part.along(params, problem.seed, fold.test), [], [])
         best_at = 0
-        while _step(problem, path, fold):
-            last = len(path.losses) - 1
-            if path.losses[last] < path.losses[best_at]:
-                best_at = last
-            if problem.dial.patience and last - best_at >= problem.dial.patience:
+        while (last is None or len(path.losses) <= last) and _step(problem, path, fold):
+            at = len(path.losses) - 1
+            if path.losses[at] < path.losses[best_at]:
+                best_at = at
+            if problem.dial.patience and at - best_at >= problem.dial.patience:
                 break
     return path
 

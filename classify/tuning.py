@@ -5,8 +5,9 @@ known before the batch. So the same seed gives the same study on any number of t
 machine: with other libraries or processors sums round differently, and scores agree to about 1e-3. Processes that
 share a study do not repeat each other's trials, but see different trials when they ask, so that studies differ.
 
-Heads that bin their features coarsely for trials are screened so; the best few by the screen are scored again as the
-final fit will be, and these scores decide. A head that has only its dial needs no trials: its path is the search.
+Heads whose trials are cheaper than their fits are screened so; the best few by the screen are scored again as the
+final fit will be, and these scores decide (see `classify.finalists`). A head that has only its dial needs no trials:
+its path is the search.
 """
 
 import hashlib
@@ -24,22 +25,11 @@ from threadpoolctl import threadpool_limits
 
 from classify import studies
 from classify.design import Design
+from classify.finalists import Candidate, last_position, score
 from classify.heads import Head, Params
 from classify.objectives import find_objective
 from classify.studies import Asked, Counts, Place, readable
-from classify.trials import (
-    FAILURES,
-    NO_NUMBER,
-    P_PRUNED,
-    Fold,
-    Path,
-    Problem,
-    Result,
-    Settled,
-    settle,
-    try_params,
-    walk,
-)
+from classify.trials import FAILURES, P_PRUNED, Fold, Path, Problem, Result, try_params
 from triher import __version__
 from triher.errors import StopRun
 from triher.files import sha256_of_json
@@ -120,18 +110,19 @@ def tune(head: Head, folds: Sequence[InnerFold], *, n_classes: int, search: Sear
     where = _place(head, folds, search)
     with threadpool_limits(limits=1), studies.quiet(), ThreadPoolExecutor(_threads(search)) as pool:
         study = studies.open_study(where, search.seed, head.space)
-        candidates: list[Params] = [{}]
+        candidates: list[Candidate] = [Candidate({}, None)]
         if head.space:
             screened = _problem(head, folds, search, n_classes, pool, exact=False)
             _run_trials(study, where, head, screened, search, pool)
             with readable(where):
-                candidates = studies.best_params(study, _n_finalists(search.trials))
+                found = studies.best_params(study, _n_finalists(search.trials))
                 error = studies.first_error(study)
-            if not candidates:
+            if not found:
                 raise _failed(head, search, error)
+            candidates = [Candidate(params, last_position(head.dial, value)) for params, value in found]
         problem = _problem(head, folds, search, n_classes, pool, exact=True)
         try:
-            best, paths = _score(problem, candidates, pool)
+            best, paths = score(problem, candidates, pool, prune=search.prune)
         except FAILURES as failure:
             raise _failed(head, search, str(failure)) from failure
         if not head.space:
@@ -203,37 +194,6 @@ def _run_trials(
 def _try(problem: Problem, best: dict[int, float], asked: Asked) -> Result:
     """Score a trial, beginning with a fold of its own."""
     return try_params(problem, asked.params, turn=asked.place % len(problem.folds), best=best)
-
-
-def _score(problem: Problem, candidates: Sequence[Params], pool: ThreadPoolExecutor) -> tuple[Settled, list[Path]]:
-    """The best of some parameter sets, with its paths.
-
-    Raises:
-        FloatingPointError: with the first error when no parameter set could be scored.
-    """
-    n_folds = len(problem.folds)
-    tasks = [(k, (k + i) % n_folds) for k in range(len(candidates)) for i in range(n_folds)]
-    walked = dict(zip(tasks, pool.map(lambda task: _walk(problem, candidates[task[0]], task[1]), tasks), strict=True))
-    scored: list[tuple[Settled, list[Path]]] = []
-    errors: list[str] = []
-    for k, params in enumerate(candidates):
-        ends = [walked[k, i] for i in range(n_folds)]
-        paths = [end for end in ends if isinstance(end, Path)]
-        errors += [end for end in ends if isinstance(end, str)]
-        if len(paths) == n_folds:
-            scored.append((settle(problem, params, paths), paths))
-    good = [pair for pair in scored if np.isfinite(pair[0].loss)]
-    if not good:
-        raise FloatingPointError((*errors, NO_NUMBER)[0])
-    return min(good, key=lambda pair: pair[0].loss)
-
-
-def _walk(problem: Problem, params: Params, i: int) -> Path | str:
-    """A fold's path, or why there is none."""
-    try:
-        return walk(problem, params, i)
-    except FAILURES as error:
-        return str(error) or type(error).__name__
 
 
 def _by_value(problem: Problem, paths: Sequence[Path]) -> dict[int | float, list[float]]:

@@ -13,6 +13,8 @@ from triher.errors import StopRun
 LOCKABLE = [name for name, head in HEADS.items() if head.lockable]
 PATH_ATOL = {"logistic": 2e-4, "ordinal": 2e-4, "hierarchical-logistic": 4e-4, "elastic-net": 5e-3}
 """These fit their path in float32, and the last two multiply or stop early."""
+SCREENED = ("xgboost", "hierarchical-xgboost")
+"""Their paths for trials are of other trees than those that are fitted: only the exact ones can be compared."""
 PARAMS = {
     name: {key: where.start for key, where in head.space.items()}
     | {head.dial.name: head.dial.values[len(head.dial.values) // 2]}
@@ -86,7 +88,7 @@ def test_a_head_survives_its_file(name):
 def test_the_path_is_the_fits_one_after_the_other(name):
     X, y = data()
     head = find_head(name)
-    part = head.prepare(one_row_each(X), y, 3, weights=None, exact=False)
+    part = head.prepare(one_row_each(X), y, 3, weights=None, exact=name in SCREENED)
     searched = {key: value for key, value in PARAMS[name].items() if key != head.dial.name}
     path = list(zip(head.dial.values, part.along(searched, 0, one_row_each(X)), strict=True))
     for value, p in path[:: max(1, len(path) // 6)]:

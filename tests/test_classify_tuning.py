@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from classify import studies
 from classify.design import one_row_each
+from classify.finalists import Candidate, score
 from classify.heads import Dial, Head, Range, find_head
 from classify.objectives import OBJECTIVES, find_objective, macro_auc
 from classify.splits import stratified_folds
@@ -226,6 +228,56 @@ def test_nothing_is_hopeless_without_a_best_trial_or_with_one_fold_or_without_nu
     assert not is_hopeless({0: 9.0}, {0: 1.0, 1: 1.0})
     assert not is_hopeless({0: 1.0, 1: 1.0}, {0: 1.0, 1: 1.0})
     assert not is_hopeless({0: np.inf, 1: 9.0}, {0: 1.0, 1: 1.0})
+
+
+# ---- finalists
+
+
+def finals(losses_by_candidate, last=None, prune=True, workers=1):
+    """Score candidates whose losses along the dial in each of five folds are given; also how many were predicted."""
+    taken = []
+
+    @dataclass(frozen=True)
+    class Given:
+        def along(self, params, seed, test):
+            for loss in losses_by_candidate[params["a"]]:
+                taken.append(params["a"])
+                right = np.exp(-loss)
+                yield np.array([[right, 1 - right], [1 - right, right]])
+
+        def fit(self, params, seed):
+            raise AssertionError
+
+    folds = [dataclasses.replace(one_fold([]), part=Given()) for _ in range(5)]
+    candidates = [Candidate({"a": a}, last) for a in range(len(losses_by_candidate))]
+    with ThreadPoolExecutor(workers) as pool:
+        settled, _ = score(problem(*folds), candidates, pool, prune=prune)
+    return settled, [taken.count(a) for a in range(len(candidates))]
+
+
+def test_a_finalist_that_is_worse_than_the_first_is_given_up_and_a_better_one_wins():
+    losses = [[0.6, 0.5, 0.7], [0.8, 0.7, 0.9], [0.5, 0.4, 0.6], [0.9, 0.8, 0.85]]
+    settled, predicted = finals(losses)
+    assert settled.params == {"a": 2, "d": 1}
+    assert settled.loss == pytest.approx(0.4)
+    assert predicted == [15, 6, 15, 6]  # the signed-rank test of two folds ends what is worse in both
+    whole, all_of_them = finals(losses, prune=False, workers=3)
+    assert all_of_them == [15] * 4
+    assert whole.params == settled.params
+
+
+def test_a_finalist_goes_no_further_than_its_last_position():
+    settled, predicted = finals([[0.9, 0.8, 0.7, 0.6, 0.5]], last=2)
+    assert (settled.params["d"], settled.loss) == (2, pytest.approx(0.7))
+    assert predicted == [15]
+
+
+def test_a_first_finalist_without_a_number_leaves_the_others_alone():
+    settled, predicted = finals([[np.nan, np.nan], [0.8, 0.7]])
+    assert settled.params["a"] == 1
+    assert predicted[1] == 10
+    with pytest.raises(FloatingPointError, match="not a number"):
+        finals([[np.nan], [np.nan]])
 
 
 # ---- the search
