@@ -1,14 +1,15 @@
 """What the heads cost, against the scripts that people write, as ratios measured in one run.
 
-Usage: ``python -P benchmarks/classify.py`` (-P keeps this folder from hiding the package of the same name); ``--only
-apply --bundle FOLDER`` for a bundle of one's own.
+Usage: ``python -P benchmarks/classify.py`` (-P keeps this folder from hiding the package of the same name).
 Features are synthetic: correlated as those of an encoder are, three classes of unequal size, and a signal that gives
 an AUC of about 0.77. Wall clock and CPU time of the process are both shown; the wall clock means something on a quiet
 machine only. What the script's XGBoost does with several threads depends on the machine (see ``--script-threads``).
 """
 
 import argparse
+import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,19 +25,28 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
+from classify.applicability import fit_range
 from classify.apply import apply_bundle
 from classify.boosting import ROUNDS
-from classify.bundle import read_bundle
+from classify.bundle import Bundle, read_bundle, write_bundle
+from classify.cases import Cases
 from classify.design import one_row_each
 from classify.heads import HEADS, find_head
+from classify.inputs import Inputs
+from classify.manifest import TrainingFacts
+from classify.source import Source
 from classify.splits import Split, stratified_folds
+from classify.training import fit_model
 from classify.tuning import InnerFold, Search, Tuned, tune
 from triher.cohort import Cohort, Patient
-from triher.store import Features
+from triher.config import ClassifyConfig
+from triher.labels import scheme_classes
+from triher.store import Features, Header
 
 PARTS = ("boosting", "logistic", "retrain", "apply")
 SHARES = (0.2, 0.55, 0.25)
 N_LATENT = 60
+N_APPLIED, N_SLICES = 1000, 20
 SIGNAL = 0.55  # gives an AUC of about 0.77
 XGB_NAMES = {"eta": "learning_rate", "rounds": "n_estimators"}
 
@@ -168,7 +178,7 @@ def measure_retrain(data: Data, options: argparse.Namespace) -> None:
         head = find_head(name)
         tuned = tune(head, data.folds, n_classes=3, search=search(options.trials))
         design = one_row_each(data.X)
-        head.prepare(design, data.y, 3, weights=None, exact=True).fit(tuned.params, 0).to_bytes()
+        head.prepare(design, data.y, 3, weights=None, exact=True).fit(tuned.params, 0)
         return tuned
 
     total = 0.0
@@ -180,30 +190,42 @@ def measure_retrain(data: Data, options: argparse.Namespace) -> None:
     show(f"final models of {len(HEADS)} heads, {options.trials} trials each: seconds", total, "< 60 on two cores")
 
 
-def measure_apply(options: argparse.Namespace) -> None:
-    """A bundle on 1,000 patients, after the import."""
-    if options.bundle is None:
-        print("    apply: left out, as no --bundle is given", flush=True)
-        return
+def trained_bundle(data: Data, folder: Path) -> Path:
+    """A bundle of the logistic head on these vectors."""
+    n, p = data.X.shape
+    indptr, names = np.arange(n + 1), tuple(f"rgb/mean/{i}" for i in range(p))
+    everywhere = np.array(["A"] * n, dtype=object)
+    inputs = Inputs(data.X, indptr, names, np.zeros((n, 0)), (), everywhere)
+    cases = Cases(inputs, data.y, everywhere, np.arange(n), scheme_classes("triple"))
+    model = fit_model(cases, ClassifyConfig(), 0)
+    header = Header({"name": "synthetic"}, {}, {}, np.ones((2, p), np.float32))
+    facts = TrainingFacts(n=n, class_counts={}, split="none", seed=0, labels_shuffled=False)
+    bundle = Bundle(model, fit_range({}, data.X), header, "triple", ("rgb",), ("mean",), (), (), facts)
+    write_bundle(folder / "bundle", bundle)
+    return folder / "bundle"
+
+
+def measure_apply(data: Data) -> None:
+    """A bundle on 1,000 patients of a store, after the import: reading the bundle, pooling, predicting."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = trained_bundle(data, Path(folder))
+        bundle, read = timed(lambda: read_bundle(path))
     rng = np.random.default_rng(0)
-    bundle, read = timed(lambda: read_bundle(options.bundle))
-    ids = tuple(f"P{i:04d}" for i in range(options.patients))
-    patients = tuple(Patient(name, "new", "A", "", {}, Path(f"{name}.nii.gz")) for name in ids)
-    n_features = len(bundle.seen.subspace.mean) // (len(bundle.views) * len(bundle.pooling))
-    n_slices = 20
-    n_rows = len(ids) * n_slices
+    ids = tuple(f"P{i:04d}" for i in range(N_APPLIED))
+    patients = tuple(Patient(name, "new", "A", "", {}, None) for name in ids)
+    n_rows = N_APPLIED * N_SLICES
     features = Features(
         ids,
-        tuple(f"{i:064x}" for i in range(len(ids))),
-        np.arange(0, n_rows + 1, n_slices, dtype=np.int64),
-        np.tile(np.arange(n_slices, dtype=np.int32), len(ids)),
+        tuple(hashlib.sha256(name.encode()).hexdigest() for name in ids),
+        np.arange(0, n_rows + 1, N_SLICES, dtype=np.int64),
+        np.tile(np.arange(N_SLICES, dtype=np.int32), N_APPLIED),
         rng.uniform(20, 200, n_rows).astype(np.float32),
-        {view: rng.normal(size=(n_rows, n_features)).astype(np.float32) for view in bundle.views},
+        {"rgb": rng.normal(size=(n_rows, data.X.shape[1])).astype(np.float32)},
         {},
     )
-    cohort = Cohort(patients, (), frozenset())
-    _, spent = timed(lambda: apply_bundle(bundle, bundle.header, features, cohort, labels=None))
-    show(f"bundle on {len(ids)} patients of {n_slices} slices: seconds", read.wall + spent.wall, "< 2")
+    source, cohort = Source(bundle.header, features, {}), Cohort(patients, (), frozenset())
+    _, spent = timed(lambda: apply_bundle(bundle, source, cohort, labels=None))
+    show(f"bundle on {N_APPLIED} patients of {N_SLICES} slices: seconds", read.wall + spent.wall, "< 2")
 
 
 def main() -> None:
@@ -215,7 +237,6 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=768)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="of GridSearchCV")
     parser.add_argument("--script-threads", type=int, default=0, help="of the script's XGBoost; 0 for its default")
-    parser.add_argument("--bundle", type=Path, help="a bundle folder, for apply")
     options = parser.parse_args()
     data = make_data(options.patients, options.features)
     load = os.getloadavg()[0]
@@ -227,7 +248,7 @@ def main() -> None:
     if "retrain" in options.only:
         measure_retrain(data, options)
     if "apply" in options.only:
-        measure_apply(options)
+        measure_apply(data)
 
 
 if __name__ == "__main__":
