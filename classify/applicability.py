@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from classify.conformal import order_statistic
+from classify.gaps import filled, medians
 from classify.rotation import center_and_scale, principal_axes, standardize
 from triher.types import Vectors
 
@@ -36,8 +37,11 @@ class Subspace:
     """Variance along every other axis."""
 
     def distances(self, vectors: Vectors) -> Float64[np.ndarray, " patient"]:
-        """Mahalanobis distance divided by the root of the number of features: about 1 within the training."""
-        standard = standardize(vectors, self.mean, self.deviation)
+        """Mahalanobis distance divided by the root of the number of features: about 1 within the training.
+
+        A gap counts as the training's mean.
+        """
+        standard = standardize(filled(vectors, self.mean.astype(np.float64)), self.mean, self.deviation)
         along = standard @ self.axes
         rest = np.maximum((standard**2).sum(axis=1) - (along**2).sum(axis=1), 0)
         squared = (along**2 / self.variances).sum(axis=1) + rest / self.noise
@@ -60,8 +64,9 @@ def fit_range(acquisition: Mapping[str, Float64[np.ndarray, " patient"]], vector
 
     Args:
         acquisition: facts about the source images; values that are not finite are left out.
-        vectors: pooled vectors of at least 3 patients.
+        vectors: pooled vectors of at least 3 patients; a gap counts as the feature's median.
     """
+    vectors = filled(vectors, medians(vectors))
     bounds = {}
     for name, values in sorted(acquisition.items()):
         known = values[np.isfinite(values)]

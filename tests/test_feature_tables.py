@@ -69,6 +69,22 @@ def test_from_a_table_to_the_report_and_to_new_patients(tables, tmp_path, suffix
     assert not applied["outside"].str.contains("very images").any()
 
 
+def test_a_table_with_gaps_is_filled_in_training_and_at_prediction(tables, tmp_path):
+    out, new = tmp_path / "run", None
+    for seed, n in ((0, 60), (1, 12)):
+        new = tables(n=n, seed=seed, missing="impute")
+        path = tmp_path / f"features{seed}.csv"
+        table = pd.read_csv(path)
+        table.loc[table.index[::4], "texture 5"] = np.nan
+        table.to_csv(path, index=False)
+    assert triher("run", tmp_path / "config0.yaml", "--out", out, "--quiet") == 0
+    arguments = ("--features", tmp_path / "features1.csv", "--out", tmp_path / "new")
+    assert triher("apply", out / "bundle", new, *arguments) == 0
+    applied = read_predictions(tmp_path / "new" / "predictions.csv", "triple")
+    assert len(applied) == 12
+    assert not applied["outside"].str.contains("nan").any()
+
+
 def test_other_columns_are_refused_by_the_bundle(tables, tmp_path, capsys):
     out = tmp_path / "run"
     assert triher("run", tables(), "--out", out, "--quiet") == 0
