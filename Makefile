@@ -33,6 +33,8 @@ layers: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python -P benchmarks/load.py
 	$(BIN)/python -P benchmarks/extract.py
+	$(BIN)/python -P benchmarks/classify.py
+	$(BIN)/python -P benchmarks/honesty.py
 
 install: $(VENV)/ready
 

@@ -151,10 +151,10 @@ def best_auc(X: np.ndarray, y: np.ndarray) -> float:
     return macro_auc(y, p / p.sum(axis=1, keepdims=True))
 
 
-def known_truth(repeats: int, head: str) -> None:
+def known_truth(repeats: int, head: str, cv_repeats: int) -> None:
     fresh, fresh_y = known_sample(N_FRESH, np.random.default_rng(10**6))
     best = best_auc(fresh, fresh_y)
-    config = ClassifyConfig(head=head, trials=10)
+    config = ClassifyConfig(head=head, trials=10, repeats=cv_repeats)
     estimates, truths, held, widths = [], [], [], []
     for seed in range(repeats):
         X, y = known_sample(N_KNOWN, np.random.default_rng(seed))
@@ -162,7 +162,7 @@ def known_truth(repeats: int, head: str) -> None:
         cohort = np.array(["one"] * N_KNOWN, dtype=object)
         cases = Cases(as_inputs(X), y, cohort, np.arange(N_KNOWN), CLASSES)
         value, low, high = nested_auc(cases, patients, config, seed)
-        folds = make_plan(cases, patients, config, seed).folds
+        folds = make_plan(cases, patients, config, seed).folds[: config.folds]
         models = [fit_model(cases.take(fold.sides.train), config, seed) for fold in folds]
         truth = statistics.mean(macro_auc(fresh_y, model.predict(as_inputs(fresh))) for model in models)
         estimates.append(value)
@@ -172,7 +172,8 @@ def known_truth(repeats: int, head: str) -> None:
     bias = [a - b for a, b in zip(estimates, truths, strict=True)]
     error = statistics.stdev(bias) / len(bias) ** 0.5
     print(
-        f"{head}: best possible {best:.3f}; nested estimate {statistics.mean(estimates):.3f}, true AUC of the models "
+        f"{head}, {cv_repeats} repeats of the folds: best possible {best:.3f}; "
+        f"nested estimate {statistics.mean(estimates):.3f}, true AUC of the models "
         f"{statistics.mean(truths):.3f}; bias {statistics.mean(bias):+.4f} (standard error {error:.4f}); "
         f"standard deviation of the error {statistics.stdev(bias):.4f}, mean width of the 95 % interval "
         f"{statistics.mean(widths):.4f}, which holds the truth in {sum(held)} of {len(held)} repeats",
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=("random", "known"), default=("random", "known"))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--cv-repeats", type=int, default=1, help="of known: how often the outer folds are drawn")
     parser.add_argument("--heads", nargs="+", choices=tuple(HEADS), default=("logistic", "xgboost"), help="of known")
     chosen = parser.parse_args()
     with threadpool_limits(limits=1):
@@ -192,7 +194,7 @@ def main() -> None:
             random_labels(chosen.seeds)
         if "known" in chosen.only:
             for head in chosen.heads:
-                known_truth(chosen.repeats, head)
+                known_truth(chosen.repeats, head, chosen.cv_repeats)
 
 
 if __name__ == "__main__":
