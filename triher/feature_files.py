@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from triher.errors import StopRun
-from triher.store_guard import DAMAGED, refuse_link
+from triher.store_guard import DAMAGED, all_data, refuse_elsewhere
 from triher.tables import is_missing, number, read_table, require_column
 from triher.workbook import WORKBOOK_SUFFIXES
 
@@ -243,22 +243,9 @@ def _read_h5ad(path: Path, id_column: str, ignore: Collection[str]) -> Columns:
 
 def _check_hdf5(file: h5py.File, path: Path) -> None:
     """Refuse links out of the file, data kept elsewhere, and more numbers than any real table has."""
-    found: list[h5py.Dataset] = []
-    stack: list[h5py.Group] = [file]
-    seen = {file["/"]}  # a group may hold itself
-    while stack:
-        group = stack.pop()
-        for name in group:
-            refuse_link(group, name, path)
-            item = group[name]
-            if isinstance(item, h5py.Dataset):
-                found.append(item)
-            elif item not in seen:
-                seen.add(item)
-                stack.append(item)
+    found = list(all_data(file, path))
     for data in found:
-        if data.external is not None or data.is_virtual:
-            raise StopRun("store_external", f"{path}: '{data.name}' keeps its data in another file")
+        refuse_elsewhere(data, path)
     if "X" not in file:
         raise StopRun("table_format", f"{path} has no X, the table of an AnnData file")
     shape = file["X"].shape if isinstance(file["X"], h5py.Dataset) else tuple(file["X"].attrs["shape"])

@@ -72,6 +72,16 @@ def refuse_other_format(file: h5py.File, path: Path, format_name: str, version: 
 def _refuse_foreign(file: h5py.File, path: Path) -> None:
     """Check links, storage and sizes of all that is in the file before any data are read."""
     size = path.stat().st_size
+    for data in all_data(file, path):
+        refuse_storage(data, size, path)
+
+
+def all_data(file: h5py.File, path: Path) -> Iterator[h5py.Dataset]:
+    """All that is in the file and no group.
+
+    Raises:
+        StopRun: ``store_external`` at anything but a hard link.
+    """
     stack: list[h5py.Group] = [file]
     seen = {file["/"]}  # a group may hold itself
     while stack:
@@ -80,7 +90,7 @@ def _refuse_foreign(file: h5py.File, path: Path) -> None:
             refuse_link(group, name, path)
             item = group[name]
             if not isinstance(item, h5py.Group):
-                refuse_storage(item, size, path)
+                yield item
             elif item not in seen:
                 seen.add(item)
                 stack.append(item)
@@ -92,10 +102,15 @@ def refuse_link(group: h5py.Group, name: str, path: Path) -> None:
         raise StopRun("store_external", f"{path}: '{group.name}/{name}' is a link to somewhere else")
 
 
-def refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
-    """Refuse data that lie elsewhere, claim more than the file holds, or need a filter or pickle."""
+def refuse_elsewhere(data: h5py.Dataset, path: Path) -> None:
+    """Refuse data that lie in another file."""
     if data.external is not None or data.is_virtual:
         raise StopRun("store_external", f"{path}: '{data.name}' keeps its data in another file")
+
+
+def refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
+    """Refuse data that lie elsewhere, claim more than the file holds, or need a filter or pickle."""
+    refuse_elsewhere(data, path)
     if data.nbytes > size or data.dtype.kind not in "fiuS" or data.chunks is not None:
         message = f"{path}: '{data.name}' is {data.dtype} of {data.nbytes} bytes in a file of {size}"
         raise StopRun("store_corrupt", message, remedy="this file was not written by TriHER; do not use it")
