@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int
 from scipy.special import gammaln
-from scipy.stats import rankdata
 
+from classify.objectives import auc
 from triher.types import Labels, Vectors
 
 _FIT = 1e-6  # float32 columns that were standardized have a mean and a deviation this near to 0 and 1
@@ -62,11 +62,11 @@ def _tell_class(vectors: Vectors, y: Labels, n_classes: int, n_tried: int) -> li
             continue
         many = min(inside.sum(), (~inside).sum()) >= _SURE
         for column in _candidates(vectors, inside):
-            auc = _auc(vectors[:, column], inside)
-            auc = max(auc, 1 - auc)
-            if auc >= _TELLS and (column not in found or auc > found[column].auc):
+            area = auc(vectors[:, column], inside)
+            area = max(area, 1 - area)
+            if area >= _TELLS and (column not in found or area > found[column].auc):
                 is_code = len(np.unique(vectors[:, column])) <= n_classes
-                found[column] = Told(column, label, auc, bool(many or is_code))
+                found[column] = Told(column, label, area, bool(many or is_code))
     return list(found.values())
 
 
@@ -86,12 +86,6 @@ def _candidates(vectors: Vectors, inside: np.ndarray) -> list[int]:
     most = 2 * (1 - _TELLS) * len(others)
     beyond = np.minimum((others > middle).sum(axis=0), (others < middle).sum(axis=0))
     return np.flatnonzero((beyond <= most) & (np.ptp(vectors, axis=0) > 0)).tolist()
-
-
-def _auc(values: np.ndarray, inside: np.ndarray) -> float:
-    """Probability that a member has a higher value than another patient, ties counted as half."""
-    k = int(inside.sum())
-    return float((rankdata(values)[inside].sum() - k * (k + 1) / 2) / (k * (len(values) - k)))
 
 
 def follow_order(vectors: Vectors) -> list[int]:

@@ -4,32 +4,46 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
+from jaxtyping import Bool
 from scipy.stats import rankdata
 
 from classify.calibration import log_loss
 from triher.errors import unknown_name
-from triher.types import Labels, Probabilities
+from triher.types import Labels, Probabilities, Scores
 
 Objective: TypeAlias = Callable[[Probabilities, Labels], float]
 
 
-def macro_auc(p: Probabilities, y: Labels) -> float:
-    """Mean over the classes of the AUC of each against the rest, by ranks; ties count half.
+def auc(score: Scores, inside: Bool[np.ndarray, " patient"]) -> float:
+    """Probability that a member has a higher score than another patient, by ranks; ties count half.
 
-    Classes that nobody or everybody has are left out of the mean; nan when that leaves none. Hanley & McNeil,
-    Radiology 1982;143:29.
+    Hanley & McNeil, Radiology 1982;143:29.
+
+    Args:
+        score: finite.
+        inside: who is a member; some are and some are not.
+
+    >>> auc(np.array([0.1, 0.4, 0.3, 0.8]), np.array([False, False, True, True]))
+    0.75
+    """
+    n_in = int(inside.sum())
+    above = rankdata(score)[inside].sum() - n_in * (n_in + 1) / 2
+    return float(above / (n_in * (len(score) - n_in)))
+
+
+def macro_auc(p: Probabilities, y: Labels) -> float:
+    """Mean over the classes of the AUC of each against the rest.
+
+    Classes that nobody or everybody has are left out of the mean; nan when that leaves none.
 
     >>> macro_auc(np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]]), np.array([0, 0, 1, 1]))
     0.75
     """
     is_class = y[:, None] == np.arange(p.shape[1])
-    n_in = is_class.sum(axis=0)
-    n_out = len(y) - n_in
-    used = (n_in > 0) & (n_out > 0)
-    if not used.any() or not np.isfinite(p).all():
+    used = np.flatnonzero(is_class.any(axis=0) & ~is_class.all(axis=0))
+    if not len(used) or not np.isfinite(p).all():
         return float("nan")
-    above = (rankdata(p, axis=0) * is_class).sum(axis=0) - n_in * (n_in + 1) / 2
-    return float((above[used] / (n_in * n_out)[used]).mean())
+    return float(np.mean([auc(p[:, c], is_class[:, c]) for c in used]))
 
 
 def auc_loss(p: Probabilities, y: Labels) -> float:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy.stats import rankdata
 
 from classify import logistic
 from classify.design import one_row_each
+from classify.objectives import macro_auc
 from classify.prior import align_prior
 from classify.splits import derived_seed, stratified_folds
 from triher.errors import Note
@@ -51,7 +51,7 @@ class Shortcut:
         """Macro average of one group against the rest; not a number without a result."""
         if self.reason:
             return float("nan")
-        return float(np.mean([_auc(self.p[:, k], self.y == k) for k in range(len(self.groups))]))
+        return macro_auc(self.p, self.y)
 
 
 def tell_groups(
@@ -156,9 +156,3 @@ def shortcut_notes(shortcuts: Sequence[Shortcut]) -> tuple[Note, ...]:
             )
             notes.append(Note("", "shortcut_strong", text))
     return tuple(notes)
-
-
-def _auc(score: Float64[np.ndarray, " chosen"], inside: np.ndarray) -> float:
-    """Probability that a member has a higher score than another patient, ties counted as half."""
-    k = int(inside.sum())
-    return float((rankdata(score)[inside].sum() - k * (k + 1) / 2) / (k * (len(score) - k)))
