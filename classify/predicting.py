@@ -81,6 +81,14 @@ def predict_plan(
     return Outcome(pd.concat(frames, ignore_index=True), model, seen)
 
 
+def predict_beside(task: Task, plan: Plan) -> pd.DataFrame:
+    """The predictions of `predict_plan` alone, without a final model where nobody is held out for it."""
+    if len(plan.final.test):
+        return predict_plan(task, plan, plan.folds).predictions
+    development = task.cases.y[plan.final.train]
+    return pd.concat([_predict_fold(task, fold, development, None) for fold in plan.folds], ignore_index=True)
+
+
 def _predict_fold(
     task: Task,
     fold: Fold,

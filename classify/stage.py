@@ -19,7 +19,7 @@ from classify.leaks import Finding, Material, lint, refuse
 from classify.manifest import TrainingFacts
 from classify.plan import Plan, make_plan
 from classify.pooling import check_pooling
-from classify.predicting import Outcome, Task, predict_plan
+from classify.predicting import Outcome, Task, predict_beside, predict_plan
 from classify.remarks import as_notes, remarks
 from classify.shortcut_audit import audit_shortcuts, write_shortcuts
 from classify.shortcuts import shortcut_notes
@@ -162,9 +162,8 @@ def _train(
         others = (*others, control_companion(config.classify, gathered))
     frames = []
     for other in reporter.track(others, "classify: beside it", total=len(others)):
-        part = plan.among(other.rows, n_patients)
-        found = predict_plan(_task(other, gathered, config), part, part.folds)
-        frames.append(found.predictions.assign(model=other.name))
+        found = predict_beside(_task(other, gathered, config), plan.among(other.rows, n_patients))
+        frames.append(found.assign(model=other.name))
     return outcome, pd.concat(frames, ignore_index=True), reasons
 
 
