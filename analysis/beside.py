@@ -13,10 +13,10 @@ from analysis.discrimination import delong, shortage
 from analysis.metrics import Metric
 from analysis.samples import Sample, class_label, split_samples
 from analysis.within_site import within_site_auc
-from triher.config import Config
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
 from triher.predictions import read_predictions
+from triher.settings import Config
 from triher.tables import require_column
 from triher.types import Probabilities
 

@@ -1,6 +1,6 @@
 """The whole evaluation: every split, cohort and site judged, collected as rows and as material for figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,16 +26,15 @@ from analysis.confusion import (
 )
 from analysis.cox import CoxModel
 from analysis.discrimination import low_vs_positive, one_vs_rest, zero_vs_rest
-from analysis.followup import follow_up, has_follow_up
+from analysis.followup import FollowUp
 from analysis.metrics import Metric
 from analysis.prognosis import Prognosis, judge_prognosis
 from analysis.samples import Sample, split_samples, subgroup_samples
 from analysis.shortcut import Shortcut, judge_shortcuts
 from analysis.within_site import within_site_auc
-from triher.cohort import Cohort
-from triher.config import Config
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
+from triher.settings import Config
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Evaluation:
 def evaluate(
     frame: pd.DataFrame,
     reference: pd.DataFrame | None,
-    cohort: Cohort,
+    follow_ups: Mapping[str, FollowUp],
     config: Config,
     *,
     companions: pd.DataFrame | None = None,
@@ -73,16 +72,13 @@ def evaluate(
     Args:
         frame: the prediction table.
         reference: a prediction table of a reference classifier, compared on the same patients, or None.
-        cohort: follow-up and covariates.
+        follow_ups: split -> patients with survival.
         config: the run's configuration; ``seed`` starts every bootstrap and simulation.
         companions: the prediction table of the models beside the model, or None.
         shortcuts: how the features tell site, vendor and cohort.
-
-    Raises:
-        StopRun: as `analysis.followup.follow_up`.
     """
     classes = scheme_classes(config.scheme)
-    prognoses = _prognoses(frame, cohort, config)
+    prognoses = {split: judge_prognosis(split, followed) for split, followed in follow_ups.items()}
     splits: list[SplitEvaluation] = []
     metrics: list[Metric] = []
     samples = split_samples(frame, config.scheme)
@@ -102,17 +98,6 @@ def evaluate(
     metrics += [] if companions is None else judge_beside(companions, samples, config)
     metrics += judge_shortcuts(shortcuts, config)
     return Evaluation(config.scheme, classes, tuple(splits), tuple(metrics))
-
-
-def _prognoses(frame: pd.DataFrame, cohort: Cohort, config: Config) -> dict[str, Prognosis]:
-    """Survival in every split, where the cohort table has any."""
-    if not has_follow_up(cohort):
-        return {}
-    data = {
-        str(split): follow_up(rows, cohort, config.analysis, config.scheme)
-        for split, rows in frame.groupby("split", sort=False)
-    }
-    return {split: judge_prognosis(split, followed) for split, followed in data.items() if followed.patient_id}
 
 
 def _discrimination(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float64
 
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient
-from triher.config import AnalysisConfig
 from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.labels import scheme_classes
 from triher.predictions import one_row_a_patient
+from triher.settings import AnalysisConfig, Config
 
 OUT_OF_SAMPLE = ("oof", "test")
 _EPSILON_MONTHS = 0.5 * 12 / 365.25
@@ -43,11 +43,28 @@ class FollowUp:
     left_out: tuple[Skipped, ...]
     """Patients without usable time or event; they take part in everything else."""
     notes: tuple[Note, ...]
+    competing: Events
+    """True where another event ruled the event out; these patients count as censored for the event."""
 
 
 def has_follow_up(cohort: Cohort) -> bool:
     """Whether any patient of the table has a survival time and an event status."""
     return any(not np.isnan(p.time_months) and p.event >= 0 for p in cohort.patients)
+
+
+def all_follow_ups(frame: pd.DataFrame, cohort: Cohort, config: Config) -> dict[str, FollowUp]:
+    """Every split's patients with survival, where the cohort table has any.
+
+    Raises:
+        StopRun: as `follow_up`.
+    """
+    if not has_follow_up(cohort):
+        return {}
+    data = {
+        str(split): follow_up(rows, cohort, config.analysis, config.scheme)
+        for split, rows in frame.groupby("split", sort=False)
+    }
+    return {split: followed for split, followed in data.items() if followed.patient_id}
 
 
 def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, scheme: str) -> FollowUp:
@@ -88,6 +105,7 @@ def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, schem
         strata=tuple("/".join(str(getattr(p, name)) for name in config.strata) for p in used),
         left_out=tuple(left_out),
         notes=tuple(notes),
+        competing=np.array([p.event == 2 for p in used], dtype=bool),
     )
 
 

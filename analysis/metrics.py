@@ -8,8 +8,9 @@ from pathlib import Path
 from triher.estimate import Estimate
 from triher.tables import write_table
 
+ESTIMATE_COLUMNS = ("value", "low", "high", "n", "method", "reason")
 COLUMNS = (
-    "part", "split", "cohort", "site", "quantity", "class", "value", "low", "high", "n", "method", "reason",
+    "part", "split", "cohort", "site", "quantity", "class", *ESTIMATE_COLUMNS,
 )  # fmt: skip
 
 
@@ -18,7 +19,8 @@ class Metric:
     """One estimate and its place."""
 
     part: str
-    """``discrimination``, ``nested``, ``calibration``, ``reference``, ``beside``, ``shortcut`` or ``prognosis``."""
+    """``discrimination``, ``nested``, ``calibration``, ``reference``, ``beside``, ``shortcut``, ``prognosis``, or the
+    name of one of `analysis.parts`."""
     split: str
     quantity: str
     estimate: Estimate
@@ -43,8 +45,12 @@ def write_metrics(path: Path, metrics: Iterable[Metric]) -> None:
     """Write ``metrics.csv``; what cannot be estimated is an empty cell with a reason."""
     rows = []
     for metric in metrics:
-        estimate = metric.estimate
-        numbers = [v if math.isfinite(v) else None for v in (estimate.value, estimate.low, estimate.high)]
         place = [metric.part, metric.split, metric.cohort, metric.site, metric.quantity, metric.class_name]
-        rows.append([*place, *numbers, estimate.n, estimate.method, estimate.reason])
+        rows.append([*place, *estimate_cells(metric.estimate)])
     write_table(path, COLUMNS, rows)
+
+
+def estimate_cells(estimate: Estimate) -> list[str | int | float | None]:
+    """The cells of an estimate under `ESTIMATE_COLUMNS`, None for a number that there is not."""
+    numbers = [v if math.isfinite(v) else None for v in (estimate.value, estimate.low, estimate.high)]
+    return [*numbers, estimate.n, estimate.method, estimate.reason]

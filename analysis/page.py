@@ -1,5 +1,6 @@
 """The parts that a report page is made of, and how they become one HTML file."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from markupsafe import Markup
 
 from analysis.canvas import Drawing
 
+_LONGEST_NAME = 60
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -23,6 +25,14 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Data:
+    """A table for machines: numbers unrounded, None where there is none."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | int | float | None]]
+
+
+@dataclass(frozen=True)
 class Table:
     """A table with its caption; the first cell of each row is its heading."""
 
@@ -33,6 +43,10 @@ class Table:
     """When not empty, the table hides behind this line until it is opened."""
     text_cells: bool = False
     """Whether the cells hold words rather than numbers."""
+    name: str = ""
+    """File name without ending of its CSV in ``tables``; from the caption when empty."""
+    data: Data | None = None
+    """What goes into the CSV in full precision; the cells as printed when there is nothing else."""
     kind: str = "table"
 
 
@@ -97,6 +111,34 @@ class Page:
     sections: Sequence[Section]
     patient_level: str
     footer: str
+
+
+def drawings(page: Page) -> list[Drawing]:
+    """All figures of the page, for saving each as a file."""
+    blocks = [block for section in page.sections for block in section.blocks]
+    return [drawing for block in blocks if isinstance(block, Gallery) for drawing in block.drawings]
+
+
+def tables(page: Page) -> dict[str, Data]:
+    """All tables of the page by file name without ending, for saving each as a file."""
+    found: dict[str, Data] = {}
+    for section in page.sections:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                name = block.name or f"{section.anchor}-{_slug(block.caption)}"
+                n = sum(known == name or known.startswith(f"{name}-") for known in found)
+                found[f"{name}-{n + 1}" if n else name] = block.data or Data(block.header, block.rows)
+    return found
+
+
+def _slug(text: str) -> str:
+    """The first words of a caption as a file name.
+
+    >>> _slug("Groups by the median score; Kaplan-Meier with bands")
+    'groups-by-the-median-score'
+    """
+    words = re.findall(r"[a-z0-9]+", re.split(r"[;:(]", text)[0].lower())
+    return "-".join(words)[:_LONGEST_NAME].strip("-")
 
 
 def render(page: Page) -> str:

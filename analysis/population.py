@@ -139,7 +139,7 @@ def _follow_up_lines(groups: Sequence[Sequence[Patient]]) -> list[list[str]]:
     medians = ["Median follow-up, months (reverse Kaplan-Meier)"]
     for members in groups:
         followed = [p for p in members if p.event >= 0 and p.time_months >= 0]
-        events.append(f"{sum(p.event for p in followed)} of {len(followed)}")
+        events.append(f"{sum(p.event == 1 for p in followed)} of {len(followed)}")
         medians.append(_median_follow_up(followed))
     return [events, medians]
 
@@ -148,6 +148,6 @@ def _median_follow_up(followed: Sequence[Patient]) -> str:
     """Reverse Kaplan-Meier: censoring is the event (Schemper & Smith, Control Clin Trials 1996;17:343)."""
     if not followed:
         return "-"
-    fitted = KaplanMeierFitter().fit([p.time_months for p in followed], [p.event == 0 for p in followed])
+    fitted = KaplanMeierFitter().fit([p.time_months for p in followed], [p.event != 1 for p in followed])
     median = float(fitted.median_survival_time_)
     return f"{median:.1f}" if math.isfinite(median) else "not reached"

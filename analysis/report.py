@@ -6,11 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.canvas import Drawing
 from analysis.cox import CoxModel
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.metrics import find
-from analysis.page import Card, Gallery, Page, Section
+from analysis.page import Card, Page, Section
 from analysis.population import characteristics, flow_blocks, patient_flow
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
@@ -22,9 +21,9 @@ from analysis.sections_survival import prognosis_section
 from analysis.wording import class_list, count, interval, p_value, places, split_name
 from triher import __version__
 from triher.cohort import Cohort
-from triher.config import Config
 from triher.errors import Note, Skipped
 from triher.estimate import Estimate
+from triher.settings import Config
 
 _KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
@@ -35,6 +34,7 @@ def build_page(
     cohort: Cohort,
     config: Config,
     *,
+    sections: Sequence[Section],
     skipped: Sequence[Skipped],
     notes: Sequence[Note],
     record: Mapping[str, Any],
@@ -46,23 +46,25 @@ def build_page(
         frame: the prediction table.
         cohort: the cohort table.
         config: the run's configuration.
+        sections: of the further parts.
         skipped: rows of ``skipped.csv``.
         notes: rows of ``notes.csv``.
         record: contents of ``run.json``.
     """
     flow = patient_flow(frame, cohort, skipped)
     who = [*flow_blocks(flow, frame, notes), characteristics(frame, cohort, evaluation.classes)]
-    sections = [
+    shown = [
         Section("patients", "Who was in, who was left out", who),
         discrimination_section(evaluation, opened_blocks(record)),
         *beside_section(evaluation, record),
         *shortcut_section(evaluation),
     ]
     if evaluation.scheme == "triple":
-        sections.append(nested_section(evaluation))
-    sections += [
+        shown.append(nested_section(evaluation))
+    shown += [
         calibration_section(evaluation),
         prognosis_section(evaluation, config.analysis),
+        *sections,
         model_section(record, config),
         provenance_section(record, __version__),
         limits_section(evaluation),
@@ -80,16 +82,10 @@ def build_page(
             *opened_too_often(record),
         ],
         cards=_cards(evaluation),
-        sections=sections,
+        sections=shown,
         patient_level=ids if n_named else "no; figures show groups and unnamed curves",
         footer=f"Made by TriHER {__version__}. Research use only.",
     )
-
-
-def drawings(page: Page) -> list[Drawing]:
-    """All figures of the page, for saving each as a file."""
-    blocks = [block for section in page.sections for block in section.blocks]
-    return [drawing for block in blocks if isinstance(block, Gallery) for drawing in block.drawings]
 
 
 def _summary(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[str]:

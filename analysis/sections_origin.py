@@ -8,7 +8,8 @@ from analysis.evaluation import Evaluation
 from analysis.page import Block, Facts, Paragraph, Section, Table
 from analysis.samples import class_label
 from analysis.wording import count
-from triher.config import Config, dump_config
+from triher.config import dump_config
+from triher.settings import Config
 
 _HIDDEN = {"key", "outputs", "seconds", "weights_dir", "reference", "table", "root"}
 _TOLD_ELSEWHERE = {"encoder", "recipe", "settings", "thresholds", "baselines_left_out", "openings"}

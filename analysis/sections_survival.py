@@ -8,7 +8,7 @@ from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
 from analysis.wording import count, p_value, split_name, told, told_p
-from triher.config import AnalysisConfig
+from triher.settings import AnalysisConfig
 
 _STABLE_EVENTS = 10
 _ALPHA = 0.05

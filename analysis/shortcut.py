@@ -9,9 +9,9 @@ import pandas as pd
 
 from analysis.bootstrap import macro_auc
 from analysis.metrics import Metric
-from triher.config import Config
 from triher.errors import StopRun
 from triher.estimate import Estimate, not_estimable
+from triher.settings import Config
 from triher.tables import read_own_table, require_column
 from triher.types import Labels, Probabilities
 

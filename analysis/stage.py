@@ -1,24 +1,31 @@
 """The analysis stage: from the prediction table to metrics, figures and the report."""
 
 import time
+from dataclasses import astuple
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.beside import read_companions
 from analysis.evaluation import Evaluation, evaluate
+from analysis.followup import all_follow_ups
 from analysis.metrics import find, write_metrics
-from analysis.page import render
-from analysis.report import build_page, drawings
+from analysis.page import drawings, render, tables
+from analysis.part import Material, Part
+from analysis.parts import judge_parts
+from analysis.report import build_page
+from analysis.samples import split_samples
 from analysis.shortcut import Shortcut, read_shortcuts
 from triher import __version__
 from triher.cohort import Cohort, read_cohort
-from triher.config import Config, dump_config
+from triher.config import dump_config
 from triher.errors import StopRun
 from triher.files import sha256_of_file, sha256_of_json, write_text
-from triher.predictions import read_predictions
+from triher.predictions import read_predictions, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
+from triher.tables import write_table
 
 STAGE = "analysis"
 _FACTS = ("baselines_left_out", "labels_shuffled", "test_opened", "thresholds")  # of the record, told in the report
@@ -51,15 +58,14 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
         return False
     frame = read_predictions(run.predictions_file, config.scheme)
     reporter.say(f"analysis: judging {frame['patient_id'].nunique()} patients")
+    follow_ups = all_follow_ups(frame, cohort, config)
+    companions = _companions(config, run)
     evaluation = evaluate(
-        frame,
-        _reference(config),
-        cohort,
-        config,
-        companions=_companions(config, run),
-        shortcuts=_shortcuts(run),
+        frame, _reference(config), follow_ups, config, companions=companions, shortcuts=_shortcuts(run)
     )
-    outputs = _write(evaluation, frame, cohort, config, run)
+    samples = split_samples(frame, config.scheme)
+    material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record())
+    outputs = _write(evaluation, judge_parts(material), material, run)
     _remove_stale(run, outputs)
     run.record_stage(STAGE, key, outputs, time.monotonic() - start, headline=_headline(evaluation))
     reporter.say(f"analysis: {run.report_file}")
@@ -83,33 +89,41 @@ def _shortcuts(run: RunFolder) -> tuple[Shortcut, ...]:
     return read_shortcuts(run.shortcuts_file) if run.shortcuts_file.is_file() else ()
 
 
-def _write(evaluation: Evaluation, frame: pd.DataFrame, cohort: Cohort, config: Config, run: RunFolder) -> list[Path]:
-    """Write the table, the figures and the page."""
+def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, run: RunFolder) -> list[Path]:
+    """Write all numbers, the tables, the figures and the page."""
+    run.write_notes(STAGE, [note for part in parts.values() for note in part.notes])
     page = build_page(
         evaluation,
-        frame,
-        cohort,
-        config,
+        material.frame,
+        material.cohort,
+        material.config,
+        sections=[part.section for part in parts.values() if part.section is not None],
         skipped=run.read_skipped(),
         notes=run.read_notes(),
-        record=run.read_record(),
+        record=material.record,
     )
-    write_metrics(run.metrics_file, evaluation.metrics)
+    write_metrics(run.metrics_file, [*evaluation.metrics, *(m for part in parts.values() for m in part.metrics)])
     outputs = [run.metrics_file]
+    for part in parts.values():
+        for name, predictions in (part.predictions or {}).items():
+            outputs.append(run.path / f"{name}.csv")
+            write_predictions(outputs[-1], predictions, material.config.scheme)
+    for name, data in tables(page).items():
+        outputs.append(run.path / "tables" / f"{name}.csv")
+        write_table(outputs[-1], data.columns, data.rows)
     for drawing in drawings(page):
-        path = run.path / "figures" / f"{drawing.name}.svg"
-        write_text(path, drawing.svg)
-        outputs.append(path)
+        outputs.append(run.path / "figures" / f"{drawing.name}.svg")
+        write_text(outputs[-1], drawing.svg)
     write_text(run.report_file, render(page))
     return [*outputs, run.report_file]
 
 
 def _remove_stale(run: RunFolder, outputs: list[Path]) -> None:
-    """Remove figures of an earlier analysis that this one did not draw again."""
+    """Remove what an earlier analysis wrote and this one did not."""
     earlier = run.read_record()["stages"].get(STAGE, {}).get("outputs", {})
     current = {path.relative_to(run.path).as_posix() for path in outputs}
     for name in earlier:
-        if name.startswith("figures/") and name not in current:
+        if name not in current:
             (run.path / name).unlink(missing_ok=True)
 
 
@@ -121,12 +135,12 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
         run: the run folder; its tables and what its record says of the classification.
         cohort: follow-up and covariates.
     """
-    reference = config.analysis.reference
     classified = run.read_record()["stages"].get("classify", {})
     follow_up = [
-        [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}]
+        [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}, p.groups]
         for p in cohort.patients
     ]
+    notes = [astuple(note) for note in run.read_notes(but=STAGE)]
     return sha256_of_json(
         {
             "analysis": dump_config(config)["analysis"],
@@ -135,12 +149,22 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             "predictions": sha256_of_file(run.predictions_file),
             "beside": [_digest(run.companions_file), _digest(run.shortcuts_file)],
             "classified": [classified.get(name) for name in _FACTS],
-            "skipped": [_digest(run.skipped_file), _digest(run.notes_file)],
+            "skipped": [
+                _digest(run.skipped_file),
+                notes,
+            ],
             "follow_up": follow_up,
-            "reference": "" if reference is None else _digest(reference),
+            "files": [_digest(path) for path in _files(config)],
             "version": __version__,
         }
     )
+
+
+def _files(config: Config) -> list[Path]:
+    """The files that the section ``analysis`` names."""
+    own = config.analysis
+    genes = [] if own.transcriptomics is None else [own.transcriptomics.expression, *own.transcriptomics.gene_sets]
+    return [*([own.reference] if own.reference else []), *own.compare.values(), *genes]
 
 
 def _digest(path: Path) -> str:

@@ -39,8 +39,8 @@ from classify.splits import Split, stratified_folds
 from classify.training import fit_model
 from classify.tuning import InnerFold, Search, Tuned, tune
 from triher.cohort import Cohort, Patient
-from triher.config import ClassifyConfig
 from triher.labels import scheme_classes
+from triher.settings import ClassifyConfig
 from triher.store import Features, Header
 
 PARTS = ("boosting", "logistic", "retrain", "apply")

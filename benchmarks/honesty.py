@@ -29,8 +29,8 @@ from classify.predicting import Task, predict_plan
 from classify.splits import image_groups
 from classify.training import fit_model
 from triher.cohort import Patient
-from triher.config import ClassifyConfig, HarmonizeConfig
 from triher.predictions import one_row_a_patient, probability_columns
+from triher.settings import ClassifyConfig, HarmonizeConfig
 from triher.store import Features
 
 CLASSES = ("zero", "low", "positive")

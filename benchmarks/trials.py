@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from triher.config import Config
 from triher.pipeline import run_stages
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.tables import read_own_table
 
 ISPY2_FEATURES = ["hr", "mammaprint_high", "age", "log_volume"]

@@ -49,10 +49,10 @@ from classify.parts import (
 )
 from classify.training import Model
 from triher import __version__
-from triher.config import ClassifyConfig
 from triher.errors import StopRun
 from triher.labels import scheme_classes
 from triher.runfolder import library_versions
+from triher.settings import ClassifyConfig
 from triher.store import Header
 
 _GOLDEN_TOLERANCE = 1e-5

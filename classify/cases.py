@@ -14,8 +14,8 @@ from classify.pooling import instances, pool, skip_nonfinite
 from classify.splits import image_groups
 from classify.view_algebra import derive_views
 from triher.cohort import Cohort, Patient
-from triher.config import ClassifyConfig
 from triher.errors import Note, Skipped, StopRun
+from triher.settings import ClassifyConfig
 from triher.store import Features
 from triher.types import Labels, Names
 

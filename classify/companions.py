@@ -10,7 +10,7 @@ from classify.cases import Cases, Gathered
 from classify.inputs import Inputs, columns_alone, without_covariates
 from classify.label_noise import exchange_labels, exchangeable
 from classify.splits import derived_seed
-from triher.config import ClassifyConfig, HarmonizeConfig
+from triher.settings import ClassifyConfig, HarmonizeConfig
 from triher.types import Labels
 
 PROTOCOL = (

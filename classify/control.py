@@ -11,8 +11,8 @@ from classify.cases import Cases, Gathered, inputs_of, leave_out_gaps
 from classify.companions import Companion
 from classify.source import is_store
 from classify.view_algebra import derive_views
-from triher.config import ClassifyConfig
 from triher.errors import StopRun
+from triher.settings import ClassifyConfig
 from triher.store import Features, read_store
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from classify.cases import Gathered
 from classify.predicting import Outcome
-from triher.config import Config
 from triher.errors import StopRun
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.store import Header
 from triher.types import Labels
 

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from classify.conformal import Conformal
 from classify.thresholds import Threshold
-from triher.config import Section
 from triher.errors import StopRun
 from triher.files import sha256_of_json
+from triher.settings import Section
 
 FORMAT = "triher-bundle"
 VERSION = 2

@@ -10,8 +10,8 @@ from classify.cases import Cases
 from classify.splits import Split, derived_seed, partitions, refuse_leaks, require_classes, stratified_folds
 from classify.table import Place
 from triher.cohort import Patient
-from triher.config import ClassifyConfig
 from triher.errors import StopRun
+from triher.settings import ClassifyConfig
 
 _LEAST_NESTED = 3  # two outer folds must leave two patients of every class for the inner ones
 _LEAST = 2

@@ -16,7 +16,7 @@ from classify.splits import derived_seed
 from classify.table import Place, prediction_frame
 from classify.training import Model, fit_model
 from triher.cohort import Patient
-from triher.config import ClassifyConfig
+from triher.settings import ClassifyConfig
 from triher.types import Labels, Probabilities
 
 _FINAL, _FOLD = 1, 2  # first numbers of the derived seeds; 0 divides the folds, 3 shuffles the labels

@@ -14,7 +14,7 @@ from classify.gaps import filled, medians
 from classify.harmonization import Harmonizer, fit_harmonizer
 from classify.inputs import Inputs
 from classify.rotation import center_and_scale, principal_axes, standardize
-from triher.config import ClassifyConfig
+from triher.settings import ClassifyConfig
 
 
 @dataclass(frozen=True)

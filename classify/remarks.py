@@ -11,8 +11,8 @@ from classify.leaks import Finding
 from classify.plan import Plan
 from classify.precision import precision_notes
 from classify.predicting import Outcome
-from triher.config import Config
 from triher.errors import Note
+from triher.settings import Config
 
 _LEAST_CALIBRATION = 10
 

@@ -10,9 +10,9 @@ from jaxtyping import Int
 from sklearn.model_selection import StratifiedGroupKFold
 
 from triher.cohort import Patient
-from triher.config import SplitConfig
 from triher.errors import StopRun
 from triher.held_out import is_held_out
+from triher.settings import SplitConfig
 from triher.types import Labels, Names
 
 

@@ -27,7 +27,6 @@ from classify.source import Source, read_source, source_key
 from classify.splits import derived_seed, image_fingerprint
 from triher import __version__
 from triher.cohort import Cohort, contradictions, labels, read_cohort
-from triher.config import Config
 from triher.errors import StopRun
 from triher.files import sha256_of_json
 from triher.label_audit import audit, write_audit
@@ -35,6 +34,7 @@ from triher.labels import scheme_classes
 from triher.predictions import write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 
 STAGE = "classify"
 _SHUFFLE = 3  # first number of the derived seed; 0 divides the folds, 1 and 2 train

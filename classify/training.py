@@ -17,8 +17,8 @@ from classify.splits import Split, derived_seed, stratified_folds
 from classify.stacking import Stack, fit_stack
 from classify.thresholds import Threshold, fit_thresholds
 from classify.tuning import InnerFold, Search, Tuned, tune
-from triher.config import ClassifyConfig
 from triher.errors import StopRun
+from triher.settings import ClassifyConfig
 from triher.types import Probabilities
 
 _DIVIDE, _FIT, _STACK = 0, 2, 3  # first numbers of the derived seeds; 1 is the search's

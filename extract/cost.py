@@ -13,8 +13,8 @@ from extract.pictures import Drawing
 from extract.recipe import SlabRecipe, slab_recipe
 from extract.task import decide
 from triher.cohort import Cohort, Patient
-from triher.config import Config
 from triher.errors import SkipPatient, StopRun
+from triher.settings import Config
 
 _TRIED = 3  # patients that are read; one more than it takes to see that they differ
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from extract.devices import choose_devices
 from extract.encoders import find_encoder
 from extract.lanes import choose
-from triher.config import ExtractConfig
 from triher.recorded import encoder_options
 from triher.runfolder import library_versions
+from triher.settings import ExtractConfig
 from triher.store import COSMETIC, Header
 from triher.store_compare import Distance, differing_keys, distance
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from extract.encoder_spec import EncoderSpec
 from extract.radiomics_settings import RadiomicsSettings
 from extract.weights import locate_weights
-from triher.config import CropConfig, ExtractConfig
 from triher.errors import StopRun
+from triher.settings import CropConfig, ExtractConfig
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from extract.landmarks import StandardScale
 from extract.normalization import Normalization, normalize
 from extract.slices import choose_slices
 from extract.visible import blacken, visible
-from triher.config import RegionConfig
+from triher.settings import RegionConfig
 
 
 @dataclass(frozen=True)

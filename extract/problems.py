@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from triher.cohort import Cohort
-from triher.config import CohortConfig
+from triher.settings import CohortConfig
 from triher.tables import write_table
 
 Outcome = Literal["stop", "skip", "note"]

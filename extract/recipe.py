@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from triher.config import RegionConfig
+from triher.settings import RegionConfig
 
 Cut = Literal["box", "window", "slice", "control"]
 FieldCorrection = Literal["none", "shared", "per-phase"]

@@ -14,11 +14,11 @@ from extract.shards import Job, refuse_other, remove_remains
 from extract.slabbing import SPREADS, Slabs
 from extract.task import Task, decide
 from triher.cohort import read_cohort, sources_sha256
-from triher.config import Config
 from triher.errors import Note, Skipped
 from triher.held_out import is_held_out
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.store import read_index
 from triher.store_check import verify_whole
 

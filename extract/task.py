@@ -11,9 +11,9 @@ from extract.landmarks import StandardScale
 from extract.lanes import Choice, RadiomicsChoice, choose
 from extract.normalization import find_normalization
 from extract.weights import slug
-from triher.config import Config
 from triher.held_out import require_one_training_part
 from triher.recorded import RECIPE_KEYS
+from triher.settings import Config
 from triher.store import identity
 
 PICTURE_VERSION = 1  # raised when normalization, fusion, slice choice or resizing changes what the encoder sees

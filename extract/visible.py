@@ -5,7 +5,7 @@ from jaxtyping import Bool, UInt8
 from scipy.ndimage import distance_transform_edt
 
 from extract.cache import Slab
-from triher.config import RegionConfig
+from triher.settings import RegionConfig
 from triher.types import Mask
 
 

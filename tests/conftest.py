@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from triher.cohort import Patient
-from triher.config import Config
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.store import Features, Header, write_store
 
 PATHOLOGY = {"zero": ("0", ""), "low": ("2+", "negative"), "positive": ("3+", "")}

@@ -13,8 +13,8 @@ from extract.adapters.breastdcedl import read
 from extract.adapters.contract import Imported, Request
 from extract.exam import read_exam, require_files
 from triher.cohort import labels, read_cohort
-from triher.config import CohortConfig
 from triher.errors import StopRun
+from triher.settings import CohortConfig
 from triher.tables import write_table
 
 KEEP = {"without-images": "keep"}

@@ -16,9 +16,10 @@ from extract.phantom import write_phantom
 from extract.phantom_dicom import phantom_as_dicom, write_dicom
 from extract.recipe import SlabRecipe
 from triher.cohort import read_cohort
-from triher.config import CohortConfig, read_config
+from triher.config import read_config
 from triher.errors import StopRun
 from triher.progress import Reporter
+from triher.settings import CohortConfig
 from triher.tables import read_own_table
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])

@@ -10,8 +10,8 @@ from extract.adapters.contract import Imported, Request
 from extract.adapters.fm_bcmri import parse_name, read
 from extract.exam import read_exam
 from triher.cohort import labels, read_cohort
-from triher.config import CohortConfig
 from triher.errors import StopRun
+from triher.settings import CohortConfig
 from triher.tables import write_table
 
 LABELS = "Name,ihc,ish,age\nIS2_d0_C2_100899,2+,negative,53.0\n100900,3+,,48\nGD_d0_C2_7.nii.gz,0,,61\n"

@@ -13,7 +13,7 @@ from extract.adapters.contract import Imported, Request
 from extract.adapters.ispy2 import read
 from extract.exam import read_exam
 from triher.cohort import labels, read_cohort
-from triher.config import CohortConfig
+from triher.settings import CohortConfig
 from triher.tables import read_table, write_table
 
 KEEP = {"without-images": "keep"}

@@ -13,8 +13,8 @@ from extract.adapters.contract import Imported, Request
 from extract.adapters.mama_mia import read
 from extract.exam import read_exam
 from triher.cohort import labels, read_cohort
-from triher.config import CohortConfig
 from triher.errors import StopRun
+from triher.settings import CohortConfig
 from triher.tables import read_table, write_table
 
 KEEP = {"without-images": "keep"}

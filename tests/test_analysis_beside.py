@@ -18,10 +18,10 @@ from analysis.page import Paragraph, Table
 from analysis.samples import split_samples
 from analysis.sections_beside import baseline_sentences, beside_section
 from analysis.within_site import within_site_auc
-from triher.config import AnalysisConfig, CohortConfig, Config
 from triher.errors import StopRun
 from triher.estimate import Estimate, not_estimable
 from triher.predictions import probability_columns, write_predictions
+from triher.settings import AnalysisConfig, CohortConfig, Config
 
 CLASSES = ("zero", "low", "positive")
 DRAWS = {"resamples": 200, "seed": 0}

@@ -41,7 +41,8 @@ def prognosis():
     age = rng.normal(60, 9, (40, 1))
     ids = tuple(map(str, range(40)))
     return judge_prognosis(
-        "test", FollowUp(ids, score, time, rng.random(40) < 0.7, age, ("age",), ("",) * 40, (), ())
+        "test",
+        FollowUp(ids, score, time, rng.random(40) < 0.7, age, ("age",), ("",) * 40, (), (), np.zeros(40, bool)),
     )
 
 

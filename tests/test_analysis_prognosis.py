@@ -15,8 +15,8 @@ from analysis.followup import FollowUp, counts_by_reason, follow_up, has_follow_
 from analysis.prognosis import judge_prognosis
 from analysis.proportionality import proportionality_tests
 from triher.cohort import Cohort, Patient
-from triher.config import AnalysisConfig
 from triher.errors import StopRun
+from triher.settings import AnalysisConfig
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 LUNG = ("age", "male", "ph.ecog", "wt.loss")
@@ -123,7 +123,18 @@ def test_whole_prognosis_equals_r():
     covariates = frame[list(STAGES[1:])].to_numpy(float)
     strata = one_stratum(len(frame))
     ids = tuple(frame["patient"])
-    data = FollowUp(ids, frame["score"].to_numpy(float), time, event, covariates, STAGES[1:], strata, (), ())
+    data = FollowUp(
+        ids,
+        frame["score"].to_numpy(float),
+        time,
+        event,
+        covariates,
+        STAGES[1:],
+        strata,
+        (),
+        (),
+        np.zeros(len(time), bool),
+    )
     found = judge_prognosis("test", data)
     expected = golden("prognosis_univariable")
     line = found.alone.coefficients[0]
@@ -145,7 +156,9 @@ def test_log_rank_of_halves_equals_r(monkeypatch):
     frame, time, event = study()
     monkeypatch.setattr("analysis.prognosis._PER_GROUP", 1000)
     score, nothing = frame["score"].to_numpy(float), np.zeros((300, 0))
-    data = FollowUp(tuple(frame["patient"]), score, time, event, nothing, (), one_stratum(300), (), ())
+    data = FollowUp(
+        tuple(frame["patient"]), score, time, event, nothing, (), one_stratum(300), (), (), np.zeros(300, bool)
+    )
     found = judge_prognosis("test", data)
     assert found.log_rank.value == pytest.approx(golden("prognosis_median_split")["p"], rel=1e-6)
     assert found.adjusted is None
@@ -287,7 +300,18 @@ def test_unknown_names_are_suggested(config, hint):
 
 
 def test_one_patient_and_equal_scores_do_not_fail():
-    data = FollowUp(("a",), np.array([0.3]), np.array([4.0]), np.array([True]), np.zeros((1, 0)), (), ("",), (), ())
+    data = FollowUp(
+        ("a",),
+        np.array([0.3]),
+        np.array([4.0]),
+        np.array([True]),
+        np.zeros((1, 0)),
+        (),
+        ("",),
+        (),
+        (),
+        np.zeros(1, bool),
+    )
     found = judge_prognosis("test", data)
     assert found.alone.reason == "1 event for 1 coefficient"
     assert found.log_rank.reason == "all scores are equal"

@@ -10,9 +10,9 @@ from analysis.metrics import Metric, find
 from analysis.page import Paragraph, Table
 from analysis.sections_shortcut import opened_blocks, opened_too_often, shortcut_section
 from analysis.shortcut import judge_shortcuts, read_shortcuts
-from triher.config import AnalysisConfig, CohortConfig, Config
 from triher.errors import StopRun
 from triher.estimate import Estimate
+from triher.settings import AnalysisConfig, CohortConfig, Config
 from triher.tables import write_table
 
 CONFIG = Config(cohort=CohortConfig(table="t.csv"), analysis=AnalysisConfig(resamples=200))

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.evaluation import evaluate
+from analysis.followup import all_follow_ups
 from analysis.metrics import COLUMNS
 from analysis.page import Table, render
 from analysis.report import build_page
@@ -20,12 +21,12 @@ from analysis.samples import split_samples, subgroup_samples
 from analysis.sections_origin import model_section
 from analysis.stage import analyze, inputs_key
 from triher.cohort import Cohort, read_cohort
-from triher.config import AnalysisConfig, CohortConfig, Config
 from triher.errors import Note, Skipped, StopRun
 from triher.labels import scheme_classes
 from triher.predictions import probability_columns, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import AnalysisConfig, CohortConfig, Config
 from triher.tables import write_table
 
 HOSTILE = "<script>alert(1)</script>"
@@ -307,8 +308,8 @@ def test_no_label_at_all_still_makes_a_report():
     frame = predictions("triple", 12, 0, split="test").assign(y=np.nan)
     config = Config(cohort=CohortConfig(table="t.csv"))
     cohort = Cohort((), (), frozenset())
-    evaluation = evaluate(frame, None, cohort, config)
-    page = build_page(evaluation, frame, cohort, config, skipped=[], notes=[], record={})
+    evaluation = evaluate(frame, None, all_follow_ups(frame, cohort, config), config)
+    page = build_page(evaluation, frame, cohort, config, sections=[], skipped=[], notes=[], record={})
     assert "No predicted patient has a HER2 label" in render(page)
 
 
@@ -410,7 +411,7 @@ def test_thresholds_are_shown_as_they_came_from_training_and_none_is_chosen_here
     assert "chosen on out-of-fold predictions of the development patients" in shown.caption
     assert "no held-out patient" in shown.caption
     assert shown.rows == [["zero vs low+positive", "0.432", "0.80", "0.70", "60"]]
-    evaluation = evaluate(predictions("triple", 90, 0), None, Cohort((), (), frozenset()), config)
+    evaluation = evaluate(predictions("triple", 90, 0), None, {}, config)
     assert not [metric for metric in evaluation.metrics if "threshold" in metric.quantity]
 
 
@@ -419,8 +420,10 @@ def test_perfect_separation_is_told_with_its_cautious_interval():
     frame = predictions("triple", 30, 0, split="test")
     frame[probability_columns("triple")] = 0.9 * np.eye(3)[np.arange(30) % 3] + 0.1 / 3
     config = Config(cohort=CohortConfig(table="t.csv"), analysis=AnalysisConfig(resamples=100))
-    evaluation = evaluate(frame, None, Cohort((), (), frozenset()), config)
-    page = build_page(evaluation, frame, Cohort((), (), frozenset()), config, skipped=[], notes=[], record={})
+    evaluation = evaluate(frame, None, {}, config)
+    page = build_page(
+        evaluation, frame, Cohort((), (), frozenset()), config, sections=[], skipped=[], notes=[], record={}
+    )
     assert page.cards[0].interval == "95 % interval 0.69 to 1.00; the scores separate perfectly"
     assert "1.00 (0.69 to 1.00), the scores separate perfectly" in render(page).replace(chr(160), " ")
 

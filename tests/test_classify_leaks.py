@@ -15,8 +15,8 @@ from classify.leaks import Material, lint, refuse
 from classify.near_copies import merge_groups, near_copies
 from classify.splits import Split
 from triher.cohort import read_cohort
-from triher.config import CohortConfig
 from triher.errors import StopRun
+from triher.settings import CohortConfig
 
 N, P = 90, 40
 SPLITS = [Split("column", np.arange(60), np.arange(60, 90))]

@@ -3,8 +3,8 @@ import pytest
 
 from classify.inputs import Inputs
 from classify.preparation import fit_preparation, within_cohort
-from triher.config import ClassifyConfig, HarmonizeConfig
 from triher.errors import StopRun
+from triher.settings import ClassifyConfig, HarmonizeConfig
 
 
 def inputs(n=40, p=6, n_covariates=0, seed=0, rows_each=1):

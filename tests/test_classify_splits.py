@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from classify.splits import image_groups, partitions, refuse_leaks, stratified_folds
 from triher.cohort import Patient
-from triher.config import SplitConfig
 from triher.errors import StopRun
+from triher.settings import SplitConfig
 
 
 def patients(sites, splits=None, cohorts=None):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from classify.stage import classify
-from triher.config import Config
 from triher.errors import Note, Skipped, StopRun
 from triher.predictions import read_predictions
+from triher.settings import Config
 from triher.store import Features, write_store
 
 P = ["p_zero", "p_low", "p_positive"]

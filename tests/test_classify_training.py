@@ -10,8 +10,8 @@ from classify.heads import HEADS
 from classify.inputs import Inputs
 from classify.splits import stratified_folds
 from classify.training import fit_model
-from triher.config import ClassifyConfig
 from triher.errors import StopRun
+from triher.settings import ClassifyConfig
 
 
 def cases(n=60, p=150, effect=0.0, seed=0):

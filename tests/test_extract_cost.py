@@ -9,10 +9,11 @@ import pytest
 from extract.cost import measure_cost
 from extract.stage import extract
 from triher.cohort import read_cohort
-from triher.config import Config, read_config
+from triher.config import read_config
 from triher.errors import StopRun
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.store import read_index
 from triher.tables import write_table
 

@@ -21,10 +21,11 @@ from extract.recipe import SlabRecipe
 from extract.shards import Job, Lane
 from extract.slabbing import in_threads
 from extract.stage import extract
-from triher.config import Config, read_config
+from triher.config import read_config
 from triher.errors import SkipPatient, Skipped
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.store import Header, read_index
 from triher.tables import write_table
 

@@ -25,9 +25,9 @@ from extract.preflight import check_cohorts
 from extract.problems import Checked
 from extract.recipe import SlabRecipe
 from triher.cohort import Cohort, read_cohort
-from triher.config import CohortConfig
 from triher.errors import SkipPatient
 from triher.progress import Reporter
+from triher.settings import CohortConfig
 
 IDS = ("P1", "P2", "P3")
 TIMES_S = (-30.0, 90.0, 390.5)

@@ -13,8 +13,8 @@ from extract.inputs import CropInputs, PictureInputs, probe_pictures
 from extract.normalization import find_normalization
 from extract.pictures import Drawing, PictureRecipe
 from extract.recipe import SlabRecipe
-from triher.config import RegionConfig
 from triher.errors import StopRun
+from triher.settings import RegionConfig
 
 PHASES = ("pre", "early", "late")
 CPU = torch.device("cpu")

@@ -31,10 +31,11 @@ from extract.cache import read_slab
 from extract.encoder_spec import EncoderSpec
 from extract.models import Encoder
 from extract.stage import extract
-from triher.config import Config, read_config
+from triher.config import read_config
 from triher.errors import StopRun
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.store import read_store
 from triher.tables import write_table
 

@@ -12,8 +12,8 @@ from extract.encoders import find_encoder
 from extract.lanes import choose
 from extract.models import Encoder, Running
 from extract.onnx_runtime import agreement, gains
-from triher.config import ExtractConfig
 from triher.errors import StopRun
+from triher.settings import ExtractConfig
 
 CPU = torch.device("cpu")
 needs_onnx = pytest.mark.skipif(

@@ -14,10 +14,10 @@ from extract.phantom_lesion import grow_lesion
 from extract.phantom_physics import SCANNERS
 from extract.phantom_truth import CLASSES, posterior, trait_values
 from triher.cohort import labels, read_cohort
-from triher.config import CohortConfig
 from triher.errors import StopRun
 from triher.predictions import read_predictions
 from triher.progress import Reporter
+from triher.settings import CohortConfig
 
 COLUMNS = "patient_id,cohort,site,split,ihc,ish,age,time,event,pre,early,late,mask"
 QUIET = Reporter(quiet=True)

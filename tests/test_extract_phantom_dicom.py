@@ -17,9 +17,9 @@ from pydicom.uid import JPEGLSLossless
 from extract.phantom import write_phantom
 from extract.phantom_dicom import TRANSFER_SYNTAXES, VENDORS, phantom_as_dicom, write_dicom
 from triher.cohort import read_cohort
-from triher.config import CohortConfig
 from triher.errors import StopRun
 from triher.progress import Reporter
+from triher.settings import CohortConfig
 
 TIMES_S = (-30.0, 90.0, 390.5)
 SHAPE = (36, 33, 5)  # column, row, slice

@@ -11,9 +11,9 @@ from extract.phantom_dicom import write_dicom
 from extract.preflight import check_cohorts, refuse_ambiguous
 from extract.problems import Checked, write_problems
 from triher.cohort import read_cohort
-from triher.config import CohortConfig
 from triher.errors import StopRun
 from triher.progress import Reporter
+from triher.settings import CohortConfig
 from triher.tables import read_own_table
 
 FILES = {

@@ -15,8 +15,8 @@ from extract.histograms import count
 from extract.recipe import SlabRecipe, slab_recipe
 from extract.regions import Box, largest_part, lesion_box, lesion_region
 from extract.visible import blacken, ring, visible
-from triher.config import RegionConfig
 from triher.errors import SkipPatient
+from triher.settings import RegionConfig
 
 SPACING = (2.5, 1.2, 1.2)
 

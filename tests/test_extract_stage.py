@@ -23,10 +23,11 @@ from extract.shards import writing
 from extract.stage import extract
 from extract.task import decide
 from triher.cohort import Patient, read_cohort
-from triher.config import Config, read_config
+from triher.config import read_config
 from triher.errors import StopRun
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.store import read_index, read_store
 from triher.tables import write_table
 

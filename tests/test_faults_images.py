@@ -19,11 +19,11 @@ from extract.recipe import SlabRecipe
 from extract.slabbing import Slabs, in_threads
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient, read_cohort
-from triher.config import CohortConfig
 from triher.errors import SkipPatient, StopRun
 from triher.files import sha256_of_file
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import CohortConfig
 from triher.tables import write_table
 
 IDS = ("P1", "P2", "P3")

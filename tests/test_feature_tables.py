@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from triher.cli import main
-from triher.config import Config, write_config
+from triher.config import write_config
 from triher.predictions import read_predictions
+from triher.settings import Config
 from triher.store import read_store
 
 P = ["p_zero", "p_low", "p_positive"]

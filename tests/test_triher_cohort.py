@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triher.cohort import Reading, contradictions, labels, read_cohort
-from triher.config import CohortConfig
 from triher.errors import StopRun
+from triher.settings import CohortConfig
 from triher.tables import matching_key
 
 FILES = {"phases": {"pre": "{patient_id}_0.nii.gz"}, "mask": "{patient_id}_m.nii.gz"}

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triher.config import Config, dump_config, read_config, write_config
+from triher.config import dump_config, read_config, write_config
 from triher.errors import StopRun
+from triher.settings import Config
 
 BASE = "cohort: {table: cohort.csv}\n"
 
@@ -135,7 +136,7 @@ def test_a_wrong_value_names_its_place(refused, text, place):
         "{table: 5}",
         "{table: t.csv, name: 012}",
         "{table: t.csv, event_codes: {1: 0}}",
-        "{table: t.csv, event_codes: {yes: 2}}",
+        "{table: t.csv, event_codes: {yes: 3}}",
         "{table: t.csv, time_unit: weeks}",
         "{table: t.csv, phases: {}}",
         "{table: t.csv, phases: {a/b: x}}",

@@ -3,9 +3,9 @@
 import pytest
 
 from triher.cohort import Patient
-from triher.config import SplitConfig
 from triher.errors import StopRun
 from triher.held_out import is_held_out
+from triher.settings import SplitConfig
 
 
 def patient(site: str = "A", split: str = "") -> Patient:

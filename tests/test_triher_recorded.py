@@ -9,8 +9,8 @@ from extract.fusion import find_fusions
 from extract.lanes import RadiomicsChoice
 from extract.radiomics_settings import RadiomicsSettings
 from extract.task import Task
-from triher.config import Config, CropConfig, ExtractConfig
 from triher.recorded import encoder_options, recipe_options
+from triher.settings import Config, CropConfig, ExtractConfig
 
 PHASES = ("pre", "early", "late")
 VIEWS = ("rgb", "late", "late-pre", "pre,early,early-pre", "mine=pre,early,late-pre", "kinetics")

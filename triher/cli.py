@@ -18,11 +18,12 @@ from triher.cli_bundle import bundle_app
 from triher.cli_cohort import cohort_app
 from triher.cli_encoders import encoders
 from triher.cli_store import store_app
-from triher.config import STAGES, read_config
+from triher.config import read_config
 from triher.errors import StopRun, TriherError
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import STAGES
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 # typer keeps its own copy of click under a private name.
@@ -98,7 +99,7 @@ def _write_dicom(out: Path, table: Path, seed: int, reporter: Reporter) -> None:
     """The phantom's images as DICOM, in the habits of one vendor a site."""
     from extract.phantom_dicom import phantom_as_dicom
     from triher.cohort import read_cohort
-    from triher.config import CohortConfig
+    from triher.settings import CohortConfig
 
     patients = read_cohort(CohortConfig(table=table), survival=False).patients
     for patient in reporter.track(patients, "DICOM", len(patients)):

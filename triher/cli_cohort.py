@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from triher.config import CohortConfig, Config, read_config
+from triher.config import read_config
 from triher.errors import StopRun
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, show
 from triher.progress import Reporter
+from triher.settings import CohortConfig, Config
 
 if TYPE_CHECKING:
     from extract.adapters.importing import Summary

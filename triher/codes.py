@@ -66,7 +66,7 @@ CODES: dict[str, tuple[str, str]] = {
     "embedding_zero": ("the embedding of a slice is zero in every feature", "look at the patient's images"),
     "encoding": ("the table is not UTF-8", "save it as UTF-8"),
     "event_codes": (
-        "the event column holds a code that is neither 0 nor 1",
+        "the event column holds a code that is not known",
         "map it under cohort.event_codes",
     ),
     "extra_missing": ("a package of an optional part is not installed", "pip install 'triher[extract,weights]'"),

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from triher.config import CohortConfig
 from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.files import sha256_of_json
 from triher.label_names import tells_her2
@@ -18,6 +17,7 @@ from triher.label_rules import DEFAULT_RULES, RULE_SETS
 from triher.labels import Entry, check_codes, class_in_scheme, describe, her2_from_pathology, scheme_classes
 from triher.overlaps import find_overlaps
 from triher.reading import Reading, file_of, read_reading, template_cells, templates
+from triher.settings import CohortConfig
 from triher.tables import is_missing, matching_key, number, read_table, require_column
 
 _MONTHS = {"days": 12 / 365.25, "months": 1.0, "years": 12.0}
@@ -51,9 +51,11 @@ class Patient:
     vendor: str = ""
     """Maker of the scanner, for the shortcut audit."""
     covariates: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    """Cells of ``cohort.groups``, empty where missing."""
     time_months: float = math.nan
     event: int = -1
-    """1 event, 0 censored, -1 not known."""
+    """1 event, 0 censored, 2 another event that rules the event out, -1 not known."""
 
     def her2_entry(self) -> Entry:
         """The cells that HER2 is read from."""
@@ -103,8 +105,9 @@ def read_cohort(config: CohortConfig, *, survival: bool = True, images: bool = T
     _check_covariates(config)
     table = read_table(config.table, config.sheet)
     frame, lines = _rename(table, config, cells), table.attrs["lines"]
-    for column in (*sorted(cells), *config.covariates):
-        purpose = "cohort.covariates" if column in config.covariates else "file names of phases and mask"
+    for column in (*sorted(cells), *config.covariates, *config.groups):
+        own = [name for name in ("covariates", "groups") if column in getattr(config, name)]
+        purpose = f"cohort.{own[0]}" if own else "file names of phases and mask"
         require_column(frame, column, purpose=purpose, where=str(config.table))
     if not survival:
         frame = frame.drop(columns=[name for name in ("time", "event") if name in frame.columns])
@@ -112,7 +115,7 @@ def read_cohort(config: CohortConfig, *, survival: bool = True, images: bool = T
         message = f"{config.table} has survival times; cohort.time_unit must say days, months or years"
         raise StopRun("config_value", message, remedy="set cohort.time_unit")
     masks = template_cells("mask", config.mask) if images else []
-    used = {*OWN_COLUMNS, *cells, *config.covariates, *masks}
+    used = {*OWN_COLUMNS, *cells, *config.covariates, *config.groups, *masks}
     rows, notes = _one_row_a_patient(frame, used, config.table, lines)
     patients = tuple(_patient(row, config, line, images=images) for line, row in rows.items())
     check_codes([patient.her2_entry() for patient in patients])
@@ -136,7 +139,7 @@ def _check_covariates(config: CohortConfig) -> None:
 
 def _rename(frame: pd.DataFrame, config: CohortConfig, cells: set[str]) -> pd.DataFrame:
     """Give the mapped columns our names, and demand the id."""
-    known = {*OWN_COLUMNS, *cells, *config.covariates}
+    known = {*OWN_COLUMNS, *cells, *config.covariates, *config.groups}
     for ours, theirs in config.columns.items():
         if ours not in known:
             raise unknown_name("key of cohort.columns", ours, known)
@@ -226,6 +229,7 @@ def _patient(row: dict[str, str], config: CohortConfig, line: int, *, images: bo
         reading=reading,
         **{name: row.get(name, "") for name in _LABEL_COLUMNS},
         covariates={name: _covariate(row[name], name, config, where) for name in config.covariates},
+        groups={name: "" if is_missing(row[name]) else row[name] for name in config.groups},
         time_months=time,
         event=event,
     )

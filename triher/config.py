@@ -1,311 +1,23 @@
-"""The configuration: one YAML file, every key known and typed."""
+"""The configuration file: one YAML file, read, checked and written."""
 
 import io
 import reprlib
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event
 
 from triher.errors import StopRun
+from triher.settings import AnalysisConfig, Config
 
-STAGES = ("extract", "classify", "analysis")
 _MAX_BYTES = 1_000_000  # no configuration is longer; a larger file is a mistake or an attack
 _MAX_ALIASES = 20  # aliases of aliases multiply: 20 make at most 1,600 copies, a hundred make 1e16
 _MAX_DEPTH = 20  # the deepest of our sections is 4 deep
-
-Positive = Annotated[StrictInt, Field(ge=1)]
-Whole = Annotated[StrictInt, Field(ge=0)]
-
-PhaseName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]  # part of the names of views in the store
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GeometryConfig(Section):
-    """Geometry that replaces the headers' of every image and mask."""
-
-    orientation: Annotated[str, Field(pattern=r"^[LRAPSI]{3}$")]
-    """Where each axis points as stored, ``RAS`` for instance: first axis to the right, second anterior, third up."""
-    spacing_mm: str = ""
-    """Three numbers along the axes as stored, ``{slice_thick} {xy_spacing} {xy_spacing}``; the headers' if empty."""
-
-
-class CohortConfig(Section):
-    """Where the patients and their files are."""
-
-    table: Path
-    """CSV, TSV or XLSX, one row a patient; relative to the configuration's folder."""
-    sheet: str = ""
-    """Which sheet of a workbook."""
-    decimal: Literal[".", ","] = "."
-    """The decimal separator of the table's numbers."""
-    her2_rules: str = "asco-cap-2018"
-    """The rule set that turns IHC and ISH into a class."""
-    root: Path | None = None
-    """Folder that image paths are relative to; the table's own folder when empty."""
-    name: str = "cohort"
-    """Cohort of every patient whose row names none."""
-    columns: dict[str, str] = {}
-    """Our column name -> the table's, for those that differ: ``patient_id: PID``."""
-    phases: Annotated[dict[PhaseName, str], Field(min_length=1)] = {
-        "pre": "{pre}",
-        "early": "{early}",
-        "late": "{late}",
-    }
-    """Phase -> file name with the row's cells in braces, in the order of time: ``{patient_id}_0000.nii.gz``."""
-    exam: str = ""
-    """One source for all phases, instead of a file for each: a 4-D file, a folder of DICOM, or a pattern with ``*``
-    for files in the order of their names. The phases are then rules: ``pre``, ``first post``, ``post 3``, ``last``,
-    ``phase 4`` (0 is the first), ``nearest 90 s``."""
-    series: str = ""
-    """Which series of a DICOM folder: SeriesInstanceUIDs, or a regular expression for their descriptions."""
-    dicom_id: str = "{patient_id}"
-    """PatientID that the DICOM headers of a row must carry, if they carry any; empty to take any."""
-    times: str = ""
-    """Start of each volume in seconds, ``"[0, 120, 210]"``, where the headers do not say; written like the phases."""
-    injection: str = ""
-    """Start of the injection on the same clock; without it the second volume stands for it."""
-    missing_phase: Literal["skip", "last"] = "skip"
-    """What to do when an exam does not have a phase: leave the patient out, or take the last volume and note it."""
-    nonfinite: Literal["skip", "zero"] = "skip"
-    """What to do when an image holds NaN or infinity: leave the patient out, or take such voxels as 0 and note it."""
-    geometry: GeometryConfig | None = None
-    """How voxels lie, for files whose headers do not say or say wrong."""
-    mask: str = "{mask}"
-    """The lesion mask's file name, written like the phases'."""
-    box: str = ""
-    """Instead of a mask, a box around the lesion: six numbers, first and behind the last voxel along each axis as
-    stored, counted from 0: ``{i0} {i1} {j0} {j1} {k0} {k1}``."""
-    mask_label: Positive | None = None
-    """Which label of a mask with several is the lesion."""
-    covariates: tuple[str, ...] = ()
-    """Numeric columns that the analysis may adjust for."""
-    allowed_covariates: tuple[str, ...] = ()
-    """Covariates that are meant although their names tell of HER2."""
-    time_unit: Literal["days", "months", "years"] | None = None
-    """Unit of the ``time`` column; required where survival is analyzed."""
-    event_codes: dict[str, Literal[0, 1]] = {"0": 0, "1": 1}
-    """Cell of the ``event`` column -> 0 (censored) or 1 (event)."""
-
-
-class RegionConfig(Section):
-    """The part of each slice that the encoder sees."""
-
-    kind: Literal["box", "window", "slice", "mask", "ring", "control"] = "box"
-    """``box``: the square around the lesion and a margin. ``window``: a square of fixed size on the lesion's middle.
-    ``slice``: all of the slice. ``mask``: the box, black outside the lesion. ``ring``: the lesion's surroundings, the
-    rest black. ``control``, a negative control: a box of the same size in tissue without lesion."""
-    margin_mm: Annotated[StrictFloat, Field(ge=0, le=100)] = 5.0
-    """Around the lesion on each side of the box, at least."""
-    margin_px: Annotated[StrictInt, Field(ge=0, le=500)] = 0
-    """The same in pixels; the larger margin counts."""
-    window_mm: Annotated[StrictFloat, Field(ge=5, le=500)] = 80.0
-    """Side of the ``window``."""
-    ring_mm: Annotated[StrictFloat, Field(gt=0, le=100)] = 5.0
-    """Width of the ``ring``."""
-    depth_mm: Annotated[StrictFloat, Field(ge=0, le=100)] = 0.0
-    """What is kept above and below the lesion for encoders of volumes; 2-D slices are chosen where lesion is."""
-    largest_component: StrictBool = False
-    """Take the largest connected part of a mask alone, instead of all parts."""
-
-
-class SlicesConfig(Section):
-    """Which slices of the lesion are embedded."""
-
-    policy: Literal["all", "largest", "central", "spread"] = "spread"
-    n: Positive = 8
-    """At most this many; ignored by ``all``."""
-
-
-class CropConfig(Section):
-    """The cube of voxels that encoders of volumes see."""
-
-    mode: Literal["tight", "isotropic"] = "tight"
-    """``tight``: the lesion's bounding box stretched to a cube, as FM-BCMRI does. ``isotropic``: a cube in mm."""
-    margin_mm: Annotated[StrictFloat, Field(ge=0, le=100)] = 0.0
-    """Around the lesion's bounding box on each side; see ``extract.region.depth_mm`` for what is there to cut."""
-
-
-class RadiomicsConfig(Section):
-    """How the encoder ``radiomics`` computes its features; see `extract.radiomics_settings`."""
-
-    resample_mm: Annotated[StrictFloat, Field(gt=0, le=10)] | None = 1.0
-    """Side of the cubic voxels that the lesion is brought to; null keeps the scanner's."""
-    bin_count: Annotated[StrictInt, Field(ge=2, le=1024)] | None = 32
-    """Gray levels between the lesion's least and largest value; null with ``bin_width``."""
-    bin_width: Annotated[StrictFloat, Field(gt=0)] | None = None
-    """Width of a gray level in units of the scanner."""
-    filters: tuple[str, ...] = ("original",)
-    """``original``, and ``log-2mm`` for the Laplacian of a Gaussian of that standard deviation."""
-    dimensions: Literal[2, 3] = 3
-    merged: StrictBool = True
-    """Whether the matrices of all directions are added up, or the features averaged over the directions."""
-
-
-_HOW = {
-    "also", "weights_dir", "accept_license", "device", "runtime", "compile", "engine", "workers", "batch_size",
-    "shard_patients", "readers",
-}  # fmt: skip
-
-
-class ExtractConfig(Section):
-    """From volumes to a feature store."""
-
-    encoder: str = "efficientnet-lite0"
-    """A name of the encoder table, ``timm:MODEL``, ``open_clip:MODEL/PRETRAINED`` or ``file:MODEL@CHECKPOINT``."""
-    also: tuple[str, ...] = ()
-    """Further encoders, whose stores are made in the same pass over the slabs."""
-    weights_dir: Path | None = None
-    """Folder with weights placed by hand, for machines without a hub."""
-    accept_license: tuple[str, ...] = ()
-    """Encoders whose terms were read and accepted; needed before weights under terms of their own are downloaded."""
-    region: RegionConfig = RegionConfig()
-    slices: SlicesConfig = SlicesConfig()
-    normalization: str = "clip99-joint"
-    """From scanner units to 8 bits, ``METHOD-SCOPE``. Methods: ``minmax``, ``clip95``, ``clip98``, ``clip99``,
-    ``clip995``, ``percentile99``, ``percentile995``, ``zscore``, ``clahe``. Scopes: ``slice``, ``volume``, ``joint``,
-    ``pre``, ``mask``, ``mask-joint``; ``joint``, ``pre`` and ``mask-joint`` keep enhancement comparable between the
-    phases. Also ``nyul-volume``."""
-    standard_scale: tuple[StrictFloat, ...] = ()
-    """Landmarks of ``nyul-volume`` in 0..255; fitted on the training patients when empty."""
-    fusions: tuple[str, ...] = ("rgb",)
-    """Views to embed: names of the fusion table, or three channels such as ``pre,early,early-pre``."""
-    n4: Literal["none", "shared", "per-phase"] = "none"
-    """N4 bias field: ``shared`` is estimated on the phases' mean and divided out of all, which keeps enhancement;
-    ``per-phase`` gives each phase a field of its own."""
-    tokens: Literal["default", "cls", "mean", "mask", "cls+mean", "cls+mask", "cls+mean+mask"] = "default"
-    """How the network's tokens, or its feature map, become one vector; ``mask`` weighs them by the lesion."""
-    crop: CropConfig = CropConfig()
-    radiomics: RadiomicsConfig = RadiomicsConfig()
-    device: str = "auto"
-    """``auto``: all GPUs of the machine, or else the processor; or names such as ``cpu``, ``cuda:0,cuda:1``."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto``: bfloat16 on GPUs that compute in it. Processors compute in float32 whatever is said here."""
-    runtime: Literal["auto", "torch", "onnx"] = "auto"
-    """``auto``: on processors ONNX Runtime for the networks that gain from it, torch for all others."""
-    compile: StrictBool = False
-    """Compile the network for the GPU first, which takes a minute and pays from some 100,000 pictures on."""
-    engine: Literal["local", "ray"] = "local"
-    """``ray`` spreads the work over the machines of a Ray cluster, or over processes of this machine."""
-    workers: Whole = 0
-    """Processes of the ``ray`` engine; 0 for one on each GPU, or one on every two processors."""
-    batch_size: Positive = 32
-    shard_patients: Positive = 32
-    """Patients committed together; a killed run loses at most this many."""
-    readers: Positive = 2
-    """Threads that read and prepare volumes."""
-
-    def choices(self) -> dict[str, Any]:
-        """What decides the embeddings, as JSON values; device, batches and threads do not."""
-        return self.model_dump(mode="json", exclude=_HOW)
-
-
-class SplitConfig(Section):
-    """Which patients are held out."""
-
-    kind: Literal["none", "column", "sites", "cohorts", "leave-one-site-out", "leave-one-cohort-out"] = "none"
-    """``column``: the table's ``split`` says ``train`` or ``test``; ``sites`` and ``cohorts``: those listed under
-    ``test``."""
-    test: tuple[str, ...] = ()
-    reopen: StrictBool = False
-    """Allow that held-out ``cohorts`` are predicted again with other settings, which is counted and reported."""
-
-
-class HarmonizeConfig(Section):
-    """How the features of different sites are brought together; learned in training parts only, without labels."""
-
-    method: Literal["none", "combat", "combat-mean", "sitewise"] = "none"
-    unseen: Literal["stop", "pass", "standardize"] = "stop"
-    """What to do with patients of a site that was not trained on: stop, leave their features as they are, or
-    standardize them by the patients of that site who are predicted together, which looks at no label."""
-
-
-class ClassifyConfig(Section):
-    """From a feature store to predictions and a bundle."""
-
-    features: Path | None = None
-    """A table of features of one's own (CSV, TSV, Parquet, h5ad) in place of an extraction."""
-    head: str = "logistic"
-    pooling: tuple[str, ...] = ("mean",)
-    """Statistics over a patient's slices, concatenated; heads of bags take the slices themselves."""
-    views: tuple[str, ...] = ()
-    """Views to use, concatenated; all when empty. Also ``early-pre``, ``ratio(early,pre)``, ``slope(pre,early)``."""
-    missing: Literal["skip", "impute"] = "skip"
-    """What to do with a patient who lacks a view, a feature or a covariate: leave out, or fill with the median of the
-    training part."""
-    covariates: tuple[str, ...] = ()
-    """Columns of ``cohort.covariates`` that join the images."""
-    join: Literal["early", "late"] = "early"
-    """``early``: beside the features, as a block of equal weight. ``late``: in a second model on top (stacking)."""
-    harmonize: HarmonizeConfig = HarmonizeConfig()
-    components: Whole = 0
-    """Principal components that replace the features; 0 keeps the features."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """``balanced`` weighs every class alike, which spoils the calibration of the probabilities."""
-    split: SplitConfig = SplitConfig()
-    folds: Annotated[StrictInt, Field(ge=2, le=20)] = 5
-    repeats: Positive = 1
-    trials: Positive = 25
-    """Optuna trials for each tuned model."""
-    objective: Literal["log-loss", "auc"] = "log-loss"
-    """What trials are compared by."""
-    prune: StrictBool = True
-    """Give up trials that are worse than the best one after some folds."""
-    workers: Whole = 0
-    """Threads that evaluate trials; 0 for one on each processor. The result does not depend on it."""
-    storage: str = ""
-    """Where Optuna keeps its studies: a file ending in ``.journal``, or the URL of a database; memory when empty."""
-    alpha: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.1
-    """Error rate of the conformal prediction sets."""
-    control: Path | None = None
-    """Feature store of the negative control (``extract.region.kind=control``), judged beside the model."""
-    label_noise: tuple[Annotated[StrictFloat, Field(gt=0, le=0.5)], ...] = ()
-    """Shares of the patients of IHC 0 and 1+ whose training labels are exchanged, to see how much that matters."""
-    noise_draws: Positive = 5
-    """Random draws for each share."""
-    shuffle_labels: StrictBool = False
-    """Negative control: permute the labels within sites; the AUC must fall to what the site alone tells."""
-
-
-class AnalysisConfig(Section):
-    """From predictions to statements."""
-
-    resamples: Annotated[StrictInt, Field(ge=100)] = 2000
-    """Bootstrap resamples of the patients."""
-    score: str = "positive"
-    """The class whose predicted probability is the prognostic score."""
-    covariates: tuple[str, ...] = ()
-    """Covariates of the adjusted Cox model, chosen beforehand."""
-    strata: tuple[Literal["cohort", "site"], ...] = ()
-    """Groups with a baseline hazard of their own."""
-    reference: Path | None = None
-    """Prediction table of a reference (the phantom's best possible classifier) to print beside the model's."""
-
-
-class Config(Section):
-    """Everything that a run depends on."""
-
-    cohort: CohortConfig
-    scheme: Literal["triple", "binary", "ultralow"] = "triple"
-    seed: Whole = 0
-    extract: ExtractConfig = ExtractConfig()
-    classify: ClassifyConfig = ClassifyConfig()
-    analysis: AnalysisConfig = AnalysisConfig()
-
-    @property
-    def has_images(self) -> bool:
-        """Whether features are extracted from images, and not read from a table."""
-        return self.classify.features is None
 
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -408,12 +120,24 @@ def _resolve(config: Config, folder: Path) -> Config:
     classify = config.classify.model_copy(
         update=found | {"storage": _resolved_storage(config.classify.storage, folder)}
     )
-    reference = config.analysis.reference
-    resolved = None if reference is None else (folder / reference).resolve()
-    analysis = config.analysis.model_copy(update={"reference": resolved})
+    analysis = _resolved_analysis(config.analysis, folder)
     return config.model_copy(
         update={"cohort": cohort, "extract": extract, "classify": classify, "analysis": analysis}
     )
+
+
+def _resolved_analysis(analysis: AnalysisConfig, folder: Path) -> AnalysisConfig:
+    """The section with absolute paths."""
+    reference, genes = analysis.reference, analysis.transcriptomics
+    changed: dict[str, object] = {
+        "reference": None if reference is None else (folder / reference).resolve(),
+        "compare": {name: (folder / path).resolve() for name, path in analysis.compare.items()},
+    }
+    if genes is not None:
+        sets = tuple((folder / path).resolve() for path in genes.gene_sets)
+        files = {"expression": (folder / genes.expression).resolve(), "gene_sets": sets}
+        changed["transcriptomics"] = genes.model_copy(update=files)
+    return analysis.model_copy(update=changed)
 
 
 def _resolved_storage(storage: str, folder: Path) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from triher.config import Config, read_config, write_config
+from triher.config import read_config, write_config
 from triher.files import sha256_of_json
 from triher.pipeline import Outcome, run_stages
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.tables import read_own_table
 
 COHORT_FOLDER = "cohort"

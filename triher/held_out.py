@@ -1,8 +1,8 @@
 """Who is held out, told from a patient's own row: what is fitted before the splits must not see them."""
 
 from triher.cohort import Patient
-from triher.config import SplitConfig
 from triher.errors import StopRun
+from triher.settings import SplitConfig
 
 _FIXED = ("none", "column", "sites", "cohorts")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from triher.cohort import Cohort, labels, read_cohort, sources_sha256
-from triher.config import STAGES, CohortConfig, Config, ExtractConfig, dump_config, read_config
+from triher.config import dump_config, read_config
 from triher.errors import Note, StopRun, unknown_name
 from triher.files import sha256_of_json
 from triher.labels import scheme_classes
@@ -17,6 +17,7 @@ from triher.predictions import write_predictions
 from triher.progress import Reporter
 from triher.recorded import encoder_options, recipe_options
 from triher.runfolder import RunFolder, changed_libraries
+from triher.settings import STAGES, CohortConfig, Config, ExtractConfig
 from triher.store import read_index
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from triher.config import CohortConfig
 from triher.errors import StopRun
 from triher.phases import MissingPhase, parse_rule
+from triher.settings import CohortConfig
 from triher.tables import number
 
 

@@ -184,9 +184,10 @@ class RunFolder:
         rows = [*(list(row.values()) for row in kept), *([stage, *astuple(note)] for note in notes)]
         write_table(self.notes_file, ["stage", *(f.name for f in fields(Note))], rows)
 
-    def read_notes(self) -> list[Note]:
-        """The remarks of all stages, none when there is no such file."""
-        return [Note(row["patient_id"], row["code"], row["text"]) for row in _rows(self.notes_file)]
+    def read_notes(self, *, but: str = "") -> list[Note]:
+        """The remarks of all stages but one, none when there is no such file."""
+        rows = [row for row in _rows(self.notes_file) if row["stage"] != but]
+        return [Note(row["patient_id"], row["code"], row["text"]) for row in rows]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from triher.config import Config
 from triher.errors import StopRun
 from triher.files import locked
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.settings import Config
 from triher.store import read_index, write_store
 from triher.store_check import verify_store
 from triher.store_parts import read_checksums

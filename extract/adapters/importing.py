@@ -14,10 +14,11 @@ from typing import Any
 from extract.adapters.contract import Imported, Request
 from extract.adapters.registry import find_adapter
 from triher.cohort import Cohort, labels, read_cohort
-from triher.config import Config, read_config
+from triher.config import read_config
 from triher.errors import Note, SkipPatient, Skipped, StopRun
 from triher.files import make_writable, replacing, sha256_of_file, write_text
 from triher.labels import scheme_classes
+from triher.settings import Config
 from triher.tables import write_table
 
 _MARK = "# Written by `triher cohort import`. SHA-256 of what was written with it, to see what was changed since:"

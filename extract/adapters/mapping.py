@@ -139,11 +139,12 @@ def table_settings(request: Request) -> dict[str, Any]:
 
 
 def _event_codes(request: Request) -> dict[str, int]:
-    """Code -> 0 or 1, from the options ``event:CODE``."""
+    """Code -> 0, 1 or 2, from the options ``event:CODE``."""
     codes = named_options(request, "event")
     for code, meaning in codes.items():
-        if meaning not in ("0", "1"):
-            raise StopRun("event_codes", f"option event:{code} is '{meaning}'; expected 0 (censored) or 1 (event)")
+        if meaning not in ("0", "1", "2"):
+            expected = "0 (censored), 1 (event) or 2 (another event)"
+            raise StopRun("event_codes", f"option event:{code} is '{meaning}'; expected {expected}")
     return {code: int(meaning) for code, meaning in codes.items()}
 
 
