@@ -1,9 +1,11 @@
 """Fixtures shared by the tests: small synthetic stores, cohorts and runs."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -120,6 +122,13 @@ def golden_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the referee values are not on this machine")
     return folder
+
+
+@pytest.fixture
+def golden(golden_folder: Path) -> Callable[[str], Any]:
+    """The value that R gives, by the name of its check; use with ``pytest.mark.golden``."""
+    checks = json.loads((golden_folder / "expected.json").read_text(encoding="utf-8"))["checks"]
+    return lambda name: checks[name]["value"]
 
 
 @dataclass(frozen=True)
