@@ -91,6 +91,21 @@ CODES: dict[str, tuple[str, str]] = {
     "folds_reduced": ("the smallest class has fewer patients than there are inner folds", "nothing"),
     "follow_up": ("which end point time and event are of", "choose another with the import's options"),
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
+    "gene_set_case": (
+        "some symbols of a gene-set file differ from those tested in case alone",
+        "check the species of both",
+    ),
+    "gene_set_dropped": (
+        "gene sets are not tested",
+        "nothing, or change analysis.transcriptomics.min_genes and max_genes",
+    ),
+    "gene_set_file": ("a gene-set file is no GMT", "give lines of NAME, DESCRIPTION and genes, separated by tabs"),
+    "gene_set_name": ("two gene sets share one name", "nothing, or rename one of them"),
+    "gene_set_overlap": (
+        "the genes of a gene-set file are not those of the expression table",
+        "give both with ids of one kind and of one species",
+    ),
+    "gene_set_partial": ("gene sets are tested with less than half of their genes", "read their names with care"),
     "head_unlockable": (
         "the head holds the vectors of its training patients",
         "lock a run of another head, for instance classify.head=logistic",
