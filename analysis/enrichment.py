@@ -91,7 +91,7 @@ def enrichment(
         weight: exponent of the statistic; 0 gives the Kolmogorov-Smirnov statistic.
 
     Returns:
-        One result a set, in the order of the sets.
+        One result a set, in the order of the sets. A set whose statistics are all 0 has score 0 and p 1.
 
     Raises:
         StopRun: ``extra_missing`` without gseapy.
@@ -120,14 +120,17 @@ def enrichment(
 
 def _enriched(one: GeneSet, summary: Any, genes: Sequence[str]) -> SetEnrichment:  # noqa: ANN401 - gseapy has no types
     """NES, p and leading edge from the scores of random sets."""
+    running, hits = np.asarray(summary.run_es), sorted(summary.hits)
+    if np.isnan(running).any():  # the statistics of its genes are all 0
+        return SetEnrichment(one, 0.0, 0.0, 1.0, math.nan, ())
     score, random = float(summary.es), np.asarray(summary.esnull)
     same = np.abs(random[random >= 0] if score >= 0 else random[random < 0])
     p = (int(np.sum(same >= abs(score))) + 1) / (len(same) + 1)
     normalized = score / float(same.mean()) if len(same) else math.nan
-    running, hits = np.asarray(summary.run_es), sorted(summary.hits)
-    leading = [i for i in hits if i <= running.argmax()] if score >= 0 else hits[::-1]
-    if score < 0:
-        leading = [i for i in leading if i >= running.argmin()]
+    if score >= 0:
+        leading = [i for i in hits if i <= running.argmax()]
+    else:
+        leading = [i for i in reversed(hits) if i >= running.argmin()]
     return SetEnrichment(one, score, normalized, p, math.nan, tuple(genes[i] for i in leading))
 
 

@@ -19,6 +19,8 @@ _ALPHA = 0.25  # exponent of the ranks, as in the paper
 Expression = Float64[np.ndarray, "gene sample"]
 SetScores = Float64[np.ndarray, "sample set"]
 OneScore = Float64[np.ndarray, " sample"]
+First = Float64[np.ndarray, " first"]
+Second = Float64[np.ndarray, " second"]
 Group = Bool[np.ndarray, " sample"]
 Design = Float64[np.ndarray, "sample covariate"]
 
@@ -123,13 +125,13 @@ def _difference(
     return SetDifference(gene_set, difference, area, p, math.nan)
 
 
-def _within(first: OneScore, second: OneScore) -> float:
+def _within(first: First, second: Second) -> float:
     """The standard deviation within two groups, pooled."""
     squares = float(np.sum((first - first.mean()) ** 2) + np.sum((second - second.mean()) ** 2))
     return math.sqrt(squares / (len(first) + len(second) - 2))
 
 
-def _welch(first: OneScore, second: OneScore) -> tuple[float, float, float, float]:
+def _welch(first: First, second: Second) -> tuple[float, float, float, float]:
     """Difference of means with its 95 % limits and p, variances of their own."""
     test = ttest_ind(second, first, equal_var=False)
     low, high = test.confidence_interval()
