@@ -13,7 +13,8 @@ from triher.errors import Note, StopRun
 
 FEWEST_OVERLAP = 0.2
 """Share of a file's genes that must be among those tested."""
-_PARTLY = 0.5  # share of a set's genes below which the set is no longer what its name says
+PARTLY = 0.5
+"""Share of a set's genes below which it may no longer be what its name says."""
 _CASE_GAIN = 0.1  # share of a file's genes that are found only when case is ignored
 _EXAMPLES = 3
 _NAMED = 5
@@ -196,7 +197,7 @@ def _dropped_note(dropped: Sequence[DroppedSet]) -> list[Note]:
 
 def _partial_note(sets: Sequence[GeneSet]) -> list[Note]:
     """Which sets are tested with less than half of their genes."""
-    partial = [one for one in sets if len(one.genes) < _PARTLY * one.n_listed]
+    partial = [one for one in sets if len(one.genes) < PARTLY * one.n_listed]
     if not partial:
         return []
     named = ", ".join(f"{one.name} ({len(one.genes)} of {one.n_listed})" for one in partial[:_NAMED])

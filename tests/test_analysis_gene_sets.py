@@ -168,3 +168,17 @@ def test_a_signature_needs_half_of_its_genes_and_at_least_two():
     assert reasons["Cytolytic activity"] == "fewer than 2 genes tested"
     assert reasons["B cells"] == "less than half of its genes tested"
     assert len(found.sets) + len(found.dropped) == len(SIGNATURES)
+
+
+@pytest.mark.fault("F15")
+def test_the_hallmarks_overlap_with_a_table_of_tcga(shared):
+    """The table holds 6000 genes of TCGA-BRCA as SYMBOL_ENTREZ; joined ids stop the run, symbols do not."""
+    with gzip.open(shared / "data" / "tcga-brca" / "rna_log2_6000x769.csv.gz", "rt") as handle:
+        joined = handle.readline().strip().split(",")[1:]
+    hallmarks = shared / "data" / "genesets" / "hallmark_v7.0.symbols.gmt"
+    with pytest.raises(StopRun, match=r"0% of its 4384 genes .* tested were 'ESR1_2099'"):
+        read_gene_sets([hallmarks], joined, min_genes=10, max_genes=500)
+    symbols = list(dict.fromkeys(name.rsplit("_", 1)[0] for name in joined))
+    found = read_gene_sets([hallmarks], symbols, min_genes=10, max_genes=500)
+    assert (len(found.sets), len(found.dropped)) == (48, 2)
+    assert all(one.n_listed >= 32 for one in found.sets)

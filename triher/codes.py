@@ -90,7 +90,6 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "folds_reduced": ("the smallest class has fewer patients than there are inner folds", "nothing"),
     "follow_up": ("which end point time and event are of", "choose another with the import's options"),
-    "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
     "gene_set_case": (
         "some symbols of a gene-set file differ from those tested in case alone",
         "check the species of both",
@@ -106,6 +105,7 @@ CODES: dict[str, tuple[str, str]] = {
         "give both with ids of one kind and of one species",
     ),
     "gene_set_partial": ("gene sets are tested with less than half of their genes", "read their names with care"),
+    "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
     "head_unlockable": (
         "the head holds the vectors of its training patients",
         "lock a run of another head, for instance classify.head=logistic",
