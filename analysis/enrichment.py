@@ -6,14 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
-from scipy.stats import hypergeom, t
+from scipy.stats import hypergeom
 
 from analysis.gene_sets import GeneSet, GeneSets
 from triher.errors import StopRun
-
-CORRELATION = 0.01
-"""Between the genes of a set, as limma presets it (Wu & Smyth, Nucleic Acids Res 2012;40:e133)."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,6 @@ class SetEnrichment:
     """Among random sets of as many genes with a score of the same sign, never 0."""
     p_adjusted: float
     """After Benjamini and Hochberg over all sets tested."""
-    p_correlated: float
-    """Two-sided, of the set's mean statistic where its genes are correlated, see `correlated_p`."""
-    p_correlated_adjusted: float
     n_random: int
     """Random sets with a score of the same sign; p is at least 1 / (n_random + 1)."""
     leading_edge: tuple[str, ...]
@@ -88,7 +81,8 @@ def enrichment(
 
     P is (b + 1) / (m + 1) for b of m random sets of the same sign that reach the score (Phipson & Smyth, Stat Appl
     Genet Mol Biol 2010;9:39), so that it is never 0. Random sets stand for genes that are independent of each other.
-    Genes of one pathway are not, so p is too small for sets that act together; `correlated_p` allows for some of it.
+    Genes of one pathway are not: with the classes of 200 tumors of TCGA-BRCA permuted, 29 % of the hallmark sets had
+    p < 0.05. `analysis.camera` gives p values to rely on; this gives the size, the direction and the leading edge.
 
     Args:
         ranked: gene -> finite statistic, such as a moderated t; above 0 is higher in the second class. Genes of one
@@ -121,28 +115,16 @@ def enrichment(
     values = [float(ranked[gene]) for gene in genes]
     summaries = prerank_rs(genes, values, members, weight, 1, len(genes), permutations, 1, seed).summaries
     found = {summary.term: summary for summary in summaries}
-    statistic = np.array(values)
-    tests = [_enriched(one, found[one.name], genes, statistic) for one in gene_sets.sets]
-    plain = benjamini_hochberg([one.p for one in tests])
-    correlated = benjamini_hochberg([one.p_correlated for one in tests])
-    return tuple(
-        replace(one, p_adjusted=p, p_correlated_adjusted=other)
-        for one, p, other in zip(tests, plain, correlated, strict=True)
-    )
+    tests = [_enriched(one, found[one.name], genes) for one in gene_sets.sets]
+    corrected = benjamini_hochberg([one.p for one in tests])
+    return tuple(replace(one, p_adjusted=p) for one, p in zip(tests, corrected, strict=True))
 
 
-def _enriched(
-    one: GeneSet,
-    summary: Any,  # noqa: ANN401 - gseapy has no types
-    genes: Sequence[str],
-    statistic: Float64[np.ndarray, " gene"],
-) -> SetEnrichment:
+def _enriched(one: GeneSet, summary: Any, genes: Sequence[str]) -> SetEnrichment:  # noqa: ANN401 - gseapy has no types
     """NES, p and leading edge from the scores of random sets."""
-    inside = np.isin(np.array(genes), one.genes)
-    correlated = correlated_p(statistic[inside], statistic[~inside])
     running, hits = np.asarray(summary.run_es), sorted(summary.hits)
     if np.isnan(running).any():  # the statistics of its genes are all 0
-        return SetEnrichment(one, 0.0, 0.0, 1.0, math.nan, correlated, math.nan, len(summary.esnull), ())
+        return SetEnrichment(one, 0.0, 0.0, 1.0, math.nan, len(summary.esnull), ())
     score, random = float(summary.es), np.asarray(summary.esnull)
     same = np.abs(random[random >= 0] if score >= 0 else random[random < 0])
     p = (int(np.sum(same >= abs(score))) + 1) / (len(same) + 1)
@@ -152,34 +134,7 @@ def _enriched(
     else:
         leading = [i for i in reversed(hits) if i >= running.argmin()]
     edge = tuple(genes[i] for i in leading)
-    return SetEnrichment(one, score, normalized, p, math.nan, correlated, math.nan, len(same), edge)
-
-
-def correlated_p(
-    inside: Float64[np.ndarray, " inside"],
-    outside: Float64[np.ndarray, " outside"],
-    *,
-    correlation: float = CORRELATION,
-) -> float:
-    """Two-sided p of a set's mean statistic against all others, as limma's cameraPR (Wu & Smyth 2012).
-
-    The mean of m correlated statistics varies 1 + (m - 1) correlation times as much as that of independent ones. The
-    correlation is set beforehand, at limma's 0.01, rather than estimated. Without it this is Student's t.
-
-    Args:
-        inside: statistics of the set's genes.
-        outside: of all other genes.
-        correlation: between the genes of a set.
-
-    >>> round(correlated_p(np.array([2.0, 3.0, 4.0]), np.array([0.0, 1.0, 2.0]), correlation=0.0), 3)
-    0.07
-    """
-    m, n = len(inside), len(outside)
-    squares = float(np.sum((inside - inside.mean()) ** 2) + np.sum((outside - outside.mean()) ** 2))
-    if squares == 0:
-        return 1.0
-    variance = squares / (m + n - 2) * ((1 + (m - 1) * correlation) / m + 1 / n)
-    return float(2 * t.sf(abs(inside.mean() - outside.mean()) / math.sqrt(variance), m + n - 2))
+    return SetEnrichment(one, score, normalized, p, math.nan, len(same), edge)
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:

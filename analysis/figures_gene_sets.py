@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.camera import SetShift
 from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw, plain
 from analysis.enrichment import SetEnrichment
 from analysis.samples import class_label
@@ -16,32 +18,34 @@ _SIZES = (10, 500)
 
 
 def enrichment_figure(
-    tests: Sequence[SetEnrichment], *, name: str, title: str, compare: tuple[str, str], fdr: float
+    shifts: Sequence[SetShift],
+    enriched: Sequence[SetEnrichment],
+    *,
+    name: str,
+    title: str,
+    compare: tuple[str, str],
+    fdr: float,
 ) -> Drawing:
     """Normalized enrichment scores of the sets with the smallest p, filled where they pass the false discovery rate.
 
     Args:
-        tests: in any order; at least one.
+        shifts: whose p values count; at least one set.
+        enriched: the same sets in the same order.
         name: file name without ending.
         title: short title.
         compare: the two classes; above 0 the genes are higher in the second.
         fdr: false discovery rate.
     """
-    shown = sorted(most_certain(tests)[:_MOST], key=lambda one: -one.normalized)
-    labels = short_names([one.gene_set.name for one in shown])
+    pairs = sorted(zip(shifts, enriched, strict=True), key=lambda pair: (pair[0].p, pair[0].gene_set.name))[:_MOST]
+    shown = sorted(pairs, key=lambda pair: -pair[1].normalized)
+    labels = short_names([shift.gene_set.name for shift, _ in shown])
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axvline(0, color=MUTED, linewidth=1)
-        for y, one in enumerate(shown):
-            color = CLASS_STYLE.get(compare[one.normalized > 0], (INK, "", ""))[0]
-            area = float(np.interp(len(one.gene_set.genes), _SIZES, _DOTS))
-            face = color if one.p_adjusted < fdr else "white"
-            axes.plot([0, one.normalized], [y, y], color=RULE, linewidth=1.2, zorder=1)
-            axes.scatter(one.normalized, y, s=area, facecolor=face, edgecolor=color, linewidth=1.2, zorder=2)
-            said = f"{p_value(one.p_adjusted)}"
-            axes.text(1.02, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-        widest = 1.15 * max(abs(one.normalized) for one in shown) or 1.0
+        for y, (shift, one) in enumerate(shown):
+            _dot(axes, y, shift, one.normalized, CLASS_STYLE.get(compare[one.normalized > 0], (INK, "", ""))[0], fdr)
+        widest = 1.15 * max(abs(one.normalized) for _, one in shown) or 1.0
         axes.set(xlim=(-widest, widest), ylim=(len(shown) - 0.4, -0.6))
         axes.set_xlabel(f"Normalized enrichment score ({class_label(compare[0])} < 0 < {class_label(compare[1])})")
         axes.set_title("Adjusted p", loc="right", fontsize=8.5, fontweight="normal")
@@ -51,14 +55,19 @@ def enrichment_figure(
         axes.spines["left"].set_visible(False)
 
     said = "; ".join(
-        f"{one.gene_set.name}: {one.normalized:.2f}, adjusted p {p_value(one.p_adjusted)}" for one in shown
+        f"{shift.gene_set.name}: {one.normalized:.2f}, adjusted p {p_value(shift.p_adjusted)}" for shift, one in shown
     )
     return draw(name, title, f"{said}.", (6.4, 0.95 + 0.25 * len(shown)), paint, wide=True)
 
 
-def most_certain(tests: Sequence[SetEnrichment]) -> list[SetEnrichment]:
-    """From the smallest p on; where permutations cannot tell, the larger score first."""
-    return sorted(tests, key=lambda one: (one.p, -abs(one.normalized), one.gene_set.name))
+def _dot(axes: Axes, y: int, shift: SetShift, x: float, color: str, fdr: float) -> None:
+    """One set: a larger dot for more genes, filled where it passes, with the p value beside it."""
+    area = float(np.interp(len(shift.gene_set.genes), _SIZES, _DOTS))
+    axes.plot([0, x], [y, y], color=RULE, linewidth=1.2, zorder=1)
+    face = color if shift.p_adjusted < fdr else "white"
+    axes.scatter(x, y, s=area, facecolor=face, edgecolor=color, linewidth=1.2, zorder=2)
+    said = p_value(shift.p_adjusted)
+    axes.text(1.02, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
 
 
 def short_names(names: Sequence[str]) -> list[str]:

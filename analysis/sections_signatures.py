@@ -42,7 +42,7 @@ def signature_blocks(
         "relative: to the other genes, and to all cells of the sample. Differences are "
         f"{class_label(compare[1])} minus {class_label(compare[0])} in standard deviations{given}; p values are "
         f"corrected over all {count(len(differences), 'signature')}. Signatures share genes, so they do not count as "
-        "separate findings."
+        f"separate findings.{' The AUC is not adjusted.' if covariates else ''}"
     )
     blocks: list[Block] = [Paragraph(text), Paragraph(_told_differences(differences, compare))]
     if any(math.isfinite(one.difference.value) for one in differences):

@@ -16,18 +16,18 @@ from triher.estimate import Estimate, not_estimable
 
 _ALPHA = 0.25  # exponent of the ranks, as in the paper
 
-Expression = Float64[np.ndarray, "gene sample"]
-SetScores = Float64[np.ndarray, "sample set"]
-OneScore = Float64[np.ndarray, " sample"]
+Values = Float64[np.ndarray, "patient gene"]
+SetScores = Float64[np.ndarray, "patient set"]
+OneScore = Float64[np.ndarray, " patient"]
 First = Float64[np.ndarray, " first"]
 Second = Float64[np.ndarray, " second"]
-Group = Bool[np.ndarray, " sample"]
-Design = Float64[np.ndarray, "sample covariate"]
+Group = Bool[np.ndarray, " patient"]
+Covariates = Float64[np.ndarray, "patient covariate"]
 
 
 @dataclass(frozen=True)
 class SetDifference:
-    """How the scores of one set differ between two groups of samples."""
+    """How the scores of one set differ between two groups of patients."""
 
     gene_set: GeneSet
     difference: Estimate
@@ -40,7 +40,7 @@ class SetDifference:
     """After Benjamini and Hochberg over all sets with a p value."""
 
 
-def single_sample_scores(values: Expression, genes: Sequence[str], gene_sets: GeneSets) -> SetScores:
+def single_sample_scores(values: Values, genes: Sequence[str], gene_sets: GeneSets) -> SetScores:
     """Single-sample GSEA (Barbie et al., Nature 2009;462:108): where the genes of a set rank within a sample.
 
     The sum over the ranking of the difference of the two empirical distributions is the mean rank of the set's genes,
@@ -50,25 +50,25 @@ def single_sample_scores(values: Expression, genes: Sequence[str], gene_sets: Ge
 
     Args:
         values: expression, on any scale that is monotone within a sample.
-        genes: name of each row, each once; those that the sets were held against.
+        genes: name of each column, each once; those that the sets were held against.
         gene_sets: as `analysis.gene_sets.read_gene_sets` gives them.
 
     Raises:
         ValueError: a value is not finite.
 
     >>> sets = GeneSets((GeneSet("A", "a.gmt", ("X",), 1),), (), (), ("X", "Y", "Z"))
-    >>> single_sample_scores(np.array([[9.0, 1.0], [2.0, 2.0], [1.0, 3.0]]), ["X", "Y", "Z"], sets)
+    >>> single_sample_scores(np.array([[9.0, 2.0, 1.0], [1.0, 2.0, 3.0]]), ["X", "Y", "Z"], sets)
     array([[ 0.5],
            [-0.5]])
     """
     if not np.isfinite(values).all():
         raise ValueError("an expression value is not finite")
-    n = len(values)
-    row = {gene: i for i, gene in enumerate(genes)}
+    n = len(genes)
+    column_of = {gene: i for i, gene in enumerate(genes)}
     member = np.zeros((n, len(gene_sets.sets)), dtype=bool)
     for column, one in enumerate(gene_sets.sets):
-        member[[row[gene] for gene in one.genes], column] = True
-    ranks = rankdata(values, axis=0).T
+        member[[column_of[gene] for gene in one.genes], column] = True
+    ranks = rankdata(values, axis=1)
     weights = ranks**_ALPHA
     inside = (weights * ranks) @ member / (weights @ member)
     outside = ranks @ ~member / (~member).sum(axis=0)
@@ -81,7 +81,7 @@ def compare_scores(
     group: Group,
     *,
     names: tuple[str, str],
-    covariates: Design | None = None,
+    covariates: Covariates | None = None,
 ) -> tuple[SetDifference, ...]:
     """Compare the scores of two groups: Welch's t, or a linear model where there are covariates.
 
@@ -104,7 +104,7 @@ def compare_scores(
 
 
 def _difference(
-    gene_set: GeneSet, score: OneScore, group: Group, names: tuple[str, str], covariates: Design | None
+    gene_set: GeneSet, score: OneScore, group: Group, names: tuple[str, str], covariates: Covariates | None
 ) -> SetDifference:
     """One set; without interval where the groups are too small."""
     n, first, second = len(score), score[~group], score[group]
@@ -138,7 +138,7 @@ def _welch(first: First, second: Second) -> tuple[float, float, float, float]:
     return float(second.mean() - first.mean()), float(low), float(high), float(test.pvalue)
 
 
-def _linear(score: OneScore, group: Group, covariates: Design) -> tuple[float, float, float, float]:
+def _linear(score: OneScore, group: Group, covariates: Covariates) -> tuple[float, float, float, float]:
     """The group's coefficient beside covariates with its 95 % limits and p; all NaN where it has none of its own."""
     design = np.column_stack([group, np.ones(len(score)), covariates])
     rank = np.linalg.matrix_rank(design)

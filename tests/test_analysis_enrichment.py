@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import fisher_exact, ttest_ind
+from scipy.stats import fisher_exact
 
-from analysis.enrichment import correlated_p, enrichment, over_representation
+from analysis.enrichment import enrichment, over_representation
 from analysis.gene_sets import GeneSet, GeneSets, match_gene_sets, read_gene_sets
 from triher.errors import StopRun
 
@@ -201,29 +201,3 @@ def test_a_set_whose_statistics_are_all_0_is_no_evidence():
     ranked = noise(1) | dict.fromkeys(GENES[:10], 0.0)
     [one] = enrichment(ranked, sets_of(A=GENES[:10]), permutations=100, seed=1)
     assert (one.score, one.normalized, one.p, one.p_adjusted, one.leading_edge) == (0, 0, 1, 1, ())
-
-
-def test_without_correlation_the_mean_statistic_is_tested_by_students_t():
-    rng = np.random.default_rng(0)
-    inside, outside = rng.normal(0.4, 1, 20), rng.normal(size=300)
-    expected = ttest_ind(inside, outside).pvalue
-    assert correlated_p(inside, outside, correlation=0.0) == pytest.approx(expected, rel=1e-10)
-    assert correlated_p(inside, outside) > expected
-
-
-@pytest.mark.parametrize(("rho", "independent"), [(0.0, 0.05), (0.05, 0.2)])
-def test_correlated_genes_need_the_wider_variance(rho, independent):
-    """Statistics of one set share a part; with its correlation the test keeps its level, without it does not."""
-    rng = np.random.default_rng(1)
-    p, naive = [], []
-    for _ in range(600):
-        inside = np.sqrt(rho) * rng.normal() + np.sqrt(1 - rho) * rng.normal(size=50)
-        outside = rng.normal(size=400)
-        p.append(correlated_p(inside, outside, correlation=rho))
-        naive.append(correlated_p(inside, outside, correlation=0.0))
-    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03)
-    assert np.mean(np.array(naive) < 0.05) >= independent - 0.03
-
-
-def test_statistics_that_are_all_equal_tell_nothing():
-    assert correlated_p(np.ones(3), np.ones(9)) == 1.0

@@ -26,7 +26,7 @@ SETS = sets_of(A=GENES[:15], B=GENES[40:43], C=GENES[100:])
 
 @pytest.fixture
 def values():
-    return np.random.default_rng(0).normal(size=(len(GENES), 24))
+    return np.random.default_rng(0).normal(size=(24, len(GENES)))
 
 
 def group_of(n_second, n=24):
@@ -35,7 +35,7 @@ def group_of(n_second, n=24):
 
 def test_scores_equal_gseapys(values):
     gseapy = pytest.importorskip("gseapy")
-    frame = pd.DataFrame(values, index=GENES, columns=[f"s{i:02d}" for i in range(24)])
+    frame = pd.DataFrame(values.T, index=GENES, columns=[f"s{i:02d}" for i in range(24)])
     theirs = gseapy.ssgsea(
         data=frame,
         gene_sets={one.name: list(one.genes) for one in SETS.sets},
@@ -49,18 +49,18 @@ def test_scores_equal_gseapys(values):
 
 
 def test_score_is_the_sum_of_the_difference_of_two_distributions(values):
-    sample = values[:, 0]
+    sample = values[0]
     order = np.argsort(-sample)
     rank = np.arange(len(GENES), 0, -1)
     inside = np.isin(np.array(GENES)[order], GENES[:15])
     weight = np.where(inside, rank**0.25, 0)
     running = np.cumsum(weight) / weight.sum() - np.cumsum(~inside) / (~inside).sum()
-    scores = single_sample_scores(values[:, :1], GENES, SETS)
+    scores = single_sample_scores(values[:1], GENES, SETS)
     assert scores[0, 0] == pytest.approx(running.sum() / len(GENES))
 
 
 def test_a_set_at_the_top_scores_more_than_one_at_the_bottom():
-    values = np.arange(120.0, 0, -1)[:, None]
+    values = np.arange(120.0, 0, -1)[None]
     top, bottom = single_sample_scores(values, GENES, sets_of(TOP=GENES[:10], BOTTOM=GENES[-10:]))[0]
     assert bottom < 0 < top <= 1
 
@@ -68,23 +68,23 @@ def test_a_set_at_the_top_scores_more_than_one_at_the_bottom():
 def test_only_the_ranks_within_a_sample_count(values):
     scores = single_sample_scores(values, GENES, SETS)
     assert single_sample_scores(np.exp(values) * 7, GENES, SETS) == pytest.approx(scores)
-    assert single_sample_scores(values[:, 3:4], GENES, SETS)[0] == pytest.approx(scores[3])
+    assert single_sample_scores(values[3:4], GENES, SETS)[0] == pytest.approx(scores[3])
 
 
 def test_order_of_genes_with_ties_changes_nothing(values):
     tied = np.round(values, 0)
-    turned = single_sample_scores(tied[::-1].copy(), GENES[::-1], SETS)
+    turned = single_sample_scores(tied[:, ::-1].copy(), GENES[::-1], SETS)
     assert turned == pytest.approx(single_sample_scores(tied, GENES, SETS))
 
 
 def test_a_value_that_is_not_finite_is_refused(values):
-    values[3, 4] = np.nan
+    values[4, 3] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         single_sample_scores(values, GENES, SETS)
 
 
 def test_difference_is_welchs_in_standard_deviations(values):
-    values[:15, :10] += 1.0
+    values[:10, :15] += 1.0
     scores, group = single_sample_scores(values, GENES, SETS), group_of(10)
     found = compare_scores(scores, SETS, group, names=NAMES)[0]
     second, first = scores[group, 0], scores[~group, 0]
@@ -179,7 +179,7 @@ def test_tumors_of_tcga_that_lack_er_hold_more_lymphocytes(shared):
     er = er.set_index("bcr_patient_barcode")["er_status_by_ihc"].reindex(frame.index)
     known = er.isin(["Positive", "Negative"]).to_numpy()
     gene_sets = signature_sets(genes)
-    scores = single_sample_scores(frame.to_numpy(float)[known].T, genes, gene_sets)
+    scores = single_sample_scores(frame.to_numpy(float)[known], genes, gene_sets)
     group = (er[known] == "Negative").to_numpy()
     names = ("ER-positive", "ER-negative")
     found = {one.gene_set.name: one for one in compare_scores(scores, gene_sets, group, names=names)}
