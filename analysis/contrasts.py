@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -58,6 +59,14 @@ def complete_rows(columns: Mapping[str, Column], n: int) -> Bool[np.ndarray, " p
     for column in columns.values():
         known &= np.array([value != "" if isinstance(value, str) else math.isfinite(value) for value in column])
     return known
+
+
+def of_rows(columns: Mapping[str, Column], kept: Bool[np.ndarray, " patient"]) -> dict[str, Column]:
+    """The covariates of some of the patients."""
+    return {
+        name: cast("Column", tuple(value for value, keep in zip(column, kept, strict=True) if keep))
+        for name, column in columns.items()
+    }
 
 
 def build_design(
