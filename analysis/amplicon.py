@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Bool
 
 REGION = "17q12-q21"
-# From MED1 to TOP2A in the order of the chromosome. In 54 ERBB2-amplified tumors CDK12 (CRKRS) and IKZF3 were the most
-# frequent borders of the amplicon (Sircoulomb et al., BMC Cancer 10:539, 2010). In 200, the core was TCAP to GRB7, and
-# 31 % reached TOP2A (Staaf et al., Breast Cancer Res 12:R25, 2010). MED1 is amplified with ERBB2 as well (Lamy et al.,
-# Breast Cancer Res 13:R15, 2011). What lies between is taken whole.
+# From MED1 to TOP2A in the order of the chromosome. In 54 ERBB2-amplified tumors CDK12 (CRKRS) and IKZF3 were the
+# most frequent borders of the amplicon (Sircoulomb et al., BMC Cancer 10:539, 2010). In 200, the core was TCAP to
+# GRB7, and 31 % reached TOP2A (Staaf et al., Breast Cancer Res 12:R25, 2010). MED1 is amplified with ERBB2 as well
+# (Lamy et al., Breast Cancer Res 13:R15, 2011). What lies between is taken whole.
 _ENSEMBL = {
     "MED1": "ENSG00000125686",
     "CDK12": "ENSG00000167258",

@@ -66,12 +66,12 @@ def read_expression(config: TranscriptomicsConfig, wanted: Mapping[str, str]) ->
     patients = tuple(sorted(matches.position))
     places = [matches.position[name] for name in patients]
     values = read_columns(path, axes, places).T if is_across else read_rows(path, axes, places)
-    found = read_gene_names(axes.first if is_across else axes.header, str(path))
+    found = read_gene_names(axes.first if is_across else axes.header, path)
     kept = np.array(found.kept, dtype=bool)
     names = [name for name, keep in zip(found.names, found.kept, strict=True) if keep]
-    complete, gaps = _without_gaps(values[:, kept], names, str(path))
-    checked, rounded = _of_kind(complete.values, config, str(path))
-    merged, doubled = _merge(checked, complete.names, config.kind, str(path))
+    complete, gaps = _without_gaps(values[:, kept], names, path)
+    checked, rounded = _of_kind(complete.values, config, path)
+    merged, doubled = _merge(checked, complete.names, config.kind, path)
     notes = (*matches.notes, *found.notes, *gaps, *rounded, *doubled)
     if not merged.names:
         raise StopRun("expression_genes", f"{path}: none of {len(found.names)} genes has a value in every sample")
@@ -102,17 +102,19 @@ class _Measured:
     names: tuple[str, ...]
 
 
-def _without_gaps(values: Values, names: Sequence[str], where: str) -> tuple[_Measured, list[Note]]:
+def _without_gaps(values: Values, names: Sequence[str], where: Path) -> tuple[_Measured, list[Note]]:
     """Drop genes that are missing in any sample."""
     complete: Bool[np.ndarray, " gene"] = ~np.isnan(values).any(axis=0)
     kept = tuple(name for name, whole in zip(names, complete, strict=True) if whole)
     if complete.all():
         return _Measured(values, kept), []
-    text = f"{where}: {int((~complete).sum())} of {len(names)} genes lack a value in some sample and are left out"
+    text = (
+        f"{where.name}: {int((~complete).sum())} of {len(names)} genes lack a value in some sample and are left out"
+    )
     return _Measured(values[:, complete], kept), [Note("", "gene_missing", text)]
 
 
-def _of_kind(values: Values, config: TranscriptomicsConfig, where: str) -> tuple[Values, list[Note]]:
+def _of_kind(values: Values, config: TranscriptomicsConfig, where: Path) -> tuple[Values, list[Note]]:
     """Demand counts where counts are told, and no counts where log values are."""
     if config.kind == "log":
         largest = float(values.max(initial=0.0))
@@ -137,11 +139,11 @@ def _of_kind(values: Values, config: TranscriptomicsConfig, where: str) -> tuple
             f"{largest:.6g})"
         )
         raise StopRun("counts_not_integer", message)
-    text = f"{where}: {n_broken} of {values.size} expected counts were rounded to whole numbers"
+    text = f"{where.name}: {n_broken} of {values.size} expected counts were rounded to whole numbers"
     return whole, [Note("", "counts_rounded", text)]
 
 
-def _merge(values: Values, names: Sequence[str], kind: Kind, where: str) -> tuple[_Measured, list[Note]]:
+def _merge(values: Values, names: Sequence[str], kind: Kind, where: Path) -> tuple[_Measured, list[Note]]:
     """One column a gene: counts of equal names are added, of log values the one with the largest mean stays."""
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
@@ -157,5 +159,5 @@ def _merge(values: Values, names: Sequence[str], kind: Kind, where: str) -> tupl
             if len(found) > 1:
                 merged[:, column] = values[:, found].sum(axis=1)
     how = "their counts are added" if kind == "counts" else "the one with the largest mean is kept"
-    text = f"{where}: {len(twice)} genes are there more than once ({_first(twice)}); {how}"
+    text = f"{where.name}: {len(twice)} genes are there more than once ({_first(twice)}); {how}"
     return _Measured(merged, tuple(places)), [Note("", "gene_duplicate", text)]

@@ -5,7 +5,7 @@ from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.amplicon import REGION, in_amplicon
+from analysis.amplicon import in_amplicon
 from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw, plain
 from analysis.gene_tests import GeneTests
 from analysis.samples import class_label
@@ -33,9 +33,7 @@ def volcano_figure(name: str, tests: GeneTests, compare: tuple[str, str], fdr: f
         axes = figure.add_subplot()
         axes.axvline(0, color=RULE, linewidth=1)
         _points(axes, x, y, ~passed & ~flagged, MUTED, "o", f"not at FDR {fdr:.0%}", 0.35)
-        _points(
-            axes, x, y, passed & ~flagged & (x < 0), CLASS_STYLE["low"][0], "v", f"lower in {_label(compare[1])}", 0.8
-        )
+        _points(axes, x, y, passed & ~flagged & (x < 0), CLASS_STYLE["low"][0], "v", "lower", 0.8)
         _points(
             axes,
             x,
@@ -43,17 +41,17 @@ def volcano_figure(name: str, tests: GeneTests, compare: tuple[str, str], fdr: f
             passed & ~flagged & (x > 0),
             CLASS_STYLE["zero"][0],
             "^",
-            f"higher in {_label(compare[1])}",
+            "higher",
             0.8,
         )
-        _points(axes, x, y, flagged, _AMPLICON, "D", f"ERBB2 amplicon, {REGION}", 1.0)
+        _points(axes, x, y, flagged, _AMPLICON, "D", "ERBB2 amplicon", 1.0)
         _name_points(axes, x, y, top, tests.genes)
         axes.set(xlabel=f"Log2 fold change, {_label(compare[1])} against {_label(compare[0])}", ylabel="-log10 p")
         figure.legend(loc="outside lower center", ncols=2, markerscale=1.6)
 
     said = ", ".join(f"{plain(tests.genes[i])} {x[i]:+.2f}" for i in top)
     description = f"{int(passed.sum())} of {len(x)} genes pass. Strongest, with log2 fold change: {said}."
-    return draw(name, f"Genes by {by}", description, (4.4, 4.4), paint)
+    return draw(name, f"Genes by {by}", description, (3.7, 4.1), paint)
 
 
 def agreement_figure(
@@ -69,12 +67,10 @@ def agreement_figure(
         low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
         axes.plot([low, high], [low, high], color=RULE, linewidth=1)
         _points(axes, x, y, ~mine & ~theirs & ~flagged, MUTED, "o", "in neither", 0.35)
-        _points(axes, x, y, mine & ~theirs & ~flagged, CLASS_STYLE["low"][0], "s", "by true class only", 0.8)
-        _points(
-            axes, x, y, ~mine & theirs & ~flagged, CLASS_STYLE["ultralow"][0], "^", "by predicted class only", 0.8
-        )
+        _points(axes, x, y, mine & ~theirs & ~flagged, CLASS_STYLE["low"][0], "s", "by true only", 0.8)
+        _points(axes, x, y, ~mine & theirs & ~flagged, CLASS_STYLE["ultralow"][0], "^", "by predicted only", 0.8)
         _points(axes, x, y, mine & theirs & ~flagged, CLASS_STYLE["zero"][0], "o", "by both", 0.8)
-        _points(axes, x, y, flagged, _AMPLICON, "D", f"ERBB2 amplicon, {REGION}", 1.0)
+        _points(axes, x, y, flagged, _AMPLICON, "D", "ERBB2 amplicon", 1.0)
         _name_points(axes, x, y, top, true.genes)
         axes.set(xlabel="Log2 fold change by true class", ylabel="Log2 fold change by predicted class")
         figure.legend(
@@ -87,7 +83,7 @@ def agreement_figure(
 
     pair = f"{_label(compare[1])} against {_label(compare[0])}"
     description = f"{pair}; Spearman correlation {correlation} over {len(x)} genes; the line marks equality."
-    return draw("genes-agreement", "Fold changes by true and by predicted class", description, (4.4, 4.6), paint)
+    return draw("genes-agreement", "Fold changes by true and by predicted class", description, (3.7, 4.3), paint)
 
 
 def _label(name: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from triher.errors import Note, StopRun
 
@@ -43,7 +44,7 @@ class GeneNames:
     notes: tuple[Note, ...]
 
 
-def read_gene_names(found: Sequence[str], where: str) -> GeneNames:
+def read_gene_names(found: Sequence[str], where: Path) -> GeneNames:
     """Clean the names of genes.
 
     Args:
@@ -67,11 +68,15 @@ def read_gene_names(found: Sequence[str], where: str) -> GeneNames:
     kept = tuple(bool(name) and _SUMMARY.fullmatch(name) is None for name in names)
     notes = []
     if n_versions:
-        notes.append(Note("", "gene_versions", f"{where}: the versions of {n_versions} Ensembl ids were taken off"))
+        notes.append(
+            Note("", "gene_versions", f"{where.name}: the versions of {n_versions} Ensembl ids were taken off")
+        )
     if is_joined:
-        notes.append(Note("", "gene_symbols", f"{where}: the symbol was taken of names such as '{cells[0]}'"))
+        notes.append(Note("", "gene_symbols", f"{where.name}: the symbol was taken of names such as '{cells[0]}'"))
     if not all(kept):
-        text = f"{where}: {kept.count(False)} rows are no genes (reads outside genes, or no name) and are left out"
+        text = (
+            f"{where.name}: {kept.count(False)} rows are no genes (reads outside genes, or no name) and are left out"
+        )
         notes.append(Note("", "gene_rows", text))
     return GeneNames(tuple(names), kept, tuple(notes))
 
@@ -103,7 +108,7 @@ def _month(text: str) -> str:
     return _ABROAD.get(lower, lower)
 
 
-def _refuse_dates(names: Sequence[str], where: str) -> None:
+def _refuse_dates(names: Sequence[str], where: Path) -> None:
     """Stop rather than lose genes, or mix two genes that became one date."""
     dates = {name: gene for name in names if (gene := likely_gene(name)) is not None}
     if not dates:

@@ -194,7 +194,7 @@ def _agreement_table(found: Transcriptomics, config: TranscriptomicsConfig) -> T
         n_different = int((part.differences.q < config.fdr).sum())
         correlation, confusion = part.correlation, part.by_confusion
         printed = [f"{shared} ({by_chance:.1f} by chance)", str(same), str(n_different)]
-        rows.append([name.capitalize(), told(correlation), told(confusion), *printed])
+        rows.append([name[:1].upper() + name[1:], told(correlation), told(confusion), *printed])
         numbers = [v for e in (correlation, confusion) for v in (e.value, e.low, e.high)]
         data.append([name, *numbers, shared, by_chance, same, n_different])
     header = [
