@@ -46,9 +46,6 @@ def log_rank(
     weights = {"weight_type": "fh", "fh_p": 1} if early else {}
     within = {"strata": np.array(strata, dtype=str)} if stratified else {}
     chisq, p = survdiff(time, event.astype(int), group, **weights, **within)
+    if not np.isfinite(p):
+        return GroupTest(math.nan, df, not_estimable("no time compares the groups", n=len(time), method=method))
     return GroupTest(float(chisq), df, Estimate(float(p), math.nan, math.nan, len(time), method))
-
-
-def halves(score: Months) -> Int[np.ndarray, " patient"]:
-    """1 where the score lies above its median, else 0; chosen by n alone, never by the outcome."""
-    return (score > np.median(score)).astype(np.int64) if len(score) else np.zeros(0, np.int64)

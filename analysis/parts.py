@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from analysis.part import Material, Part
+from analysis.sections_horizons import horizons_part
 
 Judge = Callable[[Material], Part]
 
-PARTS: dict[str, Judge] = {}
+PARTS: dict[str, Judge] = {"survival": horizons_part}
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 
 

@@ -67,7 +67,10 @@ class MeanDifference:
 
 def mean_difference(first: RestrictedMean, second: RestrictedMean, horizon: float) -> MeanDifference:
     """First minus second, two groups of different patients, with Wald interval and two-sided p value."""
-    n, method = first.months.n + second.months.n, f"difference of two {_METHOD}, to {horizon:g} months"
+    n, method = (
+        first.months.n + second.months.n,
+        f"difference of {_METHOD.replace('time,', 'times,')}, to {horizon:g} months",
+    )
     for one in (first, second):
         if math.isnan(one.months.value):
             nothing = not_estimable(one.months.reason, n=n, method=method)
