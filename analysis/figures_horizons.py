@@ -23,7 +23,8 @@ def auc_figure(measures: SurvivalMeasures) -> Drawing:
         bounded = [(t, e) for t, e in shown if np.isfinite(e.low)]
         axes.vlines(*zip(*[(t, e.low, e.high) for t, e in bounded], strict=True), color=INK) if bounded else None
         for t, e in shown:
-            axes.annotate(f"{e.value:.2f}", (t, e.value), xytext=(6, 4), textcoords="offset points", fontsize=8.5)
+            top = e.high if np.isfinite(e.high) else e.value
+            axes.annotate(f"{e.value:.2f}", (t, top), (0, 4), textcoords="offset points", ha="center", fontsize=8.5)
         low = min([0.45, *(e.low - 0.03 for _, e in bounded)])
         last = max((t for t, _ in shown), default=1.0)
         axes.set(xlim=(0, last * (1 + 2 * _SIDE)), ylim=(low, 1.02), xlabel="Months", ylabel="AUC")

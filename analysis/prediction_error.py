@@ -185,6 +185,17 @@ def _arranged(
     """Put the numbers in their places."""
     k = len(horizons) + 1
     model, null, scaled = (tuple(found[i * k : (i + 1) * k]) for i in range(3))
-    lines = tuple(tuple(line.tolist()) for line in curves)
-    places = (model[:-1], null[:-1], scaled[:-1], model[-1], null[-1], scaled[-1])
-    return PredictionError(horizons, *places, *lines, limit)
+    line = [tuple(line.tolist()) for line in curves]
+    return PredictionError(
+        months=horizons,
+        model=model[:-1],
+        null=null[:-1],
+        scaled=scaled[:-1],
+        integrated=model[-1],
+        integrated_null=null[-1],
+        integrated_scaled=scaled[-1],
+        curve_months=line[0],
+        curve_model=line[1],
+        curve_null=line[2],
+        limit=limit,
+    )
