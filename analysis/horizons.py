@@ -43,7 +43,7 @@ def latest_horizon(time: Months, event: Events) -> float:
     return min(late, float(np.sort(time)[-FEWEST_AT_RISK]))
 
 
-def usable_horizons(asked: tuple[float, ...], time: Months, event: Events) -> Horizons:
+def usable_horizons(asked: tuple[float | int, ...], time: Months, event: Events) -> Horizons:
     """Those of the times asked for that can be judged, earliest first."""
     limit = latest_horizon(time, event)
     ordered = sorted(set(map(float, asked)))

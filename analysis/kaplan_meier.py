@@ -72,7 +72,7 @@ def _limits(survival: Steps, relative: Steps, conf_type: str) -> tuple[Steps, St
         low, high = survival * np.exp(-Z95 * relative), np.minimum(survival * np.exp(Z95 * relative), 1)
     elif conf_type == "log-log":
         half = Z95 * relative / np.log(survival)
-        low, high = survival ** np.exp(-half), survival ** np.exp(half)
+        low, high = (np.where(survival < 1, survival ** np.exp(side * half), np.nan) for side in (-1, 1))
     else:
         raise unknown_name("kind of limits", conf_type, ["log", "log-log", "plain"])
     known = survival > 0
