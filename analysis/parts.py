@@ -8,6 +8,11 @@ from analysis.sections_transcriptomics import transcriptomics_part
 Judge = Callable[[Material], Part]
 
 PARTS: dict[str, Judge] = {"transcriptomics": transcriptomics_part}
+from analysis.sections_horizons import horizons_part
+
+Judge = Callable[[Material], Part]
+
+PARTS: dict[str, Judge] = {"survival": horizons_part}
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 
 

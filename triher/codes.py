@@ -143,6 +143,10 @@ CODES: dict[str, tuple[str, str]] = {
         "no HER2 class follows from the entries",
         "complete IHC and ISH, or leave the patient out",
     ),
+    "horizon_beyond": (
+        "a time in analysis.horizons_months lies beyond the follow-up",
+        "choose earlier times, or wait for longer follow-up",
+    ),
     "id_among_inputs": ("a feature follows the patient ids or the order of the rows", "remove it from the inputs"),
     "image_4d": (
         "one file holds several volumes",
