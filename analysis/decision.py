@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Real
 
+from analysis.actions import Action, benefit_score, benefits_label, who_benefits
 from analysis.bootstrap import NO_VARIATION, Multiplicities, resampled
 from analysis.discrimination import shortage
 from analysis.intervals import FEWEST, without_interval
@@ -25,7 +26,7 @@ from triher.errors import StopRun, unknown_name
 from triher.estimate import Estimate, not_estimable
 from triher.types import Labels, Probabilities, Scores
 
-_DECIMALS = 12  # what is equal but for rounding errors must stay equal: sums of probabilities, and resamples
+_DECIMALS = 12  # resamples that are equal but for rounding errors must stay equal
 _PER = 100  # patients, for the interventions avoided
 _SUM_TOLERANCE = 1e-6
 _QUANTITIES = (
@@ -39,42 +40,6 @@ Benefits = Float[np.ndarray, "resample threshold"]
 
 THRESHOLDS: Thresholds = np.round(np.arange(0.01, 0.995, 0.01), 2)
 """Of the curves."""
-
-
-@dataclass(frozen=True)
-class Action:
-    """A treatment, and who is taken to benefit from it."""
-
-    name: str
-    """In ``metrics.csv`` and file names."""
-    label: str
-    """In print."""
-    benefits: tuple[str, ...]
-    """Classes of the scheme."""
-    source: str
-
-
-_TRASTUZUMAB = Action("trastuzumab", "Trastuzumab", ("positive",), "Slamon et al., N Engl J Med 2001;344:783")
-_T_DXD = Action(
-    "t_dxd",
-    "T-DXd",
-    ("low", "positive"),
-    "DESTINY-Breast03 (Cortés et al., N Engl J Med 2022;386:1143) and DESTINY-Breast04 (Modi et al., N Engl J Med "
-    "2022;387:9)",
-)
-_T_DXD_ULTRALOW = Action(
-    "t_dxd_ultralow",
-    "T-DXd, also for ultralow",
-    ("ultralow", "low", "positive"),
-    "the same and DESTINY-Breast06 (Bardia et al., N Engl J Med 2024;391:2110), which was of patients with hormone "
-    "receptors after endocrine therapy",
-)
-ACTIONS: Mapping[str, tuple[Action, ...]] = {
-    "triple": (_T_DXD, _TRASTUZUMAB),
-    "binary": (_TRASTUZUMAB,),
-    "ultralow": (_T_DXD_ULTRALOW, _T_DXD, _TRASTUZUMAB),
-}
-"""Label scheme -> the decisions that are judged."""
 
 
 @dataclass(frozen=True)
@@ -122,17 +87,6 @@ def net_benefit(
     odds = thresholds / (1 - thresholds)
     gained = np.where(benefits[:, None], 1.0, -odds) * (score[:, None] >= thresholds)
     return weights @ gained / weights.sum(axis=1, keepdims=True)
-
-
-def benefit_score(probabilities: Probabilities, classes: tuple[str, ...], action: Action) -> Scores:
-    """The predicted probability of being in a class that benefits."""
-    columns = [classes.index(name) for name in action.benefits]
-    return np.round(probabilities[:, columns].sum(axis=1), _DECIMALS)
-
-
-def who_benefits(y: Labels, classes: tuple[str, ...], action: Action) -> Bool[np.ndarray, " patient"]:
-    """Who is in a class that benefits."""
-    return np.isin(y, [classes.index(name) for name in action.benefits])
 
 
 @dataclass(frozen=True)
@@ -278,16 +232,6 @@ def given_shares(prevalence: Mapping[str, float], classes: tuple[str, ...]) -> F
         message = f"analysis.prevalence must give a share of every class, summing to 1; found {found}"
         raise StopRun("config_value", message, remedy="give the shares of all classes of the scheme")
     return np.array([prevalence[name] for name in classes])
-
-
-def benefits_label(action: Action) -> str:
-    """Those who benefit, in words.
-
-    >>> benefits_label(ACTIONS["triple"][0])
-    'HER2-low or -positive'
-    """
-    first, *rest = action.benefits
-    return " or ".join([class_label(first), *(f"-{name}" for name in rest)])
 
 
 def _shortage(

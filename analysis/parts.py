@@ -3,10 +3,17 @@
 from collections.abc import Callable
 
 from analysis.part import Material, Part
+from analysis.sections_conformal import judge_conformal
+from analysis.sections_decision import judge_decision
+from analysis.sections_reject import judge_reject
 
 Judge = Callable[[Material], Part]
 
-PARTS: dict[str, Judge] = {}
+PARTS: dict[str, Judge] = {
+    "decision": judge_decision,
+    "conformal": judge_conformal,
+    "reject": judge_reject,
+}
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 
 

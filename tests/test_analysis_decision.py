@@ -5,16 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from analysis.decision import (
-    ACTIONS,
-    THRESHOLDS,
-    benefit_score,
-    class_weights,
-    decision_curve,
-    given_shares,
-    net_benefit,
-    who_benefits,
-)
+from analysis.actions import ACTIONS, benefit_score, who_benefits
+from analysis.decision import THRESHOLDS, class_weights, decision_curve, given_shares, net_benefit
 from triher.errors import StopRun
 
 CLASSES = ("zero", "low", "positive")
@@ -184,7 +176,7 @@ def test_intervals_cover_the_truth():
     y, p = _population(rng, 200_000)
     truth = net_benefit(y == 1, p, np.array([0.3]), np.ones((1, len(y))))[0, 0]
     binary = ACTIONS["binary"][0]
-    for seed in range(200):
+    for seed in range(120):
         y, p = _population(rng, 150)
         probabilities = np.column_stack([1 - p, p])
         curve = decision_curve(
@@ -192,8 +184,8 @@ def test_intervals_cover_the_truth():
         )
         estimate = curve.at("net_benefit", 0.3)
         inside.append(estimate.low <= truth <= estimate.high)
-    # 0.95 within 3.5 binomial standard errors of 200 cohorts, less the percentile interval's own lack at n = 150.
-    assert 0.89 <= np.mean(inside) <= 0.99
+    # 0.95 within 3.5 binomial standard errors of 120 cohorts, less the percentile interval's own lack at n = 150.
+    assert 0.88 <= np.mean(inside) <= 0.99
 
 
 def _population(rng, n):
