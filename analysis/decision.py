@@ -103,17 +103,15 @@ class _Question:
     def answers(self, counts: Weights) -> dict[str, Benefits]:
         """All quantities in every resample."""
         weights = counts * self.worth
-        everybody = net_benefit(self.benefits, np.ones(len(self.benefits)), self.thresholds, weights)
         model = net_benefit(self.benefits, self.score, self.thresholds, weights)
-        share = weights @ self.benefits / weights.sum(axis=1)
+        share = (weights @ self.benefits / weights.sum(axis=1))[:, None]
         odds = self.thresholds / (1 - self.thresholds)
+        everybody = share - (1 - share) * odds
         found = {
             "net_benefit": model,
             "net_benefit_all": everybody,
             "net_benefit_lead": model - np.maximum(everybody, 0),
-            "standardized_net_benefit": np.divide(
-                model, share[:, None], out=np.full_like(model, np.nan), where=share[:, None] > 0
-            ),
+            "standardized_net_benefit": np.divide(model, share, out=np.full_like(model, np.nan), where=share > 0),
             "interventions_avoided": _PER * (model - everybody) / odds,
         }
         if self.baseline is not None:

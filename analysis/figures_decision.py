@@ -12,7 +12,7 @@ from analysis.decision import Curve
 from analysis.reject import RiskCoverage
 from triher.estimate import Estimate
 
-_SIZE = (4.2, 3.3)
+_SIZE = (4.2, 3.5)
 _MODEL = "#0b5c8f"
 _BASELINE = "#b4560b"
 _SAID = (0.1, 0.3, 0.5, 0.7, 0.9)  # thresholds that the description tells
@@ -35,7 +35,7 @@ def decision_figure(name: str, title: str, curve: Curve, beside: Curve | None) -
         axes.set(xlim=(0, 1), ylim=(-0.25 * top, 1.08 * top))
         _percent_axis(axes, "Threshold probability of benefit")
         axes.set_ylabel("Net benefit")
-        axes.legend(loc="best")
+        _legend(axes)
 
     return draw(name, title, f"{_told(curve, 'net_benefit')}.", _SIZE, paint)
 
@@ -55,7 +55,7 @@ def lead_figure(name: str, title: str, curve: Curve, beside: Curve | None) -> Dr
         axes.set(xlim=(0, 1), ylim=_lead_limits([e for curve in shown for e in curve]))
         _percent_axis(axes, "Threshold probability of benefit")
         axes.set_ylabel("Difference in net benefit")
-        axes.legend(loc="best")
+        _legend(axes)
 
     return draw(name, title, f"{_told(curve, 'net_benefit_lead')}.", _SIZE, paint)
 
@@ -79,7 +79,7 @@ def risk_figure(name: str, title: str, curve: RiskCoverage) -> Drawing:
         axes.set(xlim=(0, 0.9), ylim=(0, min(1.0, 1.1 * float(top))))
         _percent_axis(axes, "Sent to pathology")
         axes.set_ylabel("Wrong among those kept")
-        axes.legend(loc="best")
+        _legend(axes)
 
     pairs = [(share, e) for share, e in zip(curve.shares, curve.error, strict=True) if share in (0, 0.2, 0.5)]
     said = "; ".join(f"{share:.0%} sent away: error {e}" for share, e in pairs)
@@ -89,12 +89,16 @@ def risk_figure(name: str, title: str, curve: RiskCoverage) -> Drawing:
 def _band(
     axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], color: str, label: str, *, line: str = "-"
 ) -> None:
-    """A curve with its intervals; where nothing varied the band closes."""
-    values = _values(estimates)
-    low = [e.low if math.isfinite(e.low) else e.value for e in estimates]
-    high = [e.high if math.isfinite(e.high) else e.value for e in estimates]
-    axes.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
-    axes.plot(x, values, color=color, linestyle=line, label=label)
+    """A curve with its intervals; a gap in the band where there is none."""
+    axes.fill_between(
+        x, [e.low for e in estimates], [e.high for e in estimates], color=color, alpha=0.16, linewidth=0
+    )
+    axes.plot(x, _values(estimates), color=color, linestyle=line, label=label)
+
+
+def _legend(axes: Axes) -> None:
+    """Names above the curves, where they hide nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=1.2)
 
 
 def _values(estimates: Sequence[Estimate]) -> list[float]:

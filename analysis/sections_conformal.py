@@ -53,13 +53,13 @@ def _intro(alpha: float) -> str:
     """What a set is, and what it promises."""
     return (
         "A prediction set names the classes that cannot be ruled out for a patient. It is made to hold the true class "
-        f"in {1 - alpha:.0%} of the patients of every class (classify.alpha {alpha:g}; class-conditional conformal "
-        "prediction, Vovk, Gammerman & Shafer 2005), if the patients are like those who calibrated it. Nothing "
-        "promises that elsewhere: other scanners, sites or patients void it, so the coverage that was observed stands "
-        "here for each cohort and site. The p value asks whether the sets, as they are, cover less than promised "
-        "(exact binomial test, one-sided; in brackets corrected after Benjamini and Hochberg over all tests of the "
-        "split). With few calibration patients sets can come out too small by chance, so a small p shows a promise "
-        "that is not kept, and not why; a large one in few patients shows nothing."
+        f"in {1 - alpha:.0%} of the patients of every class (classify.alpha {alpha:g}), if they are like those who "
+        "calibrated it (class-conditional conformal prediction, Vovk, Gammerman & Shafer 2005). Nothing promises that "
+        "elsewhere: other scanners, sites or patients void it, so the coverage that was observed is told for each "
+        "cohort and site. The p value asks whether the sets, as they are, cover less than promised (exact binomial "
+        "test, one-sided; in brackets corrected after Benjamini and Hochberg over all tests of the split). With few "
+        "calibration patients sets can come out too small by chance, so a small p shows a promise that is not kept, "
+        "and not why; a large one in few patients shows nothing."
     )
 
 
@@ -82,8 +82,8 @@ def _split_blocks(sets: Sets, rows: Sequence[Coverage], classes: tuple[str, ...]
         blocks.append(Paragraph(text, tone="note"))
     for name in always_in(sets.members, classes):
         text = (
-            f"{class_label(name)} is in every set, so its coverage is no achievement. A set can leave a class out only "
-            f"when {fewest_calibration(alpha)} patients or more of it calibrated the sets; beyond that, it stays in "
+            f"{class_label(name)} is in every set, so its coverage is no achievement. A set can leave a class out "
+            f"when at least {fewest_calibration(alpha)} patients of it calibrated the sets; beyond that, it stays in "
             "where the model never gives it a small probability."
         )
         blocks.append(Paragraph(text, tone="note"))
@@ -127,6 +127,7 @@ def _table(split: str, rows: Sequence[Coverage], alpha: float) -> Table:
     printed = [
         [_who(row), str(row.covered.n), told(row.covered), _p(row), *(told(row.sizes[name]) for name in _COLUMNS)]
         for row in rows
+        if not (row.class_name and row.cohort)
     ]
     data: list[list[str | int | float | None]] = []
     for row in rows:

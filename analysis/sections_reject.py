@@ -18,7 +18,7 @@ from analysis.wording import split_name, told
 from triher.estimate import Estimate
 
 _INTRO = (
-    "A model need not answer for every patient: those of whom it is least sure can go to pathology. Patients are sent "
+    "A model need not answer for every patient: those of whom it is least sure can go to pathology. They are sent "
     "away by their largest probability (Chow, IEEE Trans Inf Theory 1970;16:41), by a prediction set of none or of "
     "several classes, or because they lie outside the training range. No label takes part in the choice, but a "
     "threshold that keeps a certain share is that of these patients, and another cohort's share will differ."
@@ -127,7 +127,7 @@ def _sentence(curve: RiskCoverage) -> str:
         return f"The risk-coverage curve is not estimable: {curve.aurc.reason}."
     low, half = curve.shares.index(0.2), curve.shares.index(0.5)
     return (
-        f"The mean error over all numbers of kept patients (AURC) is {told(curve.aurc)}; sending patients away by lot "
+        f"The mean error over all numbers of kept patients (AURC) is {told(curve.aurc)}; sending them away by lot "
         f"gives {curve.at_random:.2f}, sending the wrong answers first {curve.at_best:.2f}. With the least sure 20 % "
         f"sent away the accuracy changes by {told(curve.gain[low])}, with 50 % by {told(curve.gain[half])}."
     )

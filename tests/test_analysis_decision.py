@@ -51,6 +51,8 @@ def test_treating_everybody_has_its_formula():
         curve = decision_curve(y, probabilities, CLASSES, action, **DRAWS)
         share = who_benefits(y, CLASSES, action).mean()
         expected = share - (1 - share) * THRESHOLDS / (1 - THRESHOLDS)
+        counted = net_benefit(who_benefits(y, CLASSES, action), np.ones(31), THRESHOLDS, np.ones((1, 31)))
+        assert counted[0].tolist() == pytest.approx(expected.tolist(), abs=1e-12)
         assert [e.value for e in curve.quantities["net_benefit_all"]] == pytest.approx(expected.tolist(), abs=1e-12)
         assert curve.share == pytest.approx(share)
 
