@@ -14,6 +14,8 @@ from analysis.part import Material
 from analysis.samples import Sample, split_samples, subgroup_samples
 from triher.types import Labels, Probabilities
 
+Shares = Float64[np.ndarray, " class"]
+
 BASELINE = "clinical"
 """The companion whose curve stands beside the model's."""
 NAMED = (0.1, 0.2, 0.3, 0.5, 0.7)
@@ -34,9 +36,7 @@ class Judged:
     """Cohort -> its curve, where there are several."""
 
 
-def judge_action(
-    material: Material, sample: Sample, action: Action, shares: Float64[np.ndarray, " class"] | None
-) -> Judged:
+def judge_action(material: Material, sample: Sample, action: Action, shares: Shares | None) -> Judged:
     """All curves of one action in one split.
 
     Args:
@@ -51,7 +51,7 @@ def judge_action(
         y: Labels,
         p: Probabilities,
         other: Probabilities | None = None,
-        given: Float64[np.ndarray, " class"] | None = None,
+        given: Shares | None = None,
     ) -> Curve:
         resamples, seed = config.analysis.resamples, config.seed
         return decision_curve(y, p, classes, action, resamples=resamples, seed=seed, baseline=other, shares=given)

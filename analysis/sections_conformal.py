@@ -52,9 +52,9 @@ def promised_alpha(record: Mapping[str, Any], config: Config) -> float:
 def _intro(alpha: float) -> str:
     """What a set is, and what it promises."""
     return (
-        "A prediction set names the classes that cannot be ruled out for a patient. It is made to hold the true class "
+        "A prediction set names the classes that cannot be ruled out for a patient. It should hold the true class "
         f"in {1 - alpha:.0%} of the patients of every class (classify.alpha {alpha:g}), if they are like those who "
-        "calibrated it (class-conditional conformal prediction, Vovk, Gammerman & Shafer 2005). Nothing promises that "
+        "calibrated it (class-conditional conformal prediction, Vovk, Gammerman & Shafer 2005). Nothing promises it "
         "elsewhere: other scanners, sites or patients void it, so the coverage that was observed is told for each "
         "cohort and site. The p value asks whether the sets, as they are, cover less than promised (exact binomial "
         "test, one-sided; in brackets corrected after Benjamini and Hochberg over all tests of the split). With few "

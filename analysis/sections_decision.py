@@ -24,7 +24,8 @@ _BANDS = (
     "Bands are pointwise 95 % intervals of a bootstrap that resamples patients freely, so the share of those who "
     "benefit varies, too; model, defaults and baseline see the same resamples. What to do follows from the curve "
     "itself, however wide its band; the band says how much more patients could teach (Vickers et al., Diagn Progn "
-    "Res 2023;7:11)."
+    "Res 2023;7:11). Where nobody was treated in vain, no resample holds such a patient either, and the interval is "
+    "too narrow."
 )
 _SHARES = (
     "The share of those who benefit is that of these patients, and the curve with it. Where a cohort was enriched, "
