@@ -47,7 +47,7 @@ def lead_figure(name: str, title: str, curve: Curve, beside: Curve | None) -> Dr
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axhline(0, color=INK, linewidth=1)
-        _band(axes, curve.thresholds, lead, _MODEL, "Ahead of the better of all and none")
+        _band(axes, curve.thresholds, lead, _MODEL, "Ahead of the better of everybody and nobody")
         if beside is not None:
             ahead = beside.quantities["net_benefit_ahead"]
             _band(axes, beside.thresholds, ahead, _BASELINE, "Ahead of covariates alone", line="-.")
@@ -55,7 +55,7 @@ def lead_figure(name: str, title: str, curve: Curve, beside: Curve | None) -> Dr
         axes.set(xlim=(0, 1), ylim=_lead_limits([e for curve in shown for e in curve]))
         _percent_axis(axes, "Threshold probability of benefit")
         axes.set_ylabel("Difference in net benefit")
-        _legend(axes)
+        _legend(axes, columns=1)
 
     return draw(name, title, f"{_told(curve, 'net_benefit_lead')}.", _SIZE, paint)
 
@@ -96,9 +96,9 @@ def _band(
     axes.plot(x, _values(estimates), color=color, linestyle=line, label=label)
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, *, columns: int = 2) -> None:
     """Names above the curves, where they hide nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=1.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
 
 
 def _values(estimates: Sequence[Estimate]) -> list[float]:
