@@ -13,6 +13,17 @@ from analysis.sections_horizons import horizons_part
 Judge = Callable[[Material], Part]
 
 PARTS: dict[str, Judge] = {"survival": horizons_part}
+from analysis.sections_conformal import judge_conformal
+from analysis.sections_decision import judge_decision
+from analysis.sections_reject import judge_reject
+
+Judge = Callable[[Material], Part]
+
+PARTS: dict[str, Judge] = {
+    "decision": judge_decision,
+    "conformal": judge_conformal,
+    "reject": judge_reject,
+}
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 
 
