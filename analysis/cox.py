@@ -74,6 +74,10 @@ class CoxModel:
     """Why the model was refused; everything above is then empty or not estimable."""
     remedy: str = ""
     """What can be done about it."""
+    code: str = ""
+    """Of `triher.codes`, where the model was refused or needed Firth's penalty."""
+    occasion: str = ""
+    """Why Firth's penalty was needed."""
     covariance: Float64[np.ndarray, "covariate covariate"] | None = None
     """Inverse of the information; None with Firth's penalty, whose limits follow the profile of the likelihood."""
     inflation: tuple[float, ...] = ()
@@ -108,20 +112,21 @@ def fit_cox(
     """
     counts = (len(x), int(event.sum()))
     if counts[1] == 0:
-        return _refused(names, *counts, "0 events", "follow up for longer")
+        return _refused(names, *counts, "few_events", "0 events", "follow up for longer")
     useless, to_drop = useless_columns(x, names)
     if useless:
-        return _refused(names, *counts, useless, f"drop {', '.join(to_drop)}")
+        return _refused(names, *counts, "covariates_collinear", useless, f"drop {', '.join(to_drop)}")
     if counts[1] < FEWEST_EVENTS * len(names):
         reason = f"{_plural(counts[1], 'event')} for {_plural(len(names), 'coefficient')}"
-        return _penalized(x, names, time, event, strata, options, reason)
+        return _penalized(x, names, time, event, strata, options, "few_events", reason)
     fitted = find_maximum(x, time, event, strata, robust=options.robust, cluster=options.cluster, ridge=options.ridge)
     if fitted is None:
-        return _penalized(x, names, time, event, strata, options, "the likelihood has no maximum")
+        reason = "the likelihood has no maximum"
+        return _penalized(x, names, time, event, strata, options, "monotone_likelihood", reason)
     guilty = runaway_columns(x, names, fitted)
     if guilty:
         reason = f"{', '.join(guilty)} separates events from the rest (monotone likelihood)"
-        return _penalized(x, names, time, event, strata, options, reason)
+        return _penalized(x, names, time, event, strata, options, "monotone_likelihood", reason)
     risk = risk_sets(time, event, strata)
     centered = x - x.mean(axis=0)
     how, coef = _method(options), fitted.coef
@@ -148,17 +153,20 @@ def _penalized(
     event: Events,
     strata: tuple[str, ...],
     options: Options,
+    code: str,
     reason: str,
 ) -> CoxModel:
     """The model with Firth's penalty where that is wanted and possible, else the refusal."""
     n, events = len(x), int(event.sum())
     if options.few_events == "refuse":
-        return _refused(names, n, events, reason, _OFFER)
+        return _refused(names, n, events, code, reason, _OFFER)
     if len(set(strata)) > 1:
-        return _refused(names, n, events, reason, "Firth's penalty needs one baseline hazard: empty analysis.strata")
+        remedy = "Firth's penalty needs one baseline hazard: empty analysis.strata"
+        return _refused(names, n, events, code, reason, remedy)
     fit = fit_firth(x, time, event)
     if fit is None:
-        return _refused(names, n, events, f"{reason}, and Firth's penalty does not settle", "use fewer covariates")
+        reason = f"{reason}, and Firth's penalty does not settle"
+        return _refused(names, n, events, code, reason, "use fewer covariates")
     return CoxModel(
         n,
         events,
@@ -170,6 +178,8 @@ def _penalized(
         proportionality=(),
         inflation=variance_inflation(x),
         penalty="firth",
+        code=code,
+        occasion=reason,
     )
 
 
@@ -194,11 +204,11 @@ def _concordance(
     return harrell_c(predictor, time, event, strata)
 
 
-def _refused(names: tuple[str, ...], n: int, events: int, reason: str, remedy: str) -> CoxModel:
+def _refused(names: tuple[str, ...], n: int, events: int, code: str, reason: str, remedy: str) -> CoxModel:
     """A model that was not reported."""
     nothing = not_estimable(reason, n=n, method="Cox")
     lines = tuple(Coefficient(name, nothing, math.nan, math.nan, math.nan) for name in names)
-    return CoxModel(n, events, lines, math.nan, math.nan, np.zeros(0), nothing, (), reason, remedy)
+    return CoxModel(n, events, lines, math.nan, math.nan, np.zeros(0), nothing, (), reason, remedy, code)
 
 
 def _method(options: Options) -> str:
