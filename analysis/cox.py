@@ -130,7 +130,8 @@ def fit_cox(
     risk = risk_sets(time, event, strata)
     centered = x - x.mean(axis=0)
     how, coef = _method(options), fitted.coef
-    lines = tuple(_line(name, b, s, len(x), how) for name, b, s in zip(names, coef, fitted.errors, strict=True))
+    pairs = zip(names, coef.tolist(), fitted.errors.tolist(), strict=True)
+    lines = tuple(_line(name, b, s, len(x), how) for name, b, s in pairs)
     tested = options.diagnose and not options.ridge
     return CoxModel(
         *counts,

@@ -66,8 +66,20 @@ def _split_blocks(part: Prognosis) -> list[Block]:
     if part.depth.shape.knots:
         drawings.append(shape_figure(part))
     blocks += [Gallery("", drawings), _group_table(part), _test_table(part), model_table(part)]
-    blocks += [Paragraph(f"{note.text}.", tone="note") for note in part.notes if note.code in _WEAKENS]
+    blocks += [
+        Paragraph(_sentence(note.text, part.split), tone="note") for note in part.notes if note.code in _WEAKENS
+    ]
     return [*blocks, *depth_blocks(part)]
+
+
+def _sentence(text: str, split: str) -> str:
+    """A note under the heading of its split, which need not be named again.
+
+    >>> _sentence("test: the adjusted model has 4.0 events per coefficient", "test")
+    'The adjusted model has 4.0 events per coefficient.'
+    """
+    told = text.removeprefix(f"{split}: ")
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 def _group_table(part: Prognosis) -> Table:
