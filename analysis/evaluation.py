@@ -24,11 +24,11 @@ from analysis.confusion import (
     sensitivities,
     specificities,
 )
-from analysis.cox import CoxModel
 from analysis.discrimination import low_vs_positive, one_vs_rest, zero_vs_rest
 from analysis.followup import FollowUp
 from analysis.metrics import Metric
 from analysis.prognosis import Prognosis, judge_prognosis
+from analysis.prognosis_metrics import prognosis_metrics
 from analysis.samples import Sample, split_samples, subgroup_samples
 from analysis.shortcut import Shortcut, judge_shortcuts
 from analysis.within_site import within_site_auc
@@ -78,7 +78,11 @@ def evaluate(
         shortcuts: how the features tell site, vendor and cohort.
     """
     classes = scheme_classes(config.scheme)
-    prognoses = {split: judge_prognosis(split, followed) for split, followed in follow_ups.items()}
+    own = config.analysis
+    prognoses = {
+        split: judge_prognosis(split, followed, few_events=own.few_events, cutpoint=own.cutpoint)
+        for split, followed in follow_ups.items()
+    }
     splits: list[SplitEvaluation] = []
     metrics: list[Metric] = []
     samples = split_samples(frame, config.scheme)
@@ -91,7 +95,7 @@ def evaluate(
         if reference is not None:
             metrics += _reference(sample, reference, classes, config)
         prognosis = prognoses.get(sample.split)
-        metrics += _prognosis_metrics(prognosis) if prognosis else []
+        metrics += prognosis_metrics(prognosis) if prognosis else []
         curves = tuple(reliability(sample.y == c, sample.probabilities[:, c], name) for c, name in enumerate(classes))
         counts = confusion_matrix(sample.y, sample.probabilities)
         splits.append(SplitEvaluation(sample, subgroups, counts, curves, prognosis))
@@ -181,33 +185,3 @@ def _reference(sample: Sample, reference: pd.DataFrame, classes: tuple[str, ...]
 def _at(sample: Sample, part: str, quantity: str, estimate: Estimate, class_name: str = "") -> Metric:
     """An estimate at the sample's place."""
     return Metric(part, sample.split, quantity, estimate, class_name, sample.cohort, sample.site)
-
-
-def _prognosis_metrics(prognosis: Prognosis) -> list[Metric]:
-    """The rows of one split's survival part."""
-    quantities = {
-        "log_rank_p": prognosis.log_rank,
-        "concordance": prognosis.concordance,
-        "score_added_p": prognosis.added,
-        "concordance_gain": prognosis.concordance_gain,
-    }
-    if prognosis.adjusted is None:
-        del quantities["concordance_gain"]
-    rows = [Metric("prognosis", prognosis.split, name, estimate) for name, estimate in quantities.items()]
-    rows += _model_metrics(prognosis.split, "alone", prognosis.alone)
-    return rows + (_model_metrics(prognosis.split, "adjusted", prognosis.adjusted) if prognosis.adjusted else [])
-
-
-def _model_metrics(split: str, kind: str, model: CoxModel) -> list[Metric]:
-    """Hazard ratios, p values and tests of one Cox model."""
-    rows = []
-    for line in model.coefficients:
-        rows.append(Metric("prognosis", split, f"hazard_ratio_{kind}", line.hazard_ratio, line.name))
-        p = Estimate(line.p, np.nan, np.nan, model.n, "Cox, Wald p value", model.reason)
-        rows.append(Metric("prognosis", split, f"hazard_ratio_{kind}_p", p, line.name))
-    ratio = Estimate(model.events_per_coefficient, np.nan, np.nan, model.n, "events per coefficient")
-    rows.append(Metric("prognosis", split, f"events_per_coefficient_{kind}", ratio))
-    for test in model.proportionality:
-        p = Estimate(test.p, np.nan, np.nan, model.n, "proportional hazards, exact score test (km), p value")
-        rows.append(Metric("prognosis", split, f"proportionality_{kind}_p", p, test.name))
-    return rows

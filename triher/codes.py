@@ -54,6 +54,7 @@ CODES: dict[str, tuple[str, str]] = {
         "complete it, or set classify.missing: impute",
     ),
     "covariate_type": ("a covariate is text", "give numbers, or a column for each level with 0 and 1"),
+    "covariates_collinear": ("columns of a model overlap, or one says nothing", "leave the column out that is named"),
     "csv_row": ("a row has more or fewer cells than the header", "quote cells that hold the separator"),
     "design_rank": (
         "the groups are too small, or the design cannot tell them from a covariate",
@@ -96,6 +97,10 @@ CODES: dict[str, tuple[str, str]] = {
     "fetch_incomplete": ("some series did not arrive in full", "give the same command again: it fetches the rest"),
     "fetch_manual": ("the collection cannot be downloaded by this program", "follow the steps that are listed"),
     "fetch_offline": ("the images cannot be downloaded from here", "connect to the network, or follow the steps"),
+    "few_events": (
+        "a Cox model has fewer than 10 events for each coefficient",
+        "use fewer covariates, follow up for longer, or set analysis.few_events: firth",
+    ),
     "file_name": ("a file is not named as the collection names its files", "rename it, if it is an image"),
     "file_unreadable": ("the file cannot be opened", "check the path and its permissions"),
     "fitted_on_all": (
@@ -133,6 +138,10 @@ CODES: dict[str, tuple[str, str]] = {
     "gene_versions": ("Ensembl ids carry versions, which were taken off", "nothing"),
 >>>>>>> part-expression
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
+    "hazards_not_proportional": (
+        "a hazard ratio changes with time",
+        "read the hazard ratios of the periods, or the model with a baseline for each group, beside it",
+    ),
     "head_unlockable": (
         "the head holds the vectors of its training patients",
         "lock a run of another head, for instance classify.head=logistic",
@@ -187,7 +196,14 @@ CODES: dict[str, tuple[str, str]] = {
         "the mask lies on another grid and was resampled to the first phase",
         "check that mask and image belong together",
     ),
+<<<<<<< HEAD
     "model_remark": ("a library said something about its fit", "read it"),
+=======
+    "monotone_likelihood": (
+        "a column separates events from the rest, so that no hazard ratio fits best",
+        "leave the column out, or set analysis.few_events: firth",
+    ),
+>>>>>>> part-cox
     "no_dicom": ("the folder holds no file", "check cohort.exam"),
     "no_images": ("the table has a patient whose images are not there", "download the images"),
     "no_label": ("there are images of a patient who is not in the table", "add the patient to the table"),
@@ -255,6 +271,10 @@ CODES: dict[str, tuple[str, str]] = {
     "score_in_sample": (
         "a prognostic score comes from a model that may have seen the patient",
         "use out-of-fold or held-out predictions",
+    ),
+    "score_stands_in": (
+        "the model is not adjusted for pathological HER2 or for therapy",
+        "add them under analysis.covariates where they are known",
     ),
     "series_ambiguous": (
         "the folder holds several series or studies, and nothing says which",
