@@ -3,19 +3,11 @@
 from collections.abc import Callable
 
 from analysis.part import Material, Part
-from analysis.sections_transcriptomics import transcriptomics_part
-
-Judge = Callable[[Material], Part]
-
-PARTS: dict[str, Judge] = {"transcriptomics": transcriptomics_part}
-from analysis.sections_horizons import horizons_part
-
-Judge = Callable[[Material], Part]
-
-PARTS: dict[str, Judge] = {"survival": horizons_part}
 from analysis.sections_conformal import judge_conformal
 from analysis.sections_decision import judge_decision
+from analysis.sections_horizons import horizons_part
 from analysis.sections_reject import judge_reject
+from analysis.sections_transcriptomics import transcriptomics_part
 
 Judge = Callable[[Material], Part]
 
@@ -23,6 +15,8 @@ PARTS: dict[str, Judge] = {
     "decision": judge_decision,
     "conformal": judge_conformal,
     "reject": judge_reject,
+    "survival": horizons_part,
+    "transcriptomics": transcriptomics_part,
 }
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 

@@ -109,7 +109,14 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "folds_reduced": ("the smallest class has fewer patients than there are inner folds", "nothing"),
     "follow_up": ("which end point time and event are of", "choose another with the import's options"),
-<<<<<<< HEAD
+    "gene_dates": (
+        "a spreadsheet turned symbols of genes into dates",
+        "take the table from its origin again, or write the symbols into it",
+    ),
+    "gene_duplicate": ("some genes are in the expression table more than once", "nothing"),
+    "gene_few_reads": ("some genes have too few reads to be tested", "nothing"),
+    "gene_missing": ("some genes lack values", "nothing, or complete them"),
+    "gene_rows": ("some rows of the expression table are no genes", "nothing"),
     "gene_set_case": (
         "some symbols of a gene-set file differ from those tested in case alone",
         "check the species of both",
@@ -125,18 +132,8 @@ CODES: dict[str, tuple[str, str]] = {
         "give both with ids of one kind and of one species",
     ),
     "gene_set_partial": ("gene sets are tested with less than half of their genes", "read their names with care"),
-=======
-    "gene_dates": (
-        "a spreadsheet turned symbols of genes into dates",
-        "take the table from its origin again, or write the symbols into it",
-    ),
-    "gene_duplicate": ("some genes are in the expression table more than once", "nothing"),
-    "gene_few_reads": ("some genes have too few reads to be tested", "nothing"),
-    "gene_missing": ("some genes lack values", "nothing, or complete them"),
-    "gene_rows": ("some rows of the expression table are no genes", "nothing"),
     "gene_symbols": ("symbols were taken out of longer names of genes", "nothing"),
     "gene_versions": ("Ensembl ids carry versions, which were taken off", "nothing"),
->>>>>>> part-expression
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
     "hazards_not_proportional": (
         "a hazard ratio changes with time",
@@ -196,14 +193,11 @@ CODES: dict[str, tuple[str, str]] = {
         "the mask lies on another grid and was resampled to the first phase",
         "check that mask and image belong together",
     ),
-<<<<<<< HEAD
     "model_remark": ("a library said something about its fit", "read it"),
-=======
     "monotone_likelihood": (
         "a column separates events from the rest, so that no hazard ratio fits best",
         "leave the column out, or set analysis.few_events: firth",
     ),
->>>>>>> part-cox
     "no_dicom": ("the folder holds no file", "check cohort.exam"),
     "no_images": ("the table has a patient whose images are not there", "download the images"),
     "no_label": ("there are images of a patient who is not in the table", "add the patient to the table"),
