@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from analysis.part import Material, Part
+from analysis.sections_subgroups import subgroups_part
 
 Judge = Callable[[Material], Part]
 
-PARTS: dict[str, Judge] = {}
+PARTS: dict[str, Judge] = {"subgroups": subgroups_part}
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 
 
