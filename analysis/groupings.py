@@ -50,7 +50,9 @@ def groupings(config: Config, cohort: Cohort, frame: pd.DataFrame) -> tuple[Grou
     """
     several = len(frame["cohort"].unique()) > 1
     wanted = {**({"cohort": ()} if several else {}), **config.analysis.subgroups}
-    return tuple(_grouping(name, tuple(cuts), config.cohort, cohort, frame) for name, cuts in wanted.items())
+    return tuple(
+        _grouping(name, tuple(map(float, cuts)), config.cohort, cohort, frame) for name, cuts in wanted.items()
+    )
 
 
 def _grouping(
@@ -93,9 +95,9 @@ def _check_cuts(name: str, cuts: tuple[float, ...]) -> None:
 def range_labels(name: str, cuts: Sequence[float]) -> tuple[str, ...]:
     """The ranges between cut points; a value at a cut point belongs above it.
 
-    >>> range_labels("age", [50])
+    >>> range_labels("age", [50.0])
     ('age < 50', 'age >= 50')
-    >>> range_labels("age", [40, 62.5])
+    >>> range_labels("age", [40.0, 62.5])
     ('age < 40', '40 <= age < 62.5', 'age >= 62.5')
     """
     inner = [f"{a:.12g} <= {name} < {b:.12g}" for a, b in itertools.pairwise(cuts)]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from analysis.cross_validation import folds_of
 from analysis.figures_subgroups import PANELS, level_label, subgroup_figure
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
@@ -16,14 +17,15 @@ _TEXT = (
     "The same AUCs in subgroups. Subgroup analyses are exploratory: with many of them some differ by chance, so a "
     "difference here is a question for another cohort and no finding. Whether subgroups differ is told by the test "
     "of interaction alone; that two intervals overlap, or that one excludes 0.5 and the other does not, is no test. "
-    "The test (Cochran's Q of the levels' AUCs with their variances; for two levels the unpaired DeLong test) takes "
-    "the variances as known and is approximate with few patients in a level; p values are corrected after Benjamini "
-    "and Hochberg over all interactions of a split. Levels with fewer than 5 patients on a side show no interval. "
+    "The test (for two levels the unpaired DeLong test, for more Cochran's Q of the logit AUCs) takes the variances "
+    "as known and is approximate with few patients in a level; levels that have no variance, and patients whose "
+    "level is not known, are shown and left out of it. P values are corrected after Benjamini and Hochberg over all "
+    "interactions of a split. Levels with fewer than 5 patients on a side show no interval. "
     "Calibration in the large is on the logit scale: above 0 the class is more frequent than predicted."
 )
 _POOLED = (
-    "Out of fold, several models gave the scores of each level: these tests describe, and the intervals are widened "
-    "as those of all patients."
+    "Several models gave the scores of each level. The intervals are widened for that, a level's by its "
+    "share of the patients; the tests need no such thing, as what the levels have in common cancels out."
 )
 
 Cell = str | int | float | None
@@ -39,7 +41,7 @@ def subgroups_part(material: Material) -> Part:
     if not found:
         return Part()
     blocks: list[Block] = [Paragraph(_TEXT)]
-    if any(group.split == "oof" for group in found):
+    if any(folds_of(material.frame, group.split) is not None for group in found):
         blocks.append(Paragraph(_POOLED))
     for sample in material.samples:
         groups = [group for group in found if group.split == sample.split]

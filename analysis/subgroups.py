@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.bootstrap import macro_auc, resampled, weighted_auc
 from analysis.calibration import slope_and_intercept
+from analysis.cross_validation import Folds, folds_of, widened
 from analysis.discrimination import conditional_positive, delong, low_vs_positive, zero_vs_rest
 from analysis.groupings import NOT_KNOWN, Grouping, groupings
 from analysis.part import Material
@@ -19,6 +20,7 @@ from triher.settings import Config
 from triher.types import Labels, Probabilities
 
 NESTED = ("auc_zero_vs_rest", "auc_low_vs_positive")
+_PAIR = 2
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,15 @@ def judge_subgroups(material: Material) -> tuple[Subgrouping, ...]:
     found: list[Subgrouping] = []
     for sample in material.samples:
         if len(sample.y):
-            found += judge_split(sample, _of_split(wanted, sample.split, material), material.config, material.classes)
+            groups, folds = _of_split(wanted, sample.split, material), folds_of(material.frame, sample.split)
+            found += judge_split(sample, groups, folds, material.config, material.classes)
     return tuple(found)
 
 
 def of_everybody(sample: Sample, material: Material) -> dict[str, Estimate]:
     """The AUCs of all patients of a split, beside which its subgroups stand."""
-    return dict(_level("", sample.y, sample.probabilities, material.config, material.classes).areas)
+    folds = folds_of(material.frame, sample.split)
+    return dict(_level("", sample.y, sample.probabilities, folds, material.config, material.classes).areas)
 
 
 def _of_split(wanted: Sequence[Grouping], split: str, material: Material) -> list[Grouping]:
@@ -99,10 +103,22 @@ def _of_split(wanted: Sequence[Grouping], split: str, material: Material) -> lis
 
 
 def judge_split(
-    sample: Sample, wanted: Sequence[Grouping], config: Config, classes: tuple[str, ...]
+    sample: Sample, wanted: Sequence[Grouping], folds: Folds | None, config: Config, classes: tuple[str, ...]
 ) -> tuple[Subgrouping, ...]:
-    """Divide the patients of one split in each way, and correct the p values of all its interactions together."""
-    divided = [_divided(sample, grouping, config, classes) for grouping in wanted]
+    """Divide the patients of one split in each way, and correct the p values of all its interactions together.
+
+    Where several models gave the scores, the levels' intervals are widened (`analysis.cross_validation`), each by
+    the level's share of the patients. The tests are not: what all levels have in common by the models cancels out in
+    their differences.
+
+    Args:
+        sample: the labeled patients.
+        wanted: how to divide them.
+        folds: how they were predicted; None for one model.
+        config: scheme, resamples and seed.
+        classes: of the scheme.
+    """
+    divided = [_divided(sample, grouping, folds, config, classes) for grouping in wanted]
     corrected = iter(adjusted([test.p for group in divided for test in group.interactions]))
     return tuple(
         replace(group, interactions=tuple(replace(t, p_adjusted=next(corrected)) for t in group.interactions))
@@ -110,19 +126,29 @@ def judge_split(
     )
 
 
-def _divided(sample: Sample, grouping: Grouping, config: Config, classes: tuple[str, ...]) -> Subgrouping:
+def _divided(
+    sample: Sample, grouping: Grouping, folds: Folds | None, config: Config, classes: tuple[str, ...]
+) -> Subgrouping:
     """One grouping of one split."""
     level_of = np.array([grouping.level_of.get(name, NOT_KNOWN) for name in sample.patient_id], dtype=object)
-    levels = tuple(
-        _level(label, sample.y[level_of == label], sample.probabilities[level_of == label], config, classes)
-        for label in grouping.levels(sample.patient_id)
-    )
+    levels = []
+    for label in grouping.levels(sample.patient_id):
+        here = level_of == label
+        own = None if folds is None else Folds(folds.n, float(here.mean()))
+        levels.append(_level(label, sample.y[here], sample.probabilities[here], own, config, classes))
     quantities = levels[0].areas if levels else ()
     tests = tuple(interaction(quantity, levels) for quantity in quantities)
-    return Subgrouping(sample.split, grouping.name, levels, tests)
+    return Subgrouping(sample.split, grouping.name, tuple(levels), tests)
 
 
-def _level(label: str, y: Labels, probabilities: Probabilities, config: Config, classes: tuple[str, ...]) -> Level:
+def _level(
+    label: str,
+    y: Labels,
+    probabilities: Probabilities,
+    folds: Folds | None,
+    config: Config,
+    classes: tuple[str, ...],
+) -> Level:
     """The numbers of one level."""
     draws = {"resamples": config.analysis.resamples, "seed": config.seed}
     areas = {"auc_macro": macro_auc(y, probabilities, tuple(map(class_label, classes)), **draws)}
@@ -133,6 +159,8 @@ def _level(label: str, y: Labels, probabilities: Probabilities, config: Config, 
             variances[quantity] = variance if _has_variance(estimate) else math.nan
     large = [slope_and_intercept(y == c, probabilities[:, c].copy(), name)[1] for c, name in enumerate(classes)]
     counts = np.bincount(y, minlength=len(classes))
+    if folds is not None:
+        areas = {quantity: widened(area, folds, bounds=(0.0, 1.0)) for quantity, area in areas.items()}
     return Level(label, tuple(int(k) for k in counts), areas, variances, tuple(large))
 
 
@@ -162,21 +190,29 @@ def _macro_variance(macro: Estimate, y: Labels, probabilities: Probabilities, *,
 
 
 def heterogeneity(values: Sequence[float], variances: Sequence[float]) -> tuple[float, float]:
-    """Cochran's Q of independent estimates and its p value, chi-square with one degree less than there are.
+    """Cochran's Q of independent AUCs and its p value, chi-square with one degree less than there are AUCs.
 
-    For two it is the square of the unpaired DeLong z. The variances are taken as known, which they are not: with few
-    patients in a level the p value is only approximate.
+    For two it is the square of the unpaired DeLong z. For more the AUCs are compared on the logit scale, their
+    variances carried over by the delta method: on the AUC scale a level that is high by chance has a small variance
+    and weighs too much. Where all AUCs were equal, the test rejected at 5 % in 1 to 8 % of simulated samples of 2, 5
+    and 20 levels of 25 to 100 patients; on the AUC scale in up to 34 % (`benchmarks/coverage.py`).
 
     Source: Cochran, Biometrics 1954;10:101.
+
+    Args:
+        values: AUCs between 0 and 1, both excluded.
+        variances: of the AUCs, above 0.
 
     >>> q, p = heterogeneity([0.8, 0.6], [0.005, 0.005])
     >>> round(q, 2), round(p, 4)
     (4.0, 0.0455)
     """
-    weights = 1 / np.asarray(variances, float)
-    mean = float(np.sum(weights * values) / np.sum(weights))
-    q = float(np.sum(weights * (np.asarray(values, float) - mean) ** 2))
-    return q, float(chi2.sf(q, len(weights) - 1))
+    x, variance = np.asarray(values, float), np.asarray(variances, float)
+    if len(x) > _PAIR:
+        x, variance = np.log(x / (1 - x)), variance / (x * (1 - x)) ** 2
+    mean = np.sum(x / variance) / np.sum(1 / variance)
+    q = float(np.sum((x - mean) ** 2 / variance))
+    return q, float(chi2.sf(q, len(x) - 1))
 
 
 def interaction(quantity: str, levels: Sequence[Level]) -> Interaction:
@@ -184,9 +220,10 @@ def interaction(quantity: str, levels: Sequence[Level]) -> Interaction:
     used = [v for v in levels if v.label != NOT_KNOWN and math.isfinite(v.variances[quantity])]
     left_out = tuple(v.label for v in levels if v not in used)
     n = sum(level.n for level in used)
-    method = f"Cochran's Q of {len(used)} levels, chi-square with {max(0, len(used) - 1)} df"
+    scale = "AUC" if len(used) <= _PAIR else "logit"
+    method = f"Cochran's Q of {len(used)} levels ({scale} scale), chi-square with {max(0, len(used) - 1)} df"
     labels = tuple(level.label for level in used)
-    if len(used) < 2:
+    if len(used) < _PAIR:
         reason = f"{'only 1 level has' if used else 'no level has'} a variance"
         nothing = not_estimable(reason, n=n, method=method)
         return Interaction(quantity, labels, left_out, nothing, nothing, nothing)
