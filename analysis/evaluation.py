@@ -24,6 +24,7 @@ from analysis.confusion import (
     sensitivities,
     specificities,
 )
+from analysis.cross_validation import honest
 from analysis.discrimination import low_vs_positive, one_vs_rest, zero_vs_rest
 from analysis.followup import FollowUp
 from analysis.metrics import Metric
@@ -89,8 +90,8 @@ def evaluate(
     for sample in samples:
         subgroups = subgroup_samples(frame, config.scheme, sample.split)
         for part in (sample, *subgroups):
-            metrics += _discrimination(part, classes, config)
-        metrics += _within_sites(sample, classes, config)
+            metrics += honest(_discrimination(part, classes, config), frame)
+        metrics += honest(_within_sites(sample, classes, config), frame)
         metrics += _calibration(sample, classes, config)
         if reference is not None:
             metrics += _reference(sample, reference, classes, config)

@@ -7,11 +7,13 @@ from analysis.sections_conformal import judge_conformal
 from analysis.sections_decision import judge_decision
 from analysis.sections_horizons import horizons_part
 from analysis.sections_reject import judge_reject
+from analysis.sections_subgroups import subgroups_part
 from analysis.sections_transcriptomics import transcriptomics_part
 
 Judge = Callable[[Material], Part]
 
 PARTS: dict[str, Judge] = {
+    "subgroups": subgroups_part,
     "decision": judge_decision,
     "conformal": judge_conformal,
     "reject": judge_reject,
