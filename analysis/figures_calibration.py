@@ -4,13 +4,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.calibration_curves import Reliability
+from analysis.calibration_curves import Condition, Probability, Reliability
 from analysis.canvas import CLASS_STYLE, MUTED, RULE, Drawing, draw, unit_axes
 from analysis.samples import Sample, class_label
 
-_SIZE = (3.4, 4.1)
-_HEIGHTS = (4.6, 1.0)
+_SIZE = (3.3, 3.9)
 _BINS = np.linspace(0, 1, 41)
+_SPIKES_AT, _SPIKES_HIGH = -0.14, 0.09  # below the curve, as rms::val.prob draws them
 
 
 def reliability_figure(curve: Reliability, sample: Sample, c: int) -> Drawing:
@@ -28,20 +28,15 @@ def reliability_figure(curve: Reliability, sample: Sample, c: int) -> Drawing:
     name = class_label(curve.class_name)
 
     def paint(figure: Figure) -> None:
-        upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": _HEIGHTS})
-        upper.plot([0, 1], [0, 1], color=RULE, linewidth=1)
-        _smooth(upper, curve, color)
-        _bins(upper, curve, color)
-        unit_axes(upper, "", "Observed share")
-        upper.set_title(name, color=color)
-        p, condition = sample.probabilities[:, c], sample.y == c
-        _spikes(lower, p[condition], color, 1)
-        _spikes(lower, p[~condition], MUTED, -1)
-        lower.axhline(0, color=RULE, linewidth=0.8)
-        lower.set(xlim=(-0.02, 1.02), xlabel="Predicted probability", yticks=[])
-        lower.set_ylabel("Patients")
-        lower.grid(visible=False)
-        lower.spines[["left", "bottom"]].set_visible(False)
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=RULE, linewidth=1)
+        _smooth(axes, curve, color)
+        _bins(axes, curve, color)
+        _spikes(axes, sample.probabilities[:, c].copy(), sample.y == c, color)
+        unit_axes(axes, "Predicted probability", "Observed share")
+        axes.set(ylim=(_SPIKES_AT - _SPIKES_HIGH - 0.02, 1.02), aspect="equal")
+        axes.spines["left"].set_bounds(0, 1)
+        axes.set_title(name, color=color)
 
     pairs = zip(curve.predicted, (e.value for e in curve.observed), strict=True)
     said = "; ".join(f"predicted {predicted:.2f}, observed {observed:.2f}" for predicted, observed in pairs)
@@ -74,7 +69,11 @@ def _bins(axes: Axes, curve: Reliability, color: str) -> None:
     )
 
 
-def _spikes(axes: Axes, p: np.ndarray, color: str, direction: int) -> None:
-    """A histogram that points up or down."""
-    heights, _ = np.histogram(p, _BINS)
-    axes.stairs(direction * heights, _BINS, baseline=0, fill=True, color=color, alpha=0.8)
+def _spikes(axes: Axes, p: Probability, condition: Condition, color: str) -> None:
+    """Histograms of those with the class, up, and of the others, down, on one scale."""
+    heights = [np.histogram(p[members], _BINS)[0] for members in (condition, ~condition)]
+    unit = _SPIKES_HIGH / max(1, *(int(height.max()) for height in heights))
+    for height, fill, direction in zip(heights, (color, MUTED), (1, -1), strict=True):
+        ends = _SPIKES_AT + direction * unit * height
+        axes.stairs(ends, _BINS, baseline=_SPIKES_AT, fill=True, color=fill, alpha=0.85)
+    axes.plot([0, 1], [_SPIKES_AT] * 2, color=RULE, linewidth=0.8)

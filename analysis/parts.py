@@ -3,10 +3,15 @@
 from collections.abc import Callable
 
 from analysis.part import Material, Part
+from analysis.sections_calibrators import calibrators_part
+from analysis.sections_recalibration import recalibration_part
 
 Judge = Callable[[Material], Part]
 
-PARTS: dict[str, Judge] = {}
+PARTS: dict[str, Judge] = {
+    "calibrators": calibrators_part,
+    "recalibration": recalibration_part,
+}
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 
 
