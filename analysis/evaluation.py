@@ -8,13 +8,8 @@ import pandas as pd
 
 from analysis.beside import judge_beside
 from analysis.bootstrap import macro_auc_difference, macro_micro_auc
-from analysis.calibration import (
-    Reliability,
-    brier_and_log_loss,
-    ece_estimates,
-    reliability,
-    slope_and_intercept,
-)
+from analysis.calibration_curves import Reliability
+from analysis.calibration_metrics import judge_calibration, reliability_curves
 from analysis.confusion import (
     Confusion,
     accuracy,
@@ -92,12 +87,12 @@ def evaluate(
         for part in (sample, *subgroups):
             metrics += honest(_discrimination(part, classes, config), frame)
         metrics += honest(_within_sites(sample, classes, config), frame)
-        metrics += _calibration(sample, classes, config)
+        metrics += judge_calibration(sample, classes, config)
         if reference is not None:
             metrics += _reference(sample, reference, classes, config)
         prognosis = prognoses.get(sample.split)
         metrics += prognosis_metrics(prognosis) if prognosis else []
-        curves = tuple(reliability(sample.y == c, sample.probabilities[:, c], name) for c, name in enumerate(classes))
+        curves = reliability_curves(sample, classes, config)
         counts = confusion_matrix(sample.y, sample.probabilities)
         splits.append(SplitEvaluation(sample, subgroups, counts, curves, prognosis))
     metrics += [] if companions is None else judge_beside(companions, samples, config)
@@ -142,19 +137,6 @@ def _within_sites(sample: Sample, classes: tuple[str, ...], config: Config) -> l
     draws = {"resamples": config.analysis.resamples, "seed": config.seed}
     found = within_site_auc(sample.y, sample.probabilities, sample.place, classes, **draws)
     return [_at(sample, "discrimination", "auc_within_site", found)]
-
-
-def _calibration(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
-    """Scores of the probabilities of one split."""
-    y, probabilities = sample.y, sample.probabilities
-    brier, log_loss = brier_and_log_loss(y, probabilities, resamples=config.analysis.resamples, seed=config.seed)
-    overall = {"brier": brier, "log_loss": log_loss, **ece_estimates(y, probabilities, seed=config.seed)}
-    rows = [_at(sample, "calibration", name, estimate) for name, estimate in overall.items()]
-    for c, name in enumerate(classes):
-        slope, intercept = slope_and_intercept(y == c, probabilities[:, c], name)
-        rows.append(_at(sample, "calibration", "calibration_slope", slope, name))
-        rows.append(_at(sample, "calibration", "calibration_in_the_large", intercept, name))
-    return rows
 
 
 def _reference(sample: Sample, reference: pd.DataFrame, classes: tuple[str, ...], config: Config) -> list[Metric]:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from analysis.part import Material, Part
+from analysis.sections_calibrators import calibrators_part
 from analysis.sections_conformal import judge_conformal
 from analysis.sections_decision import judge_decision
 from analysis.sections_horizons import horizons_part
+from analysis.sections_recalibration import recalibration_part
 from analysis.sections_reject import judge_reject
 from analysis.sections_subgroups import subgroups_part
 from analysis.sections_transcriptomics import transcriptomics_part
@@ -14,6 +16,8 @@ Judge = Callable[[Material], Part]
 
 PARTS: dict[str, Judge] = {
     "subgroups": subgroups_part,
+    "calibrators": calibrators_part,
+    "recalibration": recalibration_part,
     "decision": judge_decision,
     "conformal": judge_conformal,
     "reject": judge_reject,

@@ -23,6 +23,10 @@ CODES: dict[str, tuple[str, str]] = {
         "few patients of a class calibrate the probabilities",
         "report the interval of the calibration slope",
     ),
+    "calibrator_zero": (
+        "a recalibration gives a patient's own class the probability 0",
+        "do not use it with so few patients",
+    ),
     "cell_quoted": ("some cells of the table began like a formula of a spreadsheet", "nothing"),
     "class_too_small": (
         "too few patients of one class to train on",
@@ -244,6 +248,10 @@ CODES: dict[str, tuple[str, str]] = {
     "radiomics_undefined": (
         "the lesion is too small for a radiomics feature to have a value",
         "look at the mask, or leave the patient out",
+    ),
+    "recalibration_small": (
+        "a site has too few patients of a class for intercepts of its own",
+        "nothing: its predictions stay as they are",
     ),
     "region_missing": (
         "the exam has no region of the kind that is asked for",
