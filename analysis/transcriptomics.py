@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-from analysis.agreement import (
+from analysis.contrast_agreement import (
     Differences,
     Grouping,
     contrast_differences,
