@@ -1,13 +1,9 @@
-"""Discrimination: how well the probabilities tell the classes apart, with DeLong intervals.
-
-DeLong's interval holds for scores of patients the model was not trained on (Demler et al., Stat Med 2012);
-for out-of-fold scores, which several models gave, it describes rather than tests.
-"""
+"""Discrimination: how well the probabilities tell the classes apart, with intervals by `analysis.delong`."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Real
-from scipy.stats import rankdata
+from jaxtyping import Bool, Float
 
+from analysis.delong import NO_VARIANCE, delong
 from analysis.intervals import FEWEST, pairs_agree_limit, wald, without_interval
 from analysis.samples import class_label
 from triher.estimate import Estimate, not_estimable
@@ -15,30 +11,6 @@ from triher.types import Labels, Probabilities, Scores
 
 SEPARATED = "the scores separate perfectly"
 _METHOD = "AUC, DeLong"
-_NO_VARIANCE = 1e-14  # rounding error; the variance of a real sample is many orders above
-
-
-def delong(positives: Real[np.ndarray, " positive"], negatives: Real[np.ndarray, " negative"]) -> tuple[float, float]:
-    """AUC and its variance by mid-ranks (DeLong 1988; fast form of Sun & Xu, IEEE Signal Process Lett 2014).
-
-    Args:
-        positives: scores of those with the condition; higher means likelier.
-        negatives: scores of those without it.
-
-    Returns:
-        The AUC (ties count half) and its variance, NaN with fewer than two on a side. Perfect separation and
-        constant scores give variance 0, which says nothing about the precision.
-
-    >>> delong(np.array([0.9, 0.8]), np.array([0.1, 0.2]))
-    (1.0, 0.0)
-    """
-    m, n = len(positives), len(negatives)
-    ranks = rankdata(np.concatenate([positives, negatives]))
-    v10 = (ranks[:m] - rankdata(positives)) / n
-    v01 = 1 - (ranks[m:] - rankdata(negatives)) / m
-    if min(m, n) < 2:
-        return float(v10.mean()), float("nan")
-    return float(v10.mean()), float(v10.var(ddof=1) / m + v01.var(ddof=1) / n)
 
 
 def auc(condition: Bool[np.ndarray, " patient"], score: Scores, *, names: tuple[str, str]) -> Estimate:
@@ -65,7 +37,7 @@ def auc(condition: Bool[np.ndarray, " patient"], score: Scores, *, names: tuple[
         return without_interval(value, few, n=n, method=_METHOD)
     if np.ptp(score) == 0:
         return without_interval(value, "all scores are equal, so DeLong's variance is 0", n=n, method=_METHOD)
-    if variance < _NO_VARIANCE:
+    if variance < NO_VARIANCE:
         return _separated(value, min(counts), n)
     return wald(value, variance**0.5, n=n, method=_METHOD, bounds=(0.0, 1.0))
 
