@@ -25,16 +25,24 @@ def quadratic_kappa(counts: Confusion) -> Estimate:
     '0.600 (0.378 to 0.822)'
     """
     n = int(counts.sum())
-    once = (counts.sum(axis=1) > 0).sum() == 1 and (counts.sum(axis=0) > 0).sum() == 1
-    if n == 0 or once:
-        reason = "0 labeled patients" if n == 0 else "only one class is there, or one is predicted for all"
-        return not_estimable(reason, n=n, method=_KAPPA)
+    lack = _lack(counts)
+    if lack:
+        return not_estimable(lack, n=n, method=_KAPPA)
     value, error = kappa(counts, "quadratic")
     if n < FEWEST:
         return without_interval(value, f"only {n} labeled patients", n=n, method=_KAPPA)
     if error == 0:
         return without_interval(value, "no disagreement, so the variance is 0", n=n, method=_KAPPA)
     return wald(value, error, n=n, method=_KAPPA, bounds=(-1.0, 1.0))
+
+
+def _lack(counts: Confusion) -> str:
+    """Why chance alone decides the agreement, or nothing."""
+    if not counts.any():
+        return "0 labeled patients"
+    if (counts.sum(axis=1) > 0).sum() == 1:
+        return "all labeled patients are of one class"
+    return "one class is predicted for all" if (counts.sum(axis=0) > 0).sum() == 1 else ""
 
 
 def kappa(counts: Confusion, weights: str | None) -> tuple[float, float]:

@@ -15,6 +15,8 @@ from analysis.metrics import Metric
 from analysis.samples import Sample, class_label, split_samples
 from analysis.strata import sample_strata
 from analysis.within_site import within_site_auc
+from analysis.wording import count
+from triher.errors import StopRun
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
 from triher.predictions import read_predictions
@@ -26,6 +28,7 @@ BASELINES = ("majority", "clinical", "volume", "acquisition")
 """What needs no image, or nothing of what it shows but a size: a claim for the model must beat all of them."""
 CONTROL = "control region"
 """The model on regions without lesion."""
+_NAMED = 5  # patients in a message
 _NOISE = re.compile(r"(label noise .+), draw [0-9]+")
 
 
@@ -96,11 +99,16 @@ def pair_up(name: str, sample: Sample, rows: pd.DataFrame, scheme: str) -> Pair:
         sample: the model's patients of a split.
         rows: the other's prediction table of the same split, not empty; repeats are averaged.
         scheme: the label scheme of both.
+
+    Raises:
+        StopRun: ``truth_differs`` when a patient's class is another one in the other table.
     """
     [other] = split_samples(rows, scheme)
     place = {patient_id: i for i, patient_id in enumerate(other.patient_id)}
     mine = [i for i, patient_id in enumerate(sample.patient_id) if patient_id in place]
     ids = tuple(sample.patient_id[i] for i in mine)
+    theirs = [place[patient_id] for patient_id in ids]
+    _require_equal_truth(name, sample.y[mine], other.y[theirs], ids)
     common = replace(
         sample,
         patient_id=ids,
@@ -108,8 +116,17 @@ def pair_up(name: str, sample: Sample, rows: pd.DataFrame, scheme: str) -> Pair:
         probabilities=sample.probabilities[mine],
         place=sample.place[mine],
     )
-    theirs = other.probabilities[[place[patient_id] for patient_id in ids]]
-    return Pair(name, common, theirs, sample_strata(rows, common))
+    return Pair(name, common, other.probabilities[theirs], sample_strata(rows, common))
+
+
+def _require_equal_truth(name: str, mine: Labels, theirs: Labels, ids: Sequence[str]) -> None:
+    """Refuse to compare predictions of different classes."""
+    differing = [ids[i] for i in np.flatnonzero(mine != theirs).tolist()]
+    if differing:
+        named = ", ".join(differing[:_NAMED])
+        how_many = f"{count(len(differing), 'patient')} of {len(ids)}"
+        message = f"'{name}' gives {how_many} another class than this run does: {named}"
+        raise StopRun("truth_differs", message)
 
 
 def lead(pair: Pair, config: Config) -> dict[str, Estimate]:

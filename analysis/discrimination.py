@@ -1,7 +1,7 @@
 """Discrimination: how well the probabilities tell the classes apart, with intervals by `analysis.delong`."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 
 from analysis.delong import NO_VARIANCE, delong
 from analysis.intervals import FEWEST, pairs_agree_limit, wald, without_interval
@@ -72,7 +72,14 @@ def zero_vs_rest(y: Labels, probabilities: Probabilities) -> Estimate:
 
     Source: Adv Sci 2025, PMC12412478.
     """
-    return auc(y >= 1, 1 - probabilities[:, 0], names=("HER2-low or -positive", "HER2-zero"))
+    return auc(*zero_vs_rest_scores(y, probabilities), names=("HER2-low or -positive", "HER2-zero"))
+
+
+def zero_vs_rest_scores(
+    y: Labels, probabilities: Probabilities
+) -> tuple[Bool[np.ndarray, " patient"], Float64[np.ndarray, " patient"]]:
+    """Who is low or positive, and the score of task 1."""
+    return y >= 1, 1 - probabilities[:, 0]
 
 
 def low_vs_positive(y: Labels, probabilities: Probabilities) -> Estimate:
@@ -81,9 +88,15 @@ def low_vs_positive(y: Labels, probabilities: Probabilities) -> Estimate:
     The score is p(positive) / (p(low) + p(positive)): the probability given that the patient is not zero. The
     plain p(positive) would rank differently. Source: Adv Sci 2025, PMC12412478.
     """
+    return auc(*low_vs_positive_scores(y, probabilities), names=("HER2-positive", "HER2-low"))
+
+
+def low_vs_positive_scores(
+    y: Labels, probabilities: Probabilities
+) -> tuple[Bool[np.ndarray, " among"], Float64[np.ndarray, " among"]]:
+    """Among the low and positive: who is positive, and the score of task 2."""
     among = y >= 1
-    score = conditional_positive(probabilities[among])
-    return auc(y[among] == 2, score, names=("HER2-positive", "HER2-low"))
+    return y[among] == 2, conditional_positive(probabilities[among])
 
 
 def conditional_positive(probabilities: Probabilities) -> Float[np.ndarray, " patient"]:
