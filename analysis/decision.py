@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Real
 
 from analysis.actions import Action, benefit_score, benefits_label, who_benefits
-from analysis.bootstrap import NO_VARIATION, Multiplicities, resampled
+from analysis.auc_kernel import Multiplicities
+from analysis.bootstrap import NO_VARIATION, resampled
 from analysis.discrimination import shortage
 from analysis.intervals import FEWEST, without_interval
 from analysis.samples import class_label

@@ -1,13 +1,15 @@
 """The whole evaluation: every split, cohort and site judged, collected as rows and as material for figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.agreement import quadratic_kappa
 from analysis.beside import judge_beside
-from analysis.bootstrap import macro_auc_difference, macro_micro_auc
+from analysis.bootstrap import macro_auc_lead, macro_micro_auc
 from analysis.calibration_curves import Reliability
 from analysis.calibration_metrics import judge_calibration, reliability_curves
 from analysis.confusion import (
@@ -16,21 +18,29 @@ from analysis.confusion import (
     balanced_accuracy,
     confusion_matrix,
     majority_share,
+    matthews,
+    predictive_values,
     sensitivities,
     specificities,
 )
 from analysis.cross_validation import honest
 from analysis.discrimination import low_vs_positive, one_vs_rest, zero_vs_rest
 from analysis.followup import FollowUp
+from analysis.hand_till import hand_till
 from analysis.metrics import Metric
+from analysis.partial_auc import partial_auc
 from analysis.prognosis import Prognosis, judge_prognosis
 from analysis.prognosis_metrics import prognosis_metrics
-from analysis.samples import Sample, split_samples, subgroup_samples
+from analysis.samples import Sample, class_label, split_samples, subgroup_samples
 from analysis.shortcut import Shortcut, judge_shortcuts
+from analysis.strata import sample_strata
 from analysis.within_site import within_site_auc
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
 from triher.settings import Config
+from triher.types import Labels
+
+_FEWEST_FOR_PAIRS = 3  # classes; with two, Hand and Till's M is the AUC
 
 
 @dataclass(frozen=True)
@@ -85,11 +95,11 @@ def evaluate(
     for sample in samples:
         subgroups = subgroup_samples(frame, config.scheme, sample.split)
         for part in (sample, *subgroups):
-            metrics += honest(_discrimination(part, classes, config), frame)
+            metrics += honest(_discrimination(part, sample_strata(frame, part), config), frame)
         metrics += honest(_within_sites(sample, classes, config), frame)
         metrics += judge_calibration(sample, classes, config)
         if reference is not None:
-            metrics += _reference(sample, reference, classes, config)
+            metrics += _reference(sample, sample_strata(frame, sample), reference, config)
         prognosis = prognoses.get(sample.split)
         metrics += prognosis_metrics(prognosis) if prognosis else []
         curves = reliability_curves(sample, classes, config)
@@ -100,23 +110,30 @@ def evaluate(
     return Evaluation(config.scheme, classes, tuple(splits), tuple(metrics))
 
 
-def _discrimination(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
+def _discrimination(sample: Sample, strata: Labels, config: Config) -> list[Metric]:
     """AUCs, nested tasks and proportions of one group of patients."""
-    y, probabilities = sample.y, sample.probabilities
-    draws = {"resamples": config.analysis.resamples, "seed": config.seed}
-    macro, micro = macro_micro_auc(y, probabilities, classes, **draws)
+    classes, y, probabilities = scheme_classes(config.scheme), sample.y, sample.probabilities
+    draws: dict[str, Any] = {"resamples": config.analysis.resamples, "seed": config.seed}
+    macro, micro = macro_micro_auc(y, probabilities, classes, strata=strata, **draws)
     counts = confusion_matrix(y, probabilities)
     overall = {
         "auc_macro": macro,
         "auc_micro": micro,
+        "auc_hand_till": hand_till(y, probabilities, classes, strata=strata, **draws),
         "accuracy": accuracy(counts),
         "balanced_accuracy": balanced_accuracy(counts, classes, **draws),
         "majority_share": majority_share(counts),
+        "kappa_quadratic": quadratic_kappa(counts),
+        "mcc": matthews(counts, classes, **draws),
     }
+    if len(classes) < _FEWEST_FOR_PAIRS:
+        del overall["auc_hand_till"]
     each = {
         "auc": one_vs_rest(y, probabilities, classes),
+        "auc_partial": _partial_areas(sample, classes, draws),
         "sensitivity": sensitivities(counts, classes),
         "specificity": specificities(counts, classes),
+        "ppv": predictive_values(counts, classes),
     }
     rows = [_at(sample, "discrimination", name, estimate) for name, estimate in overall.items()]
     rows += [
@@ -130,6 +147,15 @@ def _discrimination(sample: Sample, classes: tuple[str, ...], config: Config) ->
     return rows
 
 
+def _partial_areas(sample: Sample, classes: tuple[str, ...], draws: dict[str, Any]) -> tuple[Estimate, ...]:
+    """The partial AUC of each class against all others."""
+    labels = [class_label(name) for name in classes]
+    return tuple(
+        partial_auc(sample.y == c, sample.probabilities[:, c], names=(label, f"other than {label}"), **draws)
+        for c, label in enumerate(labels)
+    )
+
+
 def _within_sites(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
     """The AUC among patients of one site, where there are several."""
     if sample.n_places < 2:
@@ -139,8 +165,9 @@ def _within_sites(sample: Sample, classes: tuple[str, ...], config: Config) -> l
     return [_at(sample, "discrimination", "auc_within_site", found)]
 
 
-def _reference(sample: Sample, reference: pd.DataFrame, classes: tuple[str, ...], config: Config) -> list[Metric]:
+def _reference(sample: Sample, strata: Labels, reference: pd.DataFrame, config: Config) -> list[Metric]:
     """The reference classifier on exactly the patients of the sample, and the distance to it."""
+    classes = scheme_classes(config.scheme)
     columns = [f"p_{name}" for name in classes]
     rows = reference.drop_duplicates("patient_id").set_index("patient_id")
     missing = [name for name in sample.patient_id if name not in rows.index]
@@ -149,15 +176,17 @@ def _reference(sample: Sample, reference: pd.DataFrame, classes: tuple[str, ...]
         nothing = not_estimable(reason, n=len(sample.y), method="reference")
         return [_at(sample, "reference", name, nothing) for name in ("reference_auc_macro", "auc_macro_behind")]
     best = rows.loc[list(sample.patient_id), columns].to_numpy(np.float64)
-    macro, behind = macro_auc_difference(
+    macro, ahead = macro_auc_lead(
         sample.y,
-        best,
         sample.probabilities,
+        best,
         classes,
         resamples=config.analysis.resamples,
         seed=config.seed,
+        strata=strata,
     )
     found = [_at(sample, "reference", "reference_auc_macro", macro)]
+    behind = replace(ahead, value=0.0 - ahead.value, low=0.0 - ahead.high, high=0.0 - ahead.low)
     found.append(_at(sample, "reference", "auc_macro_behind", behind))
     areas = one_vs_rest(sample.y, best, classes)
     return found + [

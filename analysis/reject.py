@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from analysis.bootstrap import Multiplicities, macro_auc, percentile, resampled
+from analysis.auc_kernel import Multiplicities
+from analysis.bootstrap import macro_auc, percentile, resampled
 from analysis.confusion import accuracy, balanced_accuracy, confusion_matrix
 from analysis.intervals import FEWEST, wilson
 from analysis.samples import class_label

@@ -20,15 +20,24 @@ from triher.estimate import Estimate
 _OVERALL = {
     "auc_macro": "Macro AUC (mean of the classes)",
     "auc_within_site": "Macro AUC among patients of one site",
+    "auc_hand_till": "Hand and Till's M (mean over pairs of classes)",
     "auc_micro": "Micro AUC (all patient-class pairs)",
     "reference_auc_macro": "Macro AUC of the reference, same patients",
     "auc_macro_behind": "Reference minus model",
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "majority_share": "Accuracy of always naming the most common class",
+    "kappa_quadratic": "Kappa, quadratic weights",
+    "mcc": "Matthews correlation",
 }
-_WHERE_THERE_ARE = ("auc_within_site", "reference_auc_macro", "auc_macro_behind")
-_PER_CLASS = ("auc", "sensitivity", "specificity")
+_WHERE_THERE_ARE = ("auc_within_site", "auc_hand_till", "reference_auc_macro", "auc_macro_behind")
+_PER_CLASS = {
+    "auc": "AUC",
+    "auc_partial": "AUC at a specificity of 90 % or more",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "Predictive value",
+}
 _NESTED = {"auc_zero_vs_rest": "Zero against low or positive", "auc_low_vs_positive": "Low against positive"}
 
 
@@ -99,7 +108,7 @@ def _column(sample: Sample) -> str:
 
 
 def _class_table(evaluation: Evaluation) -> Table:
-    """AUC, sensitivity and specificity of each class in each split."""
+    """AUCs and proportions of each class in each split."""
     rows = []
     for split in evaluation.splits:
         sample = split.sample
@@ -107,8 +116,11 @@ def _class_table(evaluation: Evaluation) -> Table:
             cells = [told(find(evaluation.metrics, sample.split, q, name)) for q in _PER_CLASS]
             label = f"{class_label(name)}, {split_name(sample.split)}"
             rows.append([label, str(int((sample.y == c).sum())), *cells])
-    header = ["Class and split", "n", "AUC", "Sensitivity", "Specificity"]
-    caption = "Each class against the others; sensitivity and specificity of the likeliest class, Wilson limits"
+    header = ["Class and split", "n", *_PER_CLASS.values()]
+    caption = (
+        "Each class against the others; partial AUC after McClish (0.5 is guessing, as for the AUC); sensitivity, "
+        "specificity and predictive value of the likeliest class, Wilson limits"
+    )
     return Table(caption, header, rows)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.stats import chi2
 from statsmodels.stats.multitest import multipletests
 
-from analysis.bootstrap import macro_auc, resampled, weighted_auc
-from analysis.calibration import slope_and_intercept
+from analysis.bootstrap import macro_auc, macro_rankings, mean_area, resampled
+from analysis.calibration import logistic_recalibration
 from analysis.cross_validation import Folds, folds_of, widened
-from analysis.discrimination import conditional_positive, delong, low_vs_positive, zero_vs_rest
+from analysis.delong import delong
+from analysis.discrimination import conditional_positive, low_vs_positive, zero_vs_rest
 from analysis.groupings import NOT_KNOWN, Grouping, groupings
 from analysis.part import Material
 from analysis.samples import Sample, class_label
@@ -157,7 +158,10 @@ def _level(
         for quantity, estimate, variance in zip(NESTED, *_nested(y, probabilities), strict=True):
             areas[quantity] = estimate
             variances[quantity] = variance if _has_variance(estimate) else math.nan
-    large = [slope_and_intercept(y == c, probabilities[:, c].copy(), name)[1] for c, name in enumerate(classes)]
+    large = [
+        logistic_recalibration(y == c, probabilities[:, c].copy(), name).in_the_large
+        for c, name in enumerate(classes)
+    ]
     counts = np.bincount(y, minlength=len(classes))
     if folds is not None:
         areas = {quantity: widened(area, folds, bounds=(0.0, 1.0)) for quantity, area in areas.items()}
@@ -181,12 +185,9 @@ def _macro_variance(macro: Estimate, y: Labels, probabilities: Probabilities, *,
     """The variance of the macro AUC over the same resamples as its interval."""
     if not _has_variance(macro):
         return math.nan
-
-    def mean_area(weights: np.ndarray) -> np.ndarray:
-        areas = [weighted_auc(y == c, probabilities[:, c], weights) for c in range(probabilities.shape[1])]
-        return np.mean(areas, axis=0)[:, None]
-
-    return float(resampled(y, mean_area, resamples=resamples, seed=seed).var(ddof=1))
+    each = macro_rankings(y, probabilities)
+    drawn = resampled(y, lambda weights: mean_area(each, weights)[:, None], resamples=resamples, seed=seed)
+    return float(drawn.var(ddof=1))
 
 
 def heterogeneity(values: Sequence[float], variances: Sequence[float]) -> tuple[float, float]:

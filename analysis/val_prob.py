@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.calibration import Condition, Probability, logistic_recalibration, spiegelhalter
 from analysis.calibration_curves import calibration_errors, lowess_curve
-from analysis.discrimination import delong
+from analysis.delong import delong
 from analysis.logistic_model import logit
 
 VAL_PROB = (

@@ -355,6 +355,7 @@ CODES: dict[str, tuple[str, str]] = {
         "the encoder no longer gives the embeddings it gave before",
         "install the same versions",
     ),
+    "truth_differs": ("a patient's class differs between two prediction tables", "make both with one cohort table"),
     "tuning_failed": ("no parameters could be fitted", "look at the features, or use another head"),
     "unit_suspect": ("follow-up of one cohort may be in another unit", "check the unit of the times"),
     "unknown_name": ("a name is not in the table of choices", "use one of the names that are listed"),
