@@ -130,10 +130,17 @@ def test_signatures_are_told_drawn_and_saved(differences):
     assert rows[2]["value"] is None
 
 
+def test_signatures_that_do_not_differ_are_told():
+    scores = np.random.default_rng(0).normal(size=(40, 2))
+    found = compare_scores(scores, SETS, np.arange(40) < 18, names=("HER2-low", "HER2-positive"))
+    text = text_of(signature_blocks(SETS, found, name="true", compare=COMPARE))
+    assert "No immune signature differs between the classes after correction." in text
+
+
 def test_signatures_of_groups_too_small_have_no_figure():
     found = compare_scores(np.zeros((40, 2)), SETS, np.arange(40) < 1, names=("HER2-low", "HER2-positive"))
     blocks = signature_blocks(SETS, found, name="true", compare=COMPARE)
-    assert "No immune signature differs" in text_of(blocks)
+    assert "No immune signature could be tested; the table says why." in text_of(blocks)
     assert [type(block) for block in blocks] == [Paragraph, Paragraph, Table]
     assert blocks[2].rows[0][2] == "not estimable: only 1 HER2-positive"
     render(page_of(blocks))
