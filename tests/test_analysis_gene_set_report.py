@@ -164,6 +164,9 @@ def test_all_results_of_a_contrast_are_in_the_order_of_their_sets(tmp_path):
     assert found.enriched[0].normalized > 1.5
     assert [one.gene_set.name for one in found.differences] == ["Cytolytic activity", "T cells"]
     assert "linear model with the covariates" in found.differences[0].difference.method
+    statistic[-1] = np.nan
+    without_one = judge_pathways(genes, statistic, statistic > 2, values, design, config=config, seed=0)
+    assert set(found.gene_sets.background) - set(without_one.gene_sets.background) == {"G99"}
     named = {"name": "true", "title": "true class", "compare": COMPARE, "fdr": 0.05}
     assert list(tables(page_of(pathway_blocks(found, **named)))) == ["gene-sets-true", "signatures-true"]
     metrics = pathway_metrics(found, suffix="", by="true class", fdr=0.05, n=30)
