@@ -1,7 +1,7 @@
 """Enrichment of gene sets: over-representation among significant genes, and preranked GSEA."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,8 @@ from scipy.stats import hypergeom
 
 from analysis.gene_sets import GeneSet, GeneSets
 from triher.errors import StopRun
+
+_AT_ONCE = 200  # sets; each holds its running score over all genes in memory
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def enrichment(
 
     P is (b + 1) / (m + 1) for b of m random sets of the same sign that reach the score (Phipson & Smyth, Stat Appl
     Genet Mol Biol 2010;9:39), so that it is never 0. Random sets stand for genes that are independent of each other.
-    Genes of one pathway are not: with the classes of 200 tumors of TCGA-BRCA permuted, 29 % of the hallmark sets had
+    Genes of one pathway are not: with the classes of 200 tumors of TCGA-BRCA permuted, 32 % of the hallmark sets had
     p < 0.05. `analysis.camera` gives p values to rely on; this gives the size, the direction and the leading edge.
 
     Args:
@@ -105,19 +107,28 @@ def enrichment(
         raise ValueError("the statistic of a gene is not finite")
     if not gene_sets.sets:
         return ()
+    prerank = _prerank()
+    genes = sorted(ranked, key=lambda gene: (-ranked[gene], gene))
+    values = [float(ranked[gene]) for gene in genes]
+    tests: list[SetEnrichment] = []
+    for start in range(0, len(gene_sets.sets), _AT_ONCE):
+        some = gene_sets.sets[start : start + _AT_ONCE]
+        members = {one.name: list(one.genes) for one in some}
+        summaries = prerank(genes, values, members, weight, 1, len(genes), permutations, 1, seed).summaries
+        found = {summary.term: summary for summary in summaries}
+        tests += [_enriched(one, found[one.name], genes) for one in some]
+    corrected = benjamini_hochberg([one.p for one in tests])
+    return tuple(replace(one, p_adjusted=p) for one, p in zip(tests, corrected, strict=True))
+
+
+def _prerank() -> Callable[..., Any]:
+    """What gseapy.prerank computes by, without its messages and plots."""
     try:
-        from gseapy.gse import prerank_rs  # what gseapy.prerank computes by, without its messages and plots
+        from gseapy.gse import prerank_rs
     except ImportError as error:
         message = "gene set enrichment needs gseapy, which is not installed"
         raise StopRun("extra_missing", message, remedy="pip install 'triher[transcriptomics]'") from error
-    genes = sorted(ranked, key=lambda gene: (-ranked[gene], gene))
-    members = {one.name: list(one.genes) for one in gene_sets.sets}
-    values = [float(ranked[gene]) for gene in genes]
-    summaries = prerank_rs(genes, values, members, weight, 1, len(genes), permutations, 1, seed).summaries
-    found = {summary.term: summary for summary in summaries}
-    tests = [_enriched(one, found[one.name], genes) for one in gene_sets.sets]
-    corrected = benjamini_hochberg([one.p for one in tests])
-    return tuple(replace(one, p_adjusted=p) for one, p in zip(tests, corrected, strict=True))
+    return prerank_rs
 
 
 def _enriched(one: GeneSet, summary: Any, genes: Sequence[str]) -> SetEnrichment:  # noqa: ANN401 - gseapy has no types

@@ -43,7 +43,7 @@ def judge_pathways(
 
     Args:
         genes: names of the genes tested, each once.
-        statistic: of each gene, finite; above 0 is higher in the second class.
+        statistic: of each gene, above 0 is higher in the second class; genes without one are left out.
         significant: which genes pass the false discovery rate.
         values: log2 values of these genes.
         design: of the contrast: the intercept first, covariates, and last 1 in the second class and 0 in the first.
@@ -53,15 +53,19 @@ def judge_pathways(
     Raises:
         StopRun: as `analysis.gene_sets.read_gene_sets` and `analysis.enrichment.enrichment`.
     """
+    known = np.isfinite(statistic)
+    genes = [gene for gene, keep in zip(genes, known, strict=True) if keep]
+    hits = [gene for gene, passes in zip(genes, significant[known], strict=True) if passes]
+    values = values[:, known]
     sizes = {"min_genes": config.min_genes, "max_genes": config.max_genes}
     gene_sets = read_gene_sets(config.gene_sets, genes, **sizes)
-    ranked = dict(zip(genes, statistic.tolist(), strict=True))
+    ranked = dict(zip(genes, statistic[known].tolist(), strict=True))
     signatures = signature_sets(genes)
     return Pathways(
         gene_sets=gene_sets,
         shifts=camera(ranked, gene_sets, values, design, genes),
         enriched=enrichment(ranked, gene_sets, permutations=config.permutations, seed=seed),
-        overlaps=over_representation([g for g, passes in zip(genes, significant, strict=True) if passes], gene_sets),
+        overlaps=over_representation(hits, gene_sets),
         signatures=signatures,
         differences=compare_scores(
             single_sample_scores(values, genes, signatures),

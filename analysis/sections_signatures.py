@@ -55,6 +55,8 @@ def signature_blocks(
 
 def _told_differences(differences: Sequence[SetDifference], compare: tuple[str, str]) -> str:
     """Which signatures differ."""
+    if not any(math.isfinite(one.p) for one in differences):
+        return "No immune signature could be tested; the table says why."
     passing = [one for one in differences if one.p_adjusted < _ALPHA]
     if not passing:
         return "No immune signature differs between the classes after correction."

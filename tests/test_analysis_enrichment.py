@@ -164,6 +164,14 @@ def test_p_is_uniform_for_sets_of_independent_genes():
     assert p.min() > 0
 
 
+def test_sets_in_portions_give_what_they_give_at_once(monkeypatch):
+    pytest.importorskip("gseapy")
+    gene_sets = sets_of(**{f"S{i}": GENES[i : i + 15] for i in range(7)})
+    at_once = enrichment(noise(), gene_sets, permutations=100, seed=3)
+    monkeypatch.setattr("analysis.enrichment._AT_ONCE", 3)
+    assert enrichment(noise(), gene_sets, permutations=100, seed=3) == at_once
+
+
 @pytest.mark.fault("F18")
 def test_enrichment_needs_no_network_and_prints_nothing(tmp_path, capfd, monkeypatch):
     pytest.importorskip("gseapy")

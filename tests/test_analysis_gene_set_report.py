@@ -130,10 +130,17 @@ def test_signatures_are_told_drawn_and_saved(differences):
     assert rows[2]["value"] is None
 
 
+def test_signatures_that_do_not_differ_are_told():
+    scores = np.random.default_rng(0).normal(size=(40, 2))
+    found = compare_scores(scores, SETS, np.arange(40) < 18, names=("HER2-low", "HER2-positive"))
+    text = text_of(signature_blocks(SETS, found, name="true", compare=COMPARE))
+    assert "No immune signature differs between the classes after correction." in text
+
+
 def test_signatures_of_groups_too_small_have_no_figure():
     found = compare_scores(np.zeros((40, 2)), SETS, np.arange(40) < 1, names=("HER2-low", "HER2-positive"))
     blocks = signature_blocks(SETS, found, name="true", compare=COMPARE)
-    assert "No immune signature differs" in text_of(blocks)
+    assert "No immune signature could be tested; the table says why." in text_of(blocks)
     assert [type(block) for block in blocks] == [Paragraph, Paragraph, Table]
     assert blocks[2].rows[0][2] == "not estimable: only 1 HER2-positive"
     render(page_of(blocks))
@@ -157,6 +164,9 @@ def test_all_results_of_a_contrast_are_in_the_order_of_their_sets(tmp_path):
     assert found.enriched[0].normalized > 1.5
     assert [one.gene_set.name for one in found.differences] == ["Cytolytic activity", "T cells"]
     assert "linear model with the covariates" in found.differences[0].difference.method
+    statistic[-1] = np.nan
+    without_one = judge_pathways(genes, statistic, statistic > 2, values, design, config=config, seed=0)
+    assert set(found.gene_sets.background) - set(without_one.gene_sets.background) == {"G99"}
     named = {"name": "true", "title": "true class", "compare": COMPARE, "fdr": 0.05}
     assert list(tables(page_of(pathway_blocks(found, **named)))) == ["gene-sets-true", "signatures-true"]
     metrics = pathway_metrics(found, suffix="", by="true class", fdr=0.05, n=30)
