@@ -36,7 +36,12 @@ def test_the_moderated_t_is_that_of_limma(golden, golden_folder, samples):
     assert prior.variance == pytest.approx(golden("limma_trendless")["s2_prior"], rel=1e-6)
     assert tests.significant(0.05).sum() == golden("limma_trendless")["n_fdr05"]
     assert tests.genes == tuple(expected.index)
-    for ours, theirs in ((tests.log2_fold_change, "logFC"), (tests.statistic, "t"), (tests.p, "p"), (tests.q, "padj")):
+    for ours, theirs in (
+        (tests.log2_fold_change, "logFC"),
+        (tests.statistic, "t"),
+        (tests.p, "p"),
+        (tests.q, "padj"),
+    ):
         np.testing.assert_allclose(ours, expected[theirs], rtol=1e-6, atol=1e-9)
 
 
