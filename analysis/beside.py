@@ -9,21 +9,26 @@ import numpy as np
 import pandas as pd
 
 from analysis.bootstrap import macro_auc_lead
-from analysis.discrimination import delong, shortage
+from analysis.delong import delong
+from analysis.discrimination import shortage
 from analysis.metrics import Metric
 from analysis.samples import Sample, class_label, split_samples
+from analysis.strata import sample_strata
 from analysis.within_site import within_site_auc
+from analysis.wording import count
+from triher.errors import StopRun
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
 from triher.predictions import read_predictions
 from triher.settings import Config
 from triher.tables import require_column
-from triher.types import Probabilities
+from triher.types import Labels, Probabilities
 
 BASELINES = ("majority", "clinical", "volume", "acquisition")
 """What needs no image, or nothing of what it shows but a size: a claim for the model must beat all of them."""
 CONTROL = "control region"
 """The model on regions without lesion."""
+_NAMED = 5  # patients in a message
 _NOISE = re.compile(r"(label noise .+), draw [0-9]+")
 
 
@@ -35,6 +40,8 @@ class Pair:
     common: Sample
     """The model's predictions of those patients."""
     companion: Probabilities
+    strata: Labels
+    """Class and cohort together, within which patients are resampled."""
 
 
 def read_companions(path: Path, scheme: str) -> pd.DataFrame:
@@ -66,51 +73,90 @@ def judge_beside(companions: pd.DataFrame, samples: Sequence[Sample], config: Co
     metrics: list[Metric] = []
     for sample in samples:
         noisy: dict[str, list[Pair]] = {}
-        for pair in _pairs(companions, sample, config.scheme):
+        for pair in pairs(companions, sample, config.scheme):
             drawn = _NOISE.fullmatch(pair.name)
             if drawn:
                 noisy.setdefault(drawn[1], []).append(pair)
             else:
                 metrics += _judge(pair, config)
-        for rate, pairs in noisy.items():
-            metrics += _judge_noise(rate, pairs, config)
+        for rate, draws in noisy.items():
+            metrics += _judge_noise(rate, draws, config)
     return metrics
 
 
-def _pairs(companions: pd.DataFrame, sample: Sample, scheme: str) -> Iterator[Pair]:
+def pairs(companions: pd.DataFrame, sample: Sample, scheme: str) -> Iterator[Pair]:
     """The model beside each companion that has predictions in the split."""
     within = companions[companions["split"] == sample.split]
     for name, rows in within.groupby("model", sort=False):
-        [other] = split_samples(rows, scheme)
-        place = {patient_id: i for i, patient_id in enumerate(other.patient_id)}
-        mine = [i for i, patient_id in enumerate(sample.patient_id) if patient_id in place]
-        ids = tuple(sample.patient_id[i] for i in mine)
-        common = replace(
-            sample,
-            patient_id=ids,
-            y=sample.y[mine],
-            probabilities=sample.probabilities[mine],
-            place=sample.place[mine],
-        )
-        yield Pair(str(name), common, other.probabilities[[place[patient_id] for patient_id in ids]])
+        yield pair_up(str(name), sample, rows, scheme)
+
+
+def pair_up(name: str, sample: Sample, rows: pd.DataFrame, scheme: str) -> Pair:
+    """The model beside another on the patients whom both predicted, in the order of the sample.
+
+    Args:
+        name: what the other is called.
+        sample: the model's patients of a split.
+        rows: the other's prediction table of the same split, not empty; repeats are averaged.
+        scheme: the label scheme of both.
+
+    Raises:
+        StopRun: ``truth_differs`` when a patient's class is another one in the other table.
+    """
+    [other] = split_samples(rows, scheme)
+    place = {patient_id: i for i, patient_id in enumerate(other.patient_id)}
+    mine = [i for i, patient_id in enumerate(sample.patient_id) if patient_id in place]
+    ids = tuple(sample.patient_id[i] for i in mine)
+    theirs = [place[patient_id] for patient_id in ids]
+    _require_equal_truth(name, sample.y[mine], other.y[theirs], ids)
+    common = replace(
+        sample,
+        patient_id=ids,
+        y=sample.y[mine],
+        probabilities=sample.probabilities[mine],
+        place=sample.place[mine],
+    )
+    return Pair(name, common, other.probabilities[theirs], sample_strata(rows, common))
+
+
+def _require_equal_truth(name: str, mine: Labels, theirs: Labels, ids: Sequence[str]) -> None:
+    """Refuse to compare predictions of different classes."""
+    differing = [ids[i] for i in np.flatnonzero(mine != theirs).tolist()]
+    if differing:
+        named = ", ".join(differing[:_NAMED])
+        how_many = f"{count(len(differing), 'patient')} of {len(ids)}"
+        message = f"'{name}' gives {how_many} another class than this run does: {named}"
+        raise StopRun("truth_differs", message)
+
+
+def lead(pair: Pair, config: Config) -> dict[str, Estimate]:
+    """The companion's macro AUC, how far the model is ahead of it, and its AUC within sites if there are several."""
+    common, classes = pair.common, scheme_classes(config.scheme)
+    n, seed = config.analysis.resamples, config.seed
+    macro, ahead = macro_auc_lead(
+        common.y, common.probabilities, pair.companion, classes, resamples=n, seed=seed, strata=pair.strata
+    )
+    found = {"companion_auc_macro": macro, "auc_macro_ahead": ahead}
+    if common.n_places > 1:
+        within = within_site_auc(common.y, pair.companion, common.place, classes, resamples=n, seed=seed)
+        found["companion_auc_within_site"] = within
+    return found
+
+
+def is_label_noise(name: str) -> bool:
+    """Whether a companion is a draw of label noise."""
+    return _NOISE.fullmatch(name) is not None
 
 
 def _judge(pair: Pair, config: Config) -> list[Metric]:
     """The rows of one companion."""
-    common, classes = pair.common, scheme_classes(config.scheme)
-    draws = {"resamples": config.analysis.resamples, "seed": config.seed}
-    macro, ahead = macro_auc_lead(common.y, common.probabilities, pair.companion, classes, **draws)
-    found = {"companion_auc_macro": macro, "auc_macro_ahead": ahead}
-    if common.n_places > 1:
-        within = within_site_auc(common.y, pair.companion, common.place, classes, **draws)
-        found["companion_auc_within_site"] = within
-    return [Metric("beside", common.split, name, estimate, pair.name) for name, estimate in found.items()]
+    return [Metric("beside", pair.common.split, q, e, pair.name) for q, e in lead(pair, config).items()]
 
 
-def _judge_noise(rate: str, pairs: Sequence[Pair], config: Config) -> list[Metric]:
+def _judge_noise(rate: str, drawn: Sequence[Pair], config: Config) -> list[Metric]:
     """The rows of one rate of label noise."""
-    common, classes = pairs[0].common, scheme_classes(config.scheme)
-    n, draws = len(common.y), f"mean of {len(pairs)} draws of labels; low and high are the smallest and largest draw"
+    common, classes = drawn[0].common, scheme_classes(config.scheme)
+    n, draws = len(common.y), f"mean of {len(drawn)} draws of labels; low and high are the smallest and largest draw"
     macro, ahead = f"macro one-vs-rest AUC, {draws}", f"difference in macro one-vs-rest AUC, {draws}"
     missing = shortage({class_label(name): int(np.sum(common.y == c)) for c, name in enumerate(classes)}, fewest=1)
     if missing:
@@ -119,10 +165,10 @@ def _judge_noise(rate: str, pairs: Sequence[Pair], config: Config) -> list[Metri
             "auc_macro_ahead": not_estimable(missing, n=n, method=ahead),
         }
     else:
-        noisy = np.array([_macro(pair.common, pair.companion) for pair in pairs])
-        own = np.array([_macro(pair.common, pair.common.probabilities) for pair in pairs])
+        noisy = np.array([_macro(pair.common, pair.companion) for pair in drawn])
+        own = np.array([_macro(pair.common, pair.common.probabilities) for pair in drawn])
         found = {"companion_auc_macro": _range(noisy, n, macro), "auc_macro_ahead": _range(own - noisy, n, ahead)}
-    found["companion_draws"] = Estimate(float(len(pairs)), np.nan, np.nan, n, "number of draws of labels")
+    found["companion_draws"] = Estimate(float(len(drawn)), np.nan, np.nan, n, "number of draws of labels")
     return [Metric("beside", common.split, name, estimate, rate) for name, estimate in found.items()]
 
 

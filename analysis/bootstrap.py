@@ -1,125 +1,117 @@
 """Stratified patient bootstrap: intervals for what has no closed formula, by multiplicities instead of loops.
 
 A resample is written as how often each patient occurs in it; all statistics of one call see the same
-resamples, so differences between them are paired.
+resamples, so differences between them are paired. Patients are drawn within their class, and where several cohorts
+are pooled within class and cohort (see `analysis.strata`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Float64
 
+from analysis.auc_kernel import Multiplicities, Ranking, add_draws, among, areas, rank
 from analysis.discrimination import SEPARATED, shortage
 from analysis.intervals import FEWEST, pairs_agree_limit, without_interval
 from analysis.samples import class_label
 from triher.estimate import Estimate, not_estimable
-from triher.types import Labels, Probabilities, Scores
+from triher.types import Labels, Probabilities
 
 NO_VARIATION = "no variation between resamples"
-_CELLS = 2_000_000  # resamples x patients held at once: 16 MB an array
+_CELLS = 1 << 18  # resamples x patients held at once: 1 MB, which stays in the cache of a processor
 
-Multiplicities = Int[np.ndarray, "resample patient"]
 Statistic = Callable[[Multiplicities], Float[np.ndarray, "resample statistic"]]
+Rankings = Sequence[Ranking]
 
 
-def multiplicities(y: Labels, resamples: int, rng: np.random.Generator) -> Multiplicities:
-    """Draw patients with replacement within each class, and count how often each was drawn.
+def multiplicities(strata: Labels, resamples: int, rng: np.random.Generator) -> Multiplicities:
+    """Draw patients with replacement within each stratum, and count how often each was drawn.
 
     >>> multiplicities(np.array([0, 0, 1]), 4, np.random.default_rng(0)).sum(axis=1)
     array([3, 3, 3, 3])
     """
-    counts = np.zeros((resamples, len(y)), np.int64)
-    for label in np.unique(y):
-        members = np.flatnonzero(y == label)
-        drawn = rng.integers(0, len(members), (resamples, len(members)))
-        flat = (drawn + len(members) * np.arange(resamples)[:, None]).ravel()
-        counts[:, members] = np.bincount(flat, minlength=flat.size).reshape(resamples, -1)
-    return counts
+    counts = np.zeros((len(strata), resamples), np.int32)
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        add_draws(rng.integers(0, len(members), (resamples, len(members))), members, counts)
+    return counts.T
 
 
 def resampled(
-    y: Labels, statistic: Statistic, *, resamples: int, seed: int
+    strata: Labels, statistic: Statistic, *, resamples: int, seed: int
 ) -> Float[np.ndarray, "resamples statistic"]:
     """Apply a statistic to stratified resamples, in portions that bound the memory."""
     rng = np.random.default_rng(seed)
-    portion = max(1, _CELLS // max(1, len(y)))
+    portion = max(1, _CELLS // max(1, len(strata)))
     sizes = [min(portion, resamples - start) for start in range(0, resamples, portion)]
-    return np.concatenate([statistic(multiplicities(y, size, rng)) for size in sizes])
-
-
-def weighted_auc(
-    condition: Bool[np.ndarray, " patient"], score: Scores, weights: Multiplicities
-) -> Float[np.ndarray, " resample"]:
-    """The AUC in every resample at once; ties count half.
-
-    Each class must keep at least one patient in each resample, which stratification guarantees.
-    """
-    concordant, pairs = concordance(condition, score, weights)
-    return concordant / pairs
-
-
-def concordance(
-    condition: Bool[np.ndarray, " patient"], score: Scores, weights: Multiplicities
-) -> tuple[Float[np.ndarray, " resample"], Int[np.ndarray, " resample"]]:
-    """In every resample the pairs whose one with the condition scores higher (ties count half), and all pairs."""
-    order = np.argsort(score, kind="stable")
-    _, starts = np.unique(score[order], return_index=True)
-    weights, condition = weights[:, order], condition[order]
-    with_it = np.add.reduceat(weights * condition, starts, axis=1)
-    without = np.add.reduceat(weights * ~condition, starts, axis=1)
-    below = np.cumsum(without, axis=1) - without / 2
-    return (with_it * below).sum(axis=1), with_it.sum(axis=1) * without.sum(axis=1)
+    return np.concatenate([statistic(multiplicities(strata, size, rng)) for size in sizes])
 
 
 def percentile(value: float, draws: Float[np.ndarray, " resamples"], *, n: int, method: str) -> Estimate:
-    """The value with the 2.5 and 97.5 % percentiles of its resamples (Efron & Tibshirani 1993, ch. 13)."""
-    if np.ptp(draws) == 0:
+    """The value with the 2.5 and 97.5 % percentiles of its resamples (Efron & Tibshirani 1993, ch. 13).
+
+    Resamples in which the statistic does not exist (NaN) are left out and counted in the method.
+    """
+    usable = np.isfinite(draws)
+    if not usable.all():
+        method += f", {int(np.sum(~usable))} of them without a value and left out"
+    if not usable.any() or np.ptp(draws[usable]) == 0:
         return without_interval(value, NO_VARIATION, n=n, method=method)
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = np.quantile(draws[usable], [0.025, 0.975])
     return Estimate(value, float(low), float(high), n, method)
 
 
-def _macro(y: Labels, probabilities: Probabilities, weights: Multiplicities) -> Float[np.ndarray, " resample"]:
-    """The mean of the one-vs-rest AUCs in every resample."""
-    areas = [weighted_auc(y == c, probabilities[:, c], weights) for c in range(probabilities.shape[1])]
-    return np.mean(areas, axis=0)
+def macro_rankings(y: Labels, probabilities: Probabilities) -> Rankings:
+    """Each class against all others."""
+    return [rank(y == c, probabilities[:, c]) for c in range(probabilities.shape[1])]
 
 
-def _micro(y: Labels, probabilities: Probabilities, weights: Multiplicities) -> Float[np.ndarray, " resample"]:
-    """The AUC over all patient-class pairs in every resample."""
-    n_classes = probabilities.shape[1]
-    hits = np.eye(n_classes, dtype=bool)[y]
-    return weighted_auc(hits.ravel(), probabilities.ravel(), np.repeat(weights, n_classes, axis=1))
+def mean_area(rankings: Rankings, weights: Multiplicities) -> Float64[np.ndarray, " resample"]:
+    """The mean of several AUCs in every resample."""
+    return np.mean([areas(ranking, weights) for ranking in rankings], axis=0)
 
 
 def macro_micro_auc(
-    y: Labels, probabilities: Probabilities, classes: tuple[str, ...], *, resamples: int, seed: int
+    y: Labels,
+    probabilities: Probabilities,
+    classes: tuple[str, ...],
+    *,
+    resamples: int,
+    seed: int,
+    strata: Labels | None = None,
 ) -> tuple[Estimate, Estimate]:
     """Macro and micro one-vs-rest AUC with percentile intervals.
 
     Macro is the mean of the classes' AUCs; micro ranks all patient-class pairs together. A class without
     patients makes both not estimable; it is never averaged in.
     """
+    n_classes = probabilities.shape[1]
+    each = macro_rankings(y, probabilities)
+    pairs = rank(np.eye(n_classes, dtype=bool)[y].ravel(), probabilities.ravel())
+    together = among(pairs, np.repeat(np.arange(len(y)), n_classes))
 
-    def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
-        return np.column_stack([_macro(y, probabilities, weights), _micro(y, probabilities, weights)])
+    def found(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
+        return np.column_stack([mean_area(each, weights), areas(together, weights)])
 
+    names = ("macro one-vs-rest AUC", "micro one-vs-rest AUC")
     labels = tuple(map(class_label, classes))
-    macro, micro = _estimates(y, areas, labels, ("macro", "micro"), resamples=resamples, seed=seed)
-    return _without_variation(macro, y, probabilities), micro
+    macro, micro = class_estimates(y, found, labels, names, resamples=resamples, seed=seed, strata=strata)
+    return without_variation(macro, probabilities, _against_rest(y, n_classes)), micro
 
 
 def macro_auc(
     y: Labels, probabilities: Probabilities, labels: tuple[str, ...], *, resamples: int, seed: int
 ) -> Estimate:
     """The macro one-vs-rest AUC alone; `labels` call the groups as they are to be called in a reason."""
+    each = macro_rankings(y, probabilities)
 
-    def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
-        return _macro(y, probabilities, weights)[:, None]
+    def found(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
+        return mean_area(each, weights)[:, None]
 
-    [macro] = _estimates(y, areas, labels, ("macro",), resamples=resamples, seed=seed)
-    return _without_variation(macro, y, probabilities)
+    names = ("macro one-vs-rest AUC",)
+    [macro] = class_estimates(y, found, labels, names, resamples=resamples, seed=seed)
+    return without_variation(macro, probabilities, _against_rest(y, probabilities.shape[1]))
 
 
 def macro_auc_lead(
@@ -130,70 +122,79 @@ def macro_auc_lead(
     *,
     resamples: int,
     seed: int,
+    strata: Labels | None = None,
 ) -> tuple[Estimate, Estimate]:
     """The companion's macro AUC, and how far the model is ahead of it, on the same patients and resamples."""
+    mine, others = macro_rankings(y, probabilities), macro_rankings(y, companion)
 
-    def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
-        other = _macro(y, companion, weights)
-        return np.column_stack([other, _macro(y, probabilities, weights) - other])
+    def found(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
+        other = mean_area(others, weights)
+        return np.column_stack([other, mean_area(mine, weights) - other])
 
-    labels, names = tuple(map(class_label, classes)), ("macro", "difference in macro")
-    other, ahead = _estimates(y, areas, labels, names, resamples=resamples, seed=seed)
-    return _without_variation(other, y, companion), ahead
+    names = ("macro one-vs-rest AUC", "difference in macro one-vs-rest AUC")
+    labels = tuple(map(class_label, classes))
+    other, ahead = class_estimates(y, found, labels, names, resamples=resamples, seed=seed, strata=strata)
+    return without_variation(other, companion, _against_rest(y, companion.shape[1])), ahead
 
 
-def _without_variation(macro: Estimate, y: Labels, probabilities: Probabilities) -> Estimate:
-    """Say why resamples do not differ; perfect separation gets limits from pairs that all agree.
+def _against_rest(y: Labels, n_classes: int) -> list[int]:
+    """Of each class and its rest the number of the smaller one."""
+    return [min(int(k), len(y) - int(k)) for k in np.bincount(y, minlength=n_classes)]
 
-    That every class is separated is at most as likely as that the hardest one is, so all limits hold together.
+
+def without_variation(mean: Estimate, probabilities: Probabilities, smaller: Sequence[int]) -> Estimate:
+    """Say why resamples of a mean of AUCs do not differ; perfect separation gets limits from pairs that all agree.
+
+    That every AUC is 1 is at most as likely as that the hardest one is, so all limits hold together.
+
+    Args:
+        mean: of the AUCs.
+        probabilities: the scores.
+        smaller: for each AUC the number of patients on its smaller side.
     """
-    if macro.reason != NO_VARIATION:
-        return macro
+    if mean.reason != NO_VARIATION:
+        return mean
     if np.ptp(probabilities, axis=0).max() == 0:
-        return replace(macro, reason="all scores are equal")
-    if macro.value < 1:
-        return macro
-    counts = np.bincount(y, minlength=probabilities.shape[1])
-    limits = [pairs_agree_limit(min(int(k), len(y) - int(k))) for k in counts]
-    method = "macro one-vs-rest AUC, mean of the exact limits of disjoint pairs"
-    return Estimate(1.0, float(np.mean(limits)), 1.0, macro.n, method, SEPARATED)
+        return replace(mean, reason="all scores are equal")
+    if mean.value < 1:
+        return mean
+    name = mean.method.split(",")[0]
+    low = float(np.mean([pairs_agree_limit(k) for k in smaller]))
+    return Estimate(1.0, low, 1.0, mean.n, f"{name}, mean of the exact limits of disjoint pairs", SEPARATED)
 
 
-def macro_auc_difference(
+def class_estimates(
     y: Labels,
-    reference: Probabilities,
-    probabilities: Probabilities,
-    classes: tuple[str, ...],
+    statistic: Statistic,
+    labels: tuple[str, ...],
+    names: tuple[str, ...],
     *,
     resamples: int,
     seed: int,
-) -> tuple[Estimate, Estimate]:
-    """The reference's macro AUC, and how far the model stays behind it, on the same patients and resamples."""
-
-    def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
-        best = _macro(y, reference, weights)
-        return np.column_stack([best, best - _macro(y, probabilities, weights)])
-
-    labels, names = tuple(map(class_label, classes)), ("macro", "difference in macro")
-    best, behind = _estimates(y, areas, labels, names, resamples=resamples, seed=seed)
-    return best, behind
-
-
-def _estimates(
-    y: Labels, statistic: Statistic, labels: tuple[str, ...], names: tuple[str, ...], *, resamples: int, seed: int
+    strata: Labels | None = None,
 ) -> list[Estimate]:
-    """Values on the patients themselves, intervals from the resamples, reasons where there is neither."""
+    """Values on the patients themselves, intervals from the resamples, reasons where there is neither.
+
+    Args:
+        y: position of each patient's class.
+        statistic: of the multiplicities, a column for each name; needs a patient of every class.
+        labels: what the classes are called in a reason.
+        names: what the columns are called in the method.
+        resamples: how many.
+        seed: where the drawing starts.
+        strata: within which patients are drawn; their classes when None.
+    """
     n = len(y)
-    methods = [f"{name} one-vs-rest AUC, {resamples} stratified bootstrap resamples, percentile" for name in names]
+    methods = [f"{name}, {resamples} stratified bootstrap resamples, percentile" for name in names]
     counts = {label: int(np.sum(y == c)) for c, label in enumerate(labels)}
     missing = shortage(counts, fewest=1)
     if missing:
         return [not_estimable(missing, n=n, method=method) for method in methods]
-    values = statistic(np.ones((1, n), np.int64))[0]
+    values = statistic(np.ones((1, n), np.int32))[0]
     few = shortage(counts, fewest=FEWEST)
     if few:
         return [without_interval(float(v), few, n=n, method=m) for v, m in zip(values, methods, strict=True)]
-    draws = resampled(y, statistic, resamples=resamples, seed=seed)
+    draws = resampled(y if strata is None else strata, statistic, resamples=resamples, seed=seed)
     return [
         percentile(float(value), draws[:, i], n=n, method=method)
         for i, (value, method) in enumerate(zip(values, methods, strict=True))

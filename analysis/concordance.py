@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from analysis.followup import Events, Months
 from analysis.intervals import wald, without_interval
+from analysis.pairs import count_pairs, sort_patients
 from triher.estimate import Estimate, not_estimable
 from triher.types import Scores
 
@@ -24,27 +25,35 @@ def harrell_c(score: Scores, time: Months, event: Events, strata: tuple[str, ...
         time: in months.
         event: True for an event, False for a censoring.
         strata: group of each patient.
+
+    >>> str(harrell_c(np.array([3.0, 1, 2, 0]), np.arange(1.0, 5), np.array([True, True, True, False]), ("",) * 4))
+    '0.833 (0.507 to 1.000)'
     """
     n = len(score)
-    pairs = _usable_pairs(time, event, strata)
-    total = int(pairs.sum())
-    if total == 0:
-        return not_estimable(f"{int(event.sum())} events, no pair to compare", n=n, method=_METHOD)
-    won = pairs * ((score[:, None] > score[None, :]) + 0.5 * (score[:, None] == score[None, :]))
-    value = float(won.sum() / total)
-    excess = won - value * pairs
-    influence = (excess.sum(axis=0) + excess.sum(axis=1)) / total
+    value, influence = _index(score, time, event, strata)
+    if math.isnan(value):
+        return not_estimable(_no_pair(event), n=n, method=_METHOD)
     error = math.sqrt(float(influence @ influence))
     if error == 0:
         return without_interval(value, "no variation between patients", n=n, method=_METHOD)
     return wald(value, error, n=n, method=_METHOD, bounds=(0.0, 1.0))
 
 
-def _usable_pairs(time: Months, event: Events, strata: tuple[str, ...]) -> Bool[np.ndarray, "first second"]:
-    """Whether the row's patient is known to have had the event before the column's patient."""
-    _, group = np.unique(np.array(strata, dtype=str), return_inverse=True)
-    before = (time[:, None] < time[None, :]) | ((time[:, None] == time[None, :]) & ~event[None, :])
-    return event[:, None] & before & (group[:, None] == group[None, :])
+def _no_pair(event: Events) -> str:
+    """Why there is no C."""
+    return f"{int(event.sum())} events, no pair to compare"
+
+
+def _index(
+    score: Scores, time: Months, event: Events, strata: tuple[str, ...]
+) -> tuple[float, Float64[np.ndarray, " patient"]]:
+    """C and how much each patient moves it; NaN without a pair."""
+    counts = count_pairs(sort_patients(score, time, event, strata), np.ones(len(time)))
+    total = float(counts.pairs.sum()) / 2  # each pair counts for both of its patients
+    if total == 0:
+        return math.nan, np.zeros(len(time))
+    value = float(counts.won.sum()) / 2 / total
+    return value, (counts.won - value * counts.pairs) / total
 
 
 def paired_difference(
@@ -57,12 +66,9 @@ def paired_difference(
     """How much higher the C of the first score is, on the same patients, with its jackknife interval."""
     n = len(first)
     method = "difference of two Harrell C, infinitesimal jackknife, Wald"
-    pairs = _usable_pairs(time, event, strata)
-    total = int(pairs.sum())
-    if total == 0:
-        return not_estimable(f"{int(event.sum())} events, no pair to compare", n=n, method=method)
-    gain = pairs * (np.sign(first[:, None] - first[None, :]) - np.sign(second[:, None] - second[None, :])) / 2
-    value = float(gain.sum() / total)
-    excess = gain - value * pairs
-    influence = (excess.sum(axis=0) + excess.sum(axis=1)) / total
-    return wald(value, math.sqrt(float(influence @ influence)), n=n, method=method, bounds=(-1.0, 1.0))
+    value, influence = _index(first, time, event, strata)
+    other, other_influence = _index(second, time, event, strata)
+    if math.isnan(value):
+        return not_estimable(_no_pair(event), n=n, method=method)
+    change = influence - other_influence
+    return wald(value - other, math.sqrt(float(change @ change)), n=n, method=method, bounds=(-1.0, 1.0))

@@ -1,8 +1,9 @@
 """The confusion matrix of the likeliest class, and the proportions read off it."""
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
+from analysis.bootstrap import percentile
 from analysis.discrimination import shortage
 from analysis.intervals import FEWEST, wilson, without_interval
 from analysis.samples import class_label
@@ -50,6 +51,14 @@ def specificities(counts: Confusion, classes: tuple[str, ...]) -> tuple[Estimate
     )
 
 
+def predictive_values(counts: Confusion, classes: tuple[str, ...]) -> tuple[Estimate, ...]:
+    """Of those taken for each class, the share that is of it. It changes with the classes' shares."""
+    return tuple(
+        wilson(int(column[c]), int(column.sum()), of_what=f"taken for {class_label(classes[c])}")
+        for c, column in enumerate(counts.T)
+    )
+
+
 def balanced_accuracy(counts: Confusion, classes: tuple[str, ...], *, resamples: int, seed: int) -> Estimate:
     """The mean of the classes' sensitivities, with a stratified bootstrap interval.
 
@@ -67,7 +76,36 @@ def balanced_accuracy(counts: Confusion, classes: tuple[str, ...], *, resamples:
     if few:
         return without_interval(value, few, n=n, method=method)
     draws = np.random.default_rng(seed).binomial(totals, hits / totals, (resamples, len(totals))) / totals
-    low, high = np.quantile(draws.mean(axis=1), [0.025, 0.975])
-    if low == high:
-        return without_interval(value, "no variation between resamples", n=n, method=method)
-    return Estimate(value, float(low), float(high), n, method)
+    return percentile(value, draws.mean(axis=1), n=n, method=method)
+
+
+def matthews(counts: Confusion, classes: tuple[str, ...], *, resamples: int, seed: int) -> Estimate:
+    """Matthews' correlation of the true with the likeliest class, for several classes, with a bootstrap interval.
+
+    Resampling within a class draws its row of the matrix from a multinomial distribution. 0 is guessing, 1 perfect.
+    Source: Gorodkin, Comput Biol Chem 2004;28:367.
+    """
+    method = f"Matthews correlation, {resamples} stratified bootstrap resamples, percentile"
+    totals = counts.sum(axis=1)
+    n = int(totals.sum())
+    named = {class_label(name): int(total) for name, total in zip(classes, totals, strict=True)}
+    missing = shortage(named, fewest=1)
+    if missing:
+        return not_estimable(missing, n=n, method=method)
+    value = float(_correlation(counts[None])[0])
+    if not np.isfinite(value):
+        return not_estimable("one class is predicted for all", n=n, method=method)
+    few = shortage(named, fewest=FEWEST)
+    if few:
+        return without_interval(value, few, n=n, method=method)
+    rng = np.random.default_rng(seed)
+    rows = [rng.multinomial(total, row / total, resamples) for row, total in zip(counts, totals, strict=True)]
+    return percentile(value, _correlation(np.stack(rows, axis=1)), n=n, method=method)
+
+
+def _correlation(counts: Int[np.ndarray, "resample class predicted"]) -> Float[np.ndarray, " resample"]:
+    """Matthews' correlation of each matrix; NaN where one class is predicted for all."""
+    rows, columns, n = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
+    covariance = n * np.trace(counts, axis1=1, axis2=2) - (rows * columns).sum(axis=1)
+    spread = np.sqrt((n**2 - (rows**2).sum(axis=1)) * (n**2 - (columns**2).sum(axis=1)).astype(float))
+    return np.divide(covariance, spread, out=np.full(len(counts), np.nan), where=spread > 0)

@@ -1,31 +1,46 @@
 """Cox models: fitted where the events allow it, refused with the reason where they do not."""
 
 import math
-import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float64
-from lifelines import CoxPHFitter
-from lifelines.exceptions import ConvergenceError, ConvergenceWarning, StatisticalWarning
 from scipy.stats import chi2, norm
 
+from analysis.collinearity import useless_columns, variance_inflation
 from analysis.concordance import harrell_c
+from analysis.firth import METHOD as FIRTH
+from analysis.firth import FirthFit, fit_firth
 from analysis.followup import Events, Months
 from analysis.intervals import Z95
+from analysis.maximum import find_maximum, runaway_columns
+from analysis.partial_likelihood import Design, evaluate, log_likelihood, risk_sets
 from analysis.proportionality import ProportionalityTest, proportionality_tests
 from triher.estimate import Estimate, not_estimable
 
-_METHOD = "Cox, Efron ties, Wald"
-_FEWEST_EVENTS = 5
+FEWEST_EVENTS = 5
 """Events per coefficient below which a model is refused."""
-_RUNAWAY = 10.0
-"""|coefficient| x range, or standard error, above which the likelihood is monotone."""
-_FIT_OPTIONS = {"precision": 1e-10}
-"""lifelines stops early by default, which leaves 6e-5 in p against R's survival."""
+_OFFER = "analysis.few_events: firth fits it with a penalty that keeps the hazard ratios finite"
 
-Design = Float64[np.ndarray, "patient covariate"]
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is fitted."""
+
+    few_events: Literal["refuse", "firth"] = "refuse"
+    """With fewer than 5 events per coefficient, or a monotone likelihood."""
+    robust: bool = False
+    """Sandwich standard errors (Lin & Wei, J Am Stat Assoc 1989;84:1074) instead of the model's."""
+    cluster: tuple[str, ...] = ()
+    """Group of each patient; standard errors are then robust to patients of one group being alike."""
+    ridge: float = 0.0
+    """Maximize the log likelihood minus ridge / 2 x the sum of squared coefficients, columns as they are."""
+    diagnose: bool = True
+    """Whether to compute concordance and tests of proportional hazards as well."""
+
+
+PLAIN = Options()
 
 
 @dataclass(frozen=True)
@@ -47,13 +62,27 @@ class CoxModel:
     events: int
     coefficients: tuple[Coefficient, ...]
     log_likelihood: float
+    """Comparable between models without penalty only."""
     log_likelihood_null: float
+    """NaN with Firth's penalty."""
     linear_predictor: Float64[np.ndarray, " patient"]
     concordance: Estimate
     """Harrell's C of the model on the patients it was fitted to."""
     proportionality: tuple[ProportionalityTest, ...]
+    """Empty with a penalty, for which the test is not made."""
     reason: str = ""
     """Why the model was refused; everything above is then empty or not estimable."""
+    remedy: str = ""
+    """What can be done about it."""
+    code: str = ""
+    """Of `triher.codes`, where the model was refused or needed Firth's penalty."""
+    occasion: str = ""
+    """Why Firth's penalty was needed."""
+    covariance: Float64[np.ndarray, "covariate covariate"] | None = None
+    """Inverse of the information; None with Firth's penalty, whose limits follow the profile of the likelihood."""
+    inflation: tuple[float, ...] = ()
+    """Variance inflation factor of each column."""
+    penalty: Literal["", "firth", "ridge"] = ""
 
     @property
     def events_per_coefficient(self) -> float:
@@ -61,8 +90,12 @@ class CoxModel:
         return self.events / max(1, len(self.coefficients))
 
 
-def fit_cox(x: Design, names: tuple[str, ...], time: Months, event: Events, strata: tuple[str, ...]) -> CoxModel:
+def fit_cox(
+    x: Design, names: tuple[str, ...], time: Months, event: Events, strata: tuple[str, ...], options: Options = PLAIN
+) -> CoxModel:
     """Fit a Cox model with Efron's ties.
+
+    The reported maximum is lifelines'; `analysis.partial_likelihood` only tells it where to start.
 
     Args:
         x: complete columns, one a coefficient.
@@ -70,82 +103,131 @@ def fit_cox(x: Design, names: tuple[str, ...], time: Months, event: Events, stra
         time: months, above 0.
         event: True for an event.
         strata: group of each patient; each has its own baseline hazard.
+        options: penalties and standard errors.
 
     Returns:
-        The model. It is refused with fewer than 5 events per coefficient, with constant or collinear columns,
-        and when the likelihood is monotone (a column separates events from the rest).
+        The model. It is refused without events, with fewer than 5 per coefficient, with constant or collinear
+        columns, and when the likelihood is monotone (a column separates events from the rest). Few events and a
+        monotone likelihood are fitted with Firth's penalty instead where the options say so.
     """
-    reason = _refusal(x, names, event)
-    if reason:
-        return _refused(names, len(x), int(event.sum()), reason)
-    frame = pd.DataFrame(x, columns=[f"x{i}" for i in range(len(names))])
-    frame["time"], frame["event"], frame["stratum"] = time, event, list(strata)
-    model = CoxPHFitter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # `_monotone` looks for what these hint at
-        warnings.simplefilter("ignore", StatisticalWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        try:
-            model.fit(frame, "time", "event", strata=["stratum"], fit_options=_FIT_OPTIONS)
-        except ConvergenceError:
-            return _refused(names, len(x), int(event.sum()), "the likelihood has no maximum")
-    coef = model.params_.to_numpy(float)
-    se = model.standard_errors_.to_numpy(float)
-    reason = _monotone(x, coef, se, names)
-    if reason:
-        return _refused(names, len(x), int(event.sum()), reason)
-    lines = tuple(_line(name, b, s, len(x)) for name, b, s in zip(names, coef, se, strict=True))
-    predictor = x @ coef
-    gained = float(model.log_likelihood_ratio_test().test_statistic)
+    counts = (len(x), int(event.sum()))
+    if counts[1] == 0:
+        return _refused(names, *counts, "few_events", "0 events", "follow up for longer")
+    useless, to_drop = useless_columns(x, names)
+    if useless:
+        return _refused(names, *counts, "covariates_collinear", useless, f"drop {', '.join(to_drop)}")
+    if counts[1] < FEWEST_EVENTS * len(names):
+        reason = f"{_plural(counts[1], 'event')} for {_plural(len(names), 'coefficient')}"
+        return _penalized(x, names, time, event, strata, options, "few_events", reason)
+    fitted = find_maximum(x, time, event, strata, robust=options.robust, cluster=options.cluster, ridge=options.ridge)
+    if fitted is None:
+        reason = "the likelihood has no maximum"
+        return _penalized(x, names, time, event, strata, options, "monotone_likelihood", reason)
+    guilty = runaway_columns(x, names, fitted)
+    if guilty:
+        reason = f"{', '.join(guilty)} separates events from the rest (monotone likelihood)"
+        return _penalized(x, names, time, event, strata, options, "monotone_likelihood", reason)
+    risk = risk_sets(time, event, strata)
+    centered = x - x.mean(axis=0)
+    how, coef = _method(options), fitted.coef
+    pairs = zip(names, coef.tolist(), fitted.errors.tolist(), strict=True)
+    lines = tuple(_line(name, b, s, len(x), how) for name, b, s in pairs)
+    tested = options.diagnose and not options.ridge
     return CoxModel(
-        n=len(x),
-        events=int(event.sum()),
+        *counts,
         coefficients=lines,
-        log_likelihood=float(model.log_likelihood_),
-        log_likelihood_null=float(model.log_likelihood_) - gained / 2,
-        linear_predictor=predictor,
-        concordance=harrell_c(predictor, time, event, strata),
-        proportionality=proportionality_tests(x, coef, time, event, strata, names),
+        log_likelihood=log_likelihood(evaluate(risk, centered, coef)),
+        log_likelihood_null=log_likelihood(evaluate(risk, centered, np.zeros(len(coef)))),
+        linear_predictor=x @ coef,
+        concordance=_concordance(x @ coef, time, event, strata, options),
+        proportionality=proportionality_tests(x, coef, time, event, strata, names) if tested else (),
+        covariance=fitted.covariance,
+        inflation=variance_inflation(x),
+        penalty="ridge" if options.ridge else "",
     )
 
 
-def _refusal(x: Design, names: tuple[str, ...], event: Events) -> str:
-    """Why a model should not be tried, or an empty text."""
-    events, k = int(event.sum()), len(names)
-    if events < _FEWEST_EVENTS * k:
-        return f"{events} event{'s' * (events != 1)} for {k} coefficient{'s' * (k != 1)}"
-    constant = [name for name, column in zip(names, x.T, strict=True) if np.ptp(column) == 0]
-    if constant:
-        return f"constant: {', '.join(constant)}"
-    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
-    for i in range(1, k + 1):
-        if np.linalg.matrix_rank(scaled[:, :i]) < i:
-            return f"{names[i - 1]} follows from the columns before it: {', '.join(names[: i - 1])}"
-    return ""
+def _penalized(
+    x: Design,
+    names: tuple[str, ...],
+    time: Months,
+    event: Events,
+    strata: tuple[str, ...],
+    options: Options,
+    code: str,
+    reason: str,
+) -> CoxModel:
+    """The model with Firth's penalty where that is wanted and possible, else the refusal."""
+    n, events = len(x), int(event.sum())
+    if options.few_events == "refuse":
+        return _refused(names, n, events, code, reason, _OFFER)
+    if len(set(strata)) > 1:
+        remedy = "Firth's penalty needs one baseline hazard: empty analysis.strata"
+        return _refused(names, n, events, code, reason, remedy)
+    fit = fit_firth(x, time, event)
+    if fit is None:
+        reason = f"{reason}, and Firth's penalty does not settle"
+        return _refused(names, n, events, code, reason, "use fewer covariates")
+    return CoxModel(
+        n,
+        events,
+        coefficients=tuple(_firth_line(name, fit, j, n) for j, name in enumerate(names)),
+        log_likelihood=fit.log_likelihood,
+        log_likelihood_null=math.nan,
+        linear_predictor=x @ fit.coef,
+        concordance=_concordance(x @ fit.coef, time, event, strata, options),
+        proportionality=(),
+        inflation=variance_inflation(x),
+        penalty="firth",
+        code=code,
+        occasion=reason,
+    )
 
 
-def _monotone(
-    x: Design, coef: Float64[np.ndarray, " covariate"], se: Float64[np.ndarray, " covariate"], names: tuple[str, ...]
-) -> str:
-    """Name the columns whose coefficient runs to infinity."""
-    scale = np.maximum(x.std(axis=0, ddof=1), np.finfo(float).tiny)
-    finite = np.isfinite(coef) & np.isfinite(se)
-    runaway = ~finite | (np.abs(coef) * np.ptp(x, axis=0) > _RUNAWAY) | (se * scale > _RUNAWAY)
-    guilty = [name for name, bad in zip(names, runaway, strict=True) if bad]
-    return f"{', '.join(guilty)} separates events from the rest (monotone likelihood)" if guilty else ""
+def _firth_line(name: str, fit: FirthFit, j: int, n: int) -> Coefficient:
+    """Hazard ratio with profile limits and the p value of the penalized likelihood ratio."""
+    reason = "" if np.isfinite(fit.low[j]) else "the profile limits are not found"
+    value, low, high = (math.exp(v[j]) for v in (fit.coef, fit.low, fit.high))
+    ratio = Estimate(value, low, high, n, FIRTH, reason)
+    return Coefficient(name, ratio, float(fit.coef[j]), float(fit.se[j]), float(fit.p[j]))
 
 
-def _refused(names: tuple[str, ...], n: int, events: int, reason: str) -> CoxModel:
+def _concordance(
+    predictor: Float64[np.ndarray, " patient"],
+    time: Months,
+    event: Events,
+    strata: tuple[str, ...],
+    options: Options,
+) -> Estimate:
+    """Harrell's C, where it is asked for."""
+    if not options.diagnose:
+        return not_estimable("not asked for", n=len(predictor), method="Harrell's C")
+    return harrell_c(predictor, time, event, strata)
+
+
+def _refused(names: tuple[str, ...], n: int, events: int, code: str, reason: str, remedy: str) -> CoxModel:
     """A model that was not reported."""
-    nothing = not_estimable(reason, n=n, method=_METHOD)
+    nothing = not_estimable(reason, n=n, method="Cox")
     lines = tuple(Coefficient(name, nothing, math.nan, math.nan, math.nan) for name in names)
-    return CoxModel(n, events, lines, math.nan, math.nan, np.zeros(0), nothing, (), reason)
+    return CoxModel(n, events, lines, math.nan, math.nan, np.zeros(0), nothing, (), reason, remedy, code)
 
 
-def _line(name: str, coef: float, se: float, n: int) -> Coefficient:
+def _method(options: Options) -> str:
+    """How the limits were computed."""
+    spread = "cluster-robust" if options.cluster else "robust" if options.robust else ""
+    ridge = f"ridge penalty {options.ridge:g}" if options.ridge else ""
+    return ", ".join(filter(None, ["Cox, Efron ties", ridge, spread, "Wald"]))
+
+
+def _line(name: str, coef: float, se: float, n: int, method: str) -> Coefficient:
     """Hazard ratio with Wald limits and two-sided p."""
-    ratio = Estimate(math.exp(coef), math.exp(coef - Z95 * se), math.exp(coef + Z95 * se), n, _METHOD)
+    ratio = Estimate(math.exp(coef), math.exp(coef - Z95 * se), math.exp(coef + Z95 * se), n, method)
     return Coefficient(name, ratio, coef, se, float(2 * norm.sf(abs(coef / se))))
+
+
+def _plural(n: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def likelihood_ratio_p(smaller: float, larger: float, df: int) -> tuple[float, float]:

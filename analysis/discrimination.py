@@ -1,13 +1,9 @@
-"""Discrimination: how well the probabilities tell the classes apart, with DeLong intervals.
-
-DeLong's interval holds for scores of patients the model was not trained on (Demler et al., Stat Med 2012);
-for out-of-fold scores, which several models gave, it describes rather than tests.
-"""
+"""Discrimination: how well the probabilities tell the classes apart, with intervals by `analysis.delong`."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Real
-from scipy.stats import rankdata
+from jaxtyping import Bool, Float, Float64
 
+from analysis.delong import NO_VARIANCE, delong
 from analysis.intervals import FEWEST, pairs_agree_limit, wald, without_interval
 from analysis.samples import class_label
 from triher.estimate import Estimate, not_estimable
@@ -15,30 +11,6 @@ from triher.types import Labels, Probabilities, Scores
 
 SEPARATED = "the scores separate perfectly"
 _METHOD = "AUC, DeLong"
-_NO_VARIANCE = 1e-14  # rounding error; the variance of a real sample is many orders above
-
-
-def delong(positives: Real[np.ndarray, " positive"], negatives: Real[np.ndarray, " negative"]) -> tuple[float, float]:
-    """AUC and its variance by mid-ranks (DeLong 1988; fast form of Sun & Xu, IEEE Signal Process Lett 2014).
-
-    Args:
-        positives: scores of those with the condition; higher means likelier.
-        negatives: scores of those without it.
-
-    Returns:
-        The AUC (ties count half) and its variance, NaN with fewer than two on a side. Perfect separation and
-        constant scores give variance 0, which says nothing about the precision.
-
-    >>> delong(np.array([0.9, 0.8]), np.array([0.1, 0.2]))
-    (1.0, 0.0)
-    """
-    m, n = len(positives), len(negatives)
-    ranks = rankdata(np.concatenate([positives, negatives]))
-    v10 = (ranks[:m] - rankdata(positives)) / n
-    v01 = 1 - (ranks[m:] - rankdata(negatives)) / m
-    if min(m, n) < 2:
-        return float(v10.mean()), float("nan")
-    return float(v10.mean()), float(v10.var(ddof=1) / m + v01.var(ddof=1) / n)
 
 
 def auc(condition: Bool[np.ndarray, " patient"], score: Scores, *, names: tuple[str, str]) -> Estimate:
@@ -65,7 +37,7 @@ def auc(condition: Bool[np.ndarray, " patient"], score: Scores, *, names: tuple[
         return without_interval(value, few, n=n, method=_METHOD)
     if np.ptp(score) == 0:
         return without_interval(value, "all scores are equal, so DeLong's variance is 0", n=n, method=_METHOD)
-    if variance < _NO_VARIANCE:
+    if variance < NO_VARIANCE:
         return _separated(value, min(counts), n)
     return wald(value, variance**0.5, n=n, method=_METHOD, bounds=(0.0, 1.0))
 
@@ -100,7 +72,14 @@ def zero_vs_rest(y: Labels, probabilities: Probabilities) -> Estimate:
 
     Source: Adv Sci 2025, PMC12412478.
     """
-    return auc(y >= 1, 1 - probabilities[:, 0], names=("HER2-low or -positive", "HER2-zero"))
+    return auc(*zero_vs_rest_scores(y, probabilities), names=("HER2-low or -positive", "HER2-zero"))
+
+
+def zero_vs_rest_scores(
+    y: Labels, probabilities: Probabilities
+) -> tuple[Bool[np.ndarray, " patient"], Float64[np.ndarray, " patient"]]:
+    """Who is low or positive, and the score of task 1."""
+    return y >= 1, 1 - probabilities[:, 0]
 
 
 def low_vs_positive(y: Labels, probabilities: Probabilities) -> Estimate:
@@ -109,9 +88,15 @@ def low_vs_positive(y: Labels, probabilities: Probabilities) -> Estimate:
     The score is p(positive) / (p(low) + p(positive)): the probability given that the patient is not zero. The
     plain p(positive) would rank differently. Source: Adv Sci 2025, PMC12412478.
     """
+    return auc(*low_vs_positive_scores(y, probabilities), names=("HER2-positive", "HER2-low"))
+
+
+def low_vs_positive_scores(
+    y: Labels, probabilities: Probabilities
+) -> tuple[Bool[np.ndarray, " among"], Float64[np.ndarray, " among"]]:
+    """Among the low and positive: who is positive, and the score of task 2."""
     among = y >= 1
-    score = conditional_positive(probabilities[among])
-    return auc(y[among] == 2, score, names=("HER2-positive", "HER2-low"))
+    return y[among] == 2, conditional_positive(probabilities[among])
 
 
 def conditional_positive(probabilities: Probabilities) -> Float[np.ndarray, " patient"]:

@@ -1,40 +1,46 @@
 """The whole evaluation: every split, cohort and site judged, collected as rows and as material for figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.agreement import quadratic_kappa
 from analysis.beside import judge_beside
-from analysis.bootstrap import macro_auc_difference, macro_micro_auc
-from analysis.calibration import (
-    Reliability,
-    brier_and_log_loss,
-    ece_estimates,
-    reliability,
-    slope_and_intercept,
-)
+from analysis.bootstrap import macro_auc_lead, macro_micro_auc
+from analysis.calibration_curves import Reliability
+from analysis.calibration_metrics import judge_calibration, reliability_curves
 from analysis.confusion import (
     Confusion,
     accuracy,
     balanced_accuracy,
     confusion_matrix,
     majority_share,
+    matthews,
+    predictive_values,
     sensitivities,
     specificities,
 )
-from analysis.cox import CoxModel
+from analysis.cross_validation import honest
 from analysis.discrimination import low_vs_positive, one_vs_rest, zero_vs_rest
 from analysis.followup import FollowUp
+from analysis.hand_till import hand_till
 from analysis.metrics import Metric
+from analysis.partial_auc import partial_auc
 from analysis.prognosis import Prognosis, judge_prognosis
-from analysis.samples import Sample, split_samples, subgroup_samples
+from analysis.prognosis_metrics import prognosis_metrics
+from analysis.samples import Sample, class_label, split_samples, subgroup_samples
 from analysis.shortcut import Shortcut, judge_shortcuts
+from analysis.strata import sample_strata
 from analysis.within_site import within_site_auc
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
 from triher.settings import Config
+from triher.types import Labels
+
+_FEWEST_FOR_PAIRS = 3  # classes; with two, Hand and Till's M is the AUC
 
 
 @dataclass(frozen=True)
@@ -78,21 +84,25 @@ def evaluate(
         shortcuts: how the features tell site, vendor and cohort.
     """
     classes = scheme_classes(config.scheme)
-    prognoses = {split: judge_prognosis(split, followed) for split, followed in follow_ups.items()}
+    own = config.analysis
+    prognoses = {
+        split: judge_prognosis(split, followed, few_events=own.few_events, cutpoint=own.cutpoint)
+        for split, followed in follow_ups.items()
+    }
     splits: list[SplitEvaluation] = []
     metrics: list[Metric] = []
     samples = split_samples(frame, config.scheme)
     for sample in samples:
         subgroups = subgroup_samples(frame, config.scheme, sample.split)
         for part in (sample, *subgroups):
-            metrics += _discrimination(part, classes, config)
-        metrics += _within_sites(sample, classes, config)
-        metrics += _calibration(sample, classes, config)
+            metrics += honest(_discrimination(part, sample_strata(frame, part), config), frame)
+        metrics += honest(_within_sites(sample, classes, config), frame)
+        metrics += judge_calibration(sample, classes, config)
         if reference is not None:
-            metrics += _reference(sample, reference, classes, config)
+            metrics += _reference(sample, sample_strata(frame, sample), reference, config)
         prognosis = prognoses.get(sample.split)
-        metrics += _prognosis_metrics(prognosis) if prognosis else []
-        curves = tuple(reliability(sample.y == c, sample.probabilities[:, c], name) for c, name in enumerate(classes))
+        metrics += prognosis_metrics(prognosis) if prognosis else []
+        curves = reliability_curves(sample, classes, config)
         counts = confusion_matrix(sample.y, sample.probabilities)
         splits.append(SplitEvaluation(sample, subgroups, counts, curves, prognosis))
     metrics += [] if companions is None else judge_beside(companions, samples, config)
@@ -100,23 +110,30 @@ def evaluate(
     return Evaluation(config.scheme, classes, tuple(splits), tuple(metrics))
 
 
-def _discrimination(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
+def _discrimination(sample: Sample, strata: Labels, config: Config) -> list[Metric]:
     """AUCs, nested tasks and proportions of one group of patients."""
-    y, probabilities = sample.y, sample.probabilities
-    draws = {"resamples": config.analysis.resamples, "seed": config.seed}
-    macro, micro = macro_micro_auc(y, probabilities, classes, **draws)
+    classes, y, probabilities = scheme_classes(config.scheme), sample.y, sample.probabilities
+    draws: dict[str, Any] = {"resamples": config.analysis.resamples, "seed": config.seed}
+    macro, micro = macro_micro_auc(y, probabilities, classes, strata=strata, **draws)
     counts = confusion_matrix(y, probabilities)
     overall = {
         "auc_macro": macro,
         "auc_micro": micro,
+        "auc_hand_till": hand_till(y, probabilities, classes, strata=strata, **draws),
         "accuracy": accuracy(counts),
         "balanced_accuracy": balanced_accuracy(counts, classes, **draws),
         "majority_share": majority_share(counts),
+        "kappa_quadratic": quadratic_kappa(counts),
+        "mcc": matthews(counts, classes, **draws),
     }
+    if len(classes) < _FEWEST_FOR_PAIRS:
+        del overall["auc_hand_till"]
     each = {
         "auc": one_vs_rest(y, probabilities, classes),
+        "auc_partial": _partial_areas(sample, classes, draws),
         "sensitivity": sensitivities(counts, classes),
         "specificity": specificities(counts, classes),
+        "ppv": predictive_values(counts, classes),
     }
     rows = [_at(sample, "discrimination", name, estimate) for name, estimate in overall.items()]
     rows += [
@@ -130,6 +147,15 @@ def _discrimination(sample: Sample, classes: tuple[str, ...], config: Config) ->
     return rows
 
 
+def _partial_areas(sample: Sample, classes: tuple[str, ...], draws: dict[str, Any]) -> tuple[Estimate, ...]:
+    """The partial AUC of each class against all others."""
+    labels = [class_label(name) for name in classes]
+    return tuple(
+        partial_auc(sample.y == c, sample.probabilities[:, c], names=(label, f"other than {label}"), **draws)
+        for c, label in enumerate(labels)
+    )
+
+
 def _within_sites(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
     """The AUC among patients of one site, where there are several."""
     if sample.n_places < 2:
@@ -139,21 +165,9 @@ def _within_sites(sample: Sample, classes: tuple[str, ...], config: Config) -> l
     return [_at(sample, "discrimination", "auc_within_site", found)]
 
 
-def _calibration(sample: Sample, classes: tuple[str, ...], config: Config) -> list[Metric]:
-    """Scores of the probabilities of one split."""
-    y, probabilities = sample.y, sample.probabilities
-    brier, log_loss = brier_and_log_loss(y, probabilities, resamples=config.analysis.resamples, seed=config.seed)
-    overall = {"brier": brier, "log_loss": log_loss, **ece_estimates(y, probabilities, seed=config.seed)}
-    rows = [_at(sample, "calibration", name, estimate) for name, estimate in overall.items()]
-    for c, name in enumerate(classes):
-        slope, intercept = slope_and_intercept(y == c, probabilities[:, c], name)
-        rows.append(_at(sample, "calibration", "calibration_slope", slope, name))
-        rows.append(_at(sample, "calibration", "calibration_in_the_large", intercept, name))
-    return rows
-
-
-def _reference(sample: Sample, reference: pd.DataFrame, classes: tuple[str, ...], config: Config) -> list[Metric]:
+def _reference(sample: Sample, strata: Labels, reference: pd.DataFrame, config: Config) -> list[Metric]:
     """The reference classifier on exactly the patients of the sample, and the distance to it."""
+    classes = scheme_classes(config.scheme)
     columns = [f"p_{name}" for name in classes]
     rows = reference.drop_duplicates("patient_id").set_index("patient_id")
     missing = [name for name in sample.patient_id if name not in rows.index]
@@ -162,15 +176,17 @@ def _reference(sample: Sample, reference: pd.DataFrame, classes: tuple[str, ...]
         nothing = not_estimable(reason, n=len(sample.y), method="reference")
         return [_at(sample, "reference", name, nothing) for name in ("reference_auc_macro", "auc_macro_behind")]
     best = rows.loc[list(sample.patient_id), columns].to_numpy(np.float64)
-    macro, behind = macro_auc_difference(
+    macro, ahead = macro_auc_lead(
         sample.y,
-        best,
         sample.probabilities,
+        best,
         classes,
         resamples=config.analysis.resamples,
         seed=config.seed,
+        strata=strata,
     )
     found = [_at(sample, "reference", "reference_auc_macro", macro)]
+    behind = replace(ahead, value=0.0 - ahead.value, low=0.0 - ahead.high, high=0.0 - ahead.low)
     found.append(_at(sample, "reference", "auc_macro_behind", behind))
     areas = one_vs_rest(sample.y, best, classes)
     return found + [
@@ -181,33 +197,3 @@ def _reference(sample: Sample, reference: pd.DataFrame, classes: tuple[str, ...]
 def _at(sample: Sample, part: str, quantity: str, estimate: Estimate, class_name: str = "") -> Metric:
     """An estimate at the sample's place."""
     return Metric(part, sample.split, quantity, estimate, class_name, sample.cohort, sample.site)
-
-
-def _prognosis_metrics(prognosis: Prognosis) -> list[Metric]:
-    """The rows of one split's survival part."""
-    quantities = {
-        "log_rank_p": prognosis.log_rank,
-        "concordance": prognosis.concordance,
-        "score_added_p": prognosis.added,
-        "concordance_gain": prognosis.concordance_gain,
-    }
-    if prognosis.adjusted is None:
-        del quantities["concordance_gain"]
-    rows = [Metric("prognosis", prognosis.split, name, estimate) for name, estimate in quantities.items()]
-    rows += _model_metrics(prognosis.split, "alone", prognosis.alone)
-    return rows + (_model_metrics(prognosis.split, "adjusted", prognosis.adjusted) if prognosis.adjusted else [])
-
-
-def _model_metrics(split: str, kind: str, model: CoxModel) -> list[Metric]:
-    """Hazard ratios, p values and tests of one Cox model."""
-    rows = []
-    for line in model.coefficients:
-        rows.append(Metric("prognosis", split, f"hazard_ratio_{kind}", line.hazard_ratio, line.name))
-        p = Estimate(line.p, np.nan, np.nan, model.n, "Cox, Wald p value", model.reason)
-        rows.append(Metric("prognosis", split, f"hazard_ratio_{kind}_p", p, line.name))
-    ratio = Estimate(model.events_per_coefficient, np.nan, np.nan, model.n, "events per coefficient")
-    rows.append(Metric("prognosis", split, f"events_per_coefficient_{kind}", ratio))
-    for test in model.proportionality:
-        p = Estimate(test.p, np.nan, np.nan, model.n, "proportional hazards, exact score test (km), p value")
-        rows.append(Metric("prognosis", split, f"proportionality_{kind}_p", p, test.name))
-    return rows

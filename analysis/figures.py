@@ -1,4 +1,4 @@
-"""Figures of discrimination and calibration."""
+"""Figures of discrimination."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.calibration import Reliability
 from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw, plain, unit_axes
 from analysis.confusion import Confusion
 from analysis.discrimination import roc_points
@@ -38,37 +37,6 @@ def roc_figure(sample: Sample, classes: tuple[str, ...], areas: tuple[Estimate, 
         axes.set_aspect("equal")
 
     return draw(f"roc-{sample.split}", "ROC curves", f"One class against the rest. {said}.", _SQUARE, paint)
-
-
-def reliability_figure(curve: Reliability, split: str) -> Drawing:
-    """Observed share against predicted probability of one class, with Wilson bands."""
-    color, _, marker = CLASS_STYLE[curve.class_name]
-    values = [e.value for e in curve.observed]
-    bars = np.array([[e.value - e.low, e.high - e.value] for e in curve.observed]).reshape(-1, 2).T
-
-    def paint(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], color=RULE, linewidth=1)
-        axes.errorbar(
-            curve.predicted,
-            values,
-            yerr=bars,
-            color=color,
-            ecolor=color,
-            elinewidth=1,
-            capsize=2,
-            marker=marker,
-            markersize=5,
-            linewidth=1.2,
-        )
-        unit_axes(axes, "Predicted probability", "Observed share")
-        axes.set_title(class_label(curve.class_name), color=color)
-        axes.set_aspect("equal")
-
-    pairs = zip(curve.predicted, values, strict=True)
-    said = "; ".join(f"predicted {predicted:.2f}, observed {observed:.2f}" for predicted, observed in pairs)
-    title = f"Reliability of {class_label(curve.class_name)}"
-    return draw(f"reliability-{split}-{curve.class_name}", title, f"{said}.", (3.2, 3.2), paint)
 
 
 def probability_figure(sample: Sample, classes: tuple[str, ...], c: int) -> Drawing:

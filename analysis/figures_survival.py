@@ -1,12 +1,13 @@
-"""Figures of prognosis: Kaplan-Meier curves with numbers at risk, and hazard ratios."""
+"""Figures of prognosis: Kaplan-Meier curves with numbers at risk, hazard ratios, the shape of the score."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.canvas import RISK_STYLE, Drawing, draw
+from analysis.canvas import INK, MUTED, RISK_STYLE, Drawing, draw
 from analysis.figures import ForestRow, forest_figure
 from analysis.prognosis import Prognosis, RiskGroup
+from analysis.spline import Shape
 
 _TICKS = 6
 
@@ -81,6 +82,42 @@ def hazard_figure(prognosis: Prognosis) -> Drawing:
         rows += [ForestRow(line.name, line.hazard_ratio) for line in prognosis.adjusted.coefficients]
     name, title = f"hazards-{prognosis.split}", "Hazard ratios"
     return forest_figure(name, title, rows, x_label="Hazard ratio (log scale)", line_at=1.0, logarithmic=True)
+
+
+def shape_figure(prognosis: Prognosis) -> Drawing:
+    """Log hazard ratio of the score against its median, as a spline with its 95 % band, and where the scores lie."""
+    shape = prognosis.depth.shape
+    deviation = float(prognosis.follow_up.score.std(ddof=1))
+    color = RISK_STYLE[2][0]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        at = shape.score * deviation
+        axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.fill_between(at, shape.low, shape.high, color=color, alpha=0.13, linewidth=0)
+        axes.plot(at, shape.log_hazard, color=color)
+        bottom, top = _shape_limits(shape)
+        axes.set_ylim(bottom, top)
+        scores = prognosis.follow_up.score
+        axes.plot(scores, np.full(len(scores), bottom), "|", color=INK, markersize=7, markeredgewidth=0.6, alpha=0.5)
+        knots = np.array(shape.knots) * deviation
+        axes.plot(knots, np.full(len(knots), top), "v", color=MUTED, markersize=5, clip_on=False)
+        axes.set(xlabel="Score", ylabel="Log hazard ratio against the median")
+
+    said = (
+        f"Restricted cubic spline with {len(shape.knots)} knots; the log hazard ratio runs from "
+        f"{shape.log_hazard[0]:.2f} at the lowest score to {shape.log_hazard[-1]:.2f} at the highest. "
+        "Triangles mark the knots, strokes the scores."
+    )
+    return draw(f"shape-{prognosis.split}", "Shape of the score's effect", said, (4.4, 3.4), paint)
+
+
+def _shape_limits(shape: Shape) -> tuple[float, float]:
+    """An axis that holds the curve, and of its band as much as does not dwarf it."""
+    reach = max(1.0, 3 * float(np.ptp(shape.log_hazard)))
+    bottom = max(float(shape.low.min()), float(shape.log_hazard.min()) - reach)
+    top = min(float(shape.high.max()), float(shape.log_hazard.max()) + reach)
+    return min(bottom, -0.1), max(top, 0.1)
 
 
 def months(value: float) -> str:

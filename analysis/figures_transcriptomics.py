@@ -46,9 +46,7 @@ def volcano_figure(name: str, tests: GeneTests, compare: tuple[str, str], fdr: f
         )
         _points(axes, x, y, flagged, _AMPLICON, "D", "ERBB2 amplicon", 1.0)
         _name_points(axes, x, y, top, tests.genes)
-        axes.set(
-            xlabel=f"Log2 fold change, {compare[1]} against {compare[0]}", ylabel="-log10 p"
-        )
+        axes.set(xlabel=f"Log2 fold change, {compare[1]} against {compare[0]}", ylabel="-log10 p")
         figure.legend(loc="outside lower center", ncols=2, markerscale=1.6)
 
     said = ", ".join(f"{plain(tests.genes[i])} {x[i]:+.2f}" for i in top)

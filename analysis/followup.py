@@ -1,13 +1,13 @@
 """Who can be followed up: scores of patients the model did not see, joined to time and event."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
 
+from analysis.covariates import code_covariates
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient
 from triher.errors import Note, Skipped, StopRun, unknown_name
@@ -18,7 +18,6 @@ from triher.settings import AnalysisConfig, Config
 OUT_OF_SAMPLE = ("oof", "test")
 _EPSILON_MONTHS = 0.5 * 12 / 365.25
 """Half a day: an event on the day of inclusion is at risk for less than a day, not for no time."""
-_MOST_MISSING = 0.5  # of the patients; with more, complete cases are another cohort
 _LONGEST_MONTHS = 1200  # a hundred years: nobody is followed up for longer
 
 Months = Float64[np.ndarray, " patient"]
@@ -37,7 +36,7 @@ class FollowUp:
     covariates: Float64[np.ndarray, "patient covariate"]
     """NaN where missing; the adjusted model leaves those patients out."""
     names: tuple[str, ...]
-    """Of the covariates."""
+    """Of the columns of `covariates`."""
     strata: tuple[str, ...]
     """Cohort or site of each patient where the model is stratified, else the same text for all."""
     left_out: tuple[Skipped, ...]
@@ -45,6 +44,8 @@ class FollowUp:
     notes: tuple[Note, ...]
     competing: Events
     """True where another event ruled the event out; these patients count as censored for the event."""
+    terms: tuple[str, ...] = ()
+    """The covariate that each column codes, where a text covariate has several; else the names."""
 
 
 def has_follow_up(cohort: Cohort) -> bool:
@@ -91,21 +92,19 @@ def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, schem
     zeros = [p.patient_id for p in used if p.time_months == 0]
     notes = [Note(name, "time_zero", "time 0 is taken as half a day") for name in zeros]
     times = np.array([p.time_months or _EPSILON_MONTHS for p in used], dtype=np.float64)
-    useless = {name: reason for name in config.covariates if (reason := _useless(name, used))}
-    notes += [Note("", "covariate_left_out", f"covariate '{name}' {reason}") for name, reason in useless.items()]
-    names = tuple(name for name in config.covariates if name not in useless)
-    rows = [[p.covariates[name] for name in names] for p in used]
+    coded = code_covariates(config.covariates, used)
     return FollowUp(
         patient_id=tuple(p.patient_id for p in used),
         score=np.array([scores[p.patient_id] for p in used], dtype=np.float64),
         time_months=times,
         event=np.array([p.event == 1 for p in used], dtype=bool),
-        covariates=np.array(rows, dtype=np.float64).reshape(len(used), len(names)),
-        names=names,
+        covariates=coded.columns,
+        names=coded.names,
         strata=tuple("/".join(str(getattr(p, name)) for name in config.strata) for p in used),
         left_out=tuple(left_out),
-        notes=tuple(notes),
+        notes=(*notes, *coded.notes),
         competing=np.array([p.event == 2 for p in used], dtype=bool),
+        terms=coded.terms,
     )
 
 
@@ -121,21 +120,11 @@ def _check(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, scheme: 
     classes = scheme_classes(scheme)
     if config.score not in classes:
         raise unknown_name(f"class for analysis.score in scheme {scheme}", config.score, classes)
-    known = cohort.patients[0].covariates if cohort.patients else {}
+    known = [*cohort.patients[0].covariates, *cohort.patients[0].groups] if cohort.patients else []
     for name in config.covariates:
         if name not in known:
-            raise unknown_name("covariate in analysis.covariates (not under cohort.covariates)", name, known)
-
-
-def _useless(name: str, patients: Sequence[Patient]) -> str:
-    """Why a covariate cannot adjust anything, or an empty text."""
-    values = [patient.covariates[name] for patient in patients]
-    known = [value for value in values if not np.isnan(value)]
-    n_missing = len(values) - len(known)
-    if n_missing > _MOST_MISSING * len(values):
-        return f"is missing for {n_missing} of {len(values)} patients; the model does without it"
-    one_value = f"has one value in all {len(known)} patients who have it; the model does without it"
-    return one_value if len(set(known)) == 1 else ""
+            where = "covariate in analysis.covariates (not under cohort.covariates or cohort.groups)"
+            raise unknown_name(where, name, known)
 
 
 def _fault(patient: Patient | None) -> tuple[str, str] | None:

@@ -1,8 +1,8 @@
-"""Intervals from a standard error (Wald), a count (Wilson), or pairs that all agree (Clopper-Pearson)."""
+"""Intervals from a standard error (Wald), or from a count (Wilson, Clopper-Pearson)."""
 
 import math
 
-from scipy.stats import norm
+from scipy.stats import beta, norm
 
 from triher.estimate import Estimate, not_estimable
 
@@ -27,18 +27,6 @@ def without_interval(value: float, reason: str, *, n: int, method: str) -> Estim
     return Estimate(value, math.nan, math.nan, n, method, reason)
 
 
-def pairs_agree_limit(n_pairs: int) -> float:
-    """The lower 95 % limit of a probability when every one of some independent pairs agreed.
-
-    P(all n agree) = p^n is 2.5 % at p = 0.025^(1/n) (Clopper & Pearson, Biometrika 1934;26:404). Where scores
-    separate m from n patients, min(m, n) pairs that share nobody agree, so the limit holds for the AUC, cautiously.
-
-    >>> round(pairs_agree_limit(10), 3), round(pairs_agree_limit(100), 3)
-    (0.692, 0.964)
-    """
-    return float(0.025 ** (1 / n_pairs))
-
-
 def wilson(hits: int, n: int, *, of_what: str) -> Estimate:
     """A proportion with its Wilson 95 % limits (Wilson, J Am Stat Assoc 1927;22:209).
 
@@ -58,3 +46,25 @@ def wilson(hits: int, n: int, *, of_what: str) -> Estimate:
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
     low, high = center - half, center + half
     return Estimate(share, 0.0 if hits == 0 else low, 1.0 if hits == n else high, n, method)
+
+
+def clopper_pearson(hits: int, n: int) -> tuple[float, float]:
+    """The exact 95 % limits of a proportion, never too short (Clopper & Pearson, Biometrika 1934;26:404).
+
+    >>> [round(limit, 3) for limit in clopper_pearson(87, 101)]
+    [0.778, 0.922]
+    """
+    low = float(beta.ppf(0.025, hits, n - hits + 1)) if hits else 0.0
+    return low, float(beta.ppf(0.975, hits + 1, n - hits)) if hits < n else 1.0
+
+
+def pairs_agree_limit(n_pairs: int) -> float:
+    """The lower 95 % limit of a probability when every one of some independent pairs agreed.
+
+    Where scores separate m from n patients, min(m, n) pairs that share nobody agree, so the limit holds for the AUC,
+    cautiously.
+
+    >>> round(pairs_agree_limit(10), 3), round(pairs_agree_limit(100), 3)
+    (0.692, 0.964)
+    """
+    return clopper_pearson(n_pairs, n_pairs)[0]

@@ -1,16 +1,21 @@
 """Prognosis: whether the score separates survival, alone and beside covariates chosen beforehand."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
 from lifelines import KaplanMeierFitter
 from lifelines.statistics import multivariate_logrank_test
+from scipy.stats import chi2
 
 from analysis.concordance import harrell_c, paired_difference
-from analysis.cox import CoxModel, fit_cox, likelihood_ratio_p
+from analysis.cox import CoxModel, Options, fit_cox, likelihood_ratio_p
+from analysis.depth import Depth, look_deeper
 from analysis.followup import Events, FollowUp, Months
+from analysis.remarks import remarks
+from triher.errors import Note
 from triher.estimate import Estimate, not_estimable
 
 _PER_GROUP = 30  # patients a group should hold for thirds; else halves
@@ -63,10 +68,22 @@ class Prognosis:
     """Harrell's C with the score minus without, both fitted to these patients."""
     n_incomplete: int
     """Patients whom the adjusted model leaves out because a covariate is missing."""
+    depth: Depth
+    notes: tuple[Note, ...]
+    """What weakens the models."""
 
 
-def judge_prognosis(split: str, data: FollowUp) -> Prognosis:
-    """Group, test and model the score; every part that the events do not allow says so."""
+def judge_prognosis(
+    split: str, data: FollowUp, *, few_events: Literal["refuse", "firth"] = "refuse", cutpoint: bool = False
+) -> Prognosis:
+    """Group, test and model the score; every part that the events do not allow says so.
+
+    Args:
+        split: whose patients they are.
+        data: patients with survival.
+        few_events: what to do with a model of fewer than 5 events per coefficient, or with a monotone likelihood.
+        cutpoint: whether to search for the cut of the score that separates survival most.
+    """
     group, grouped_by = _grouping(data.score)
     groups = tuple(
         _risk_group(label, data.time_months[group == g], data.event[group == g])
@@ -75,9 +92,10 @@ def judge_prognosis(split: str, data: FollowUp) -> Prognosis:
     )
     deviation = float(data.score.std(ddof=1)) if len(data.score) > 1 else 0.0
     per_sd = (data.score / deviation if deviation else data.score)[:, None]
-    alone = fit_cox(per_sd, (SCORE,), data.time_months, data.event, data.strata)
+    options = Options(few_events=few_events)
+    alone = fit_cox(per_sd, (SCORE,), data.time_months, data.event, data.strata, options)
     complete = ~np.isnan(data.covariates).any(axis=1)
-    adjusted, base = _adjusted(data, per_sd, complete) if data.names else (None, None)
+    adjusted, base = _adjusted(data, per_sd, complete, options) if data.names else (None, None)
     added, chisq = _added(alone, adjusted, base)
     return Prognosis(
         split=split,
@@ -94,6 +112,8 @@ def judge_prognosis(split: str, data: FollowUp) -> Prognosis:
         added_chisq=chisq,
         concordance_gain=_gain(data, adjusted, base, complete),
         n_incomplete=int((~complete).sum()),
+        depth=look_deeper(data, per_sd[:, 0], complete, alone, adjusted, cutpoint=cutpoint),
+        notes=(*data.notes, *remarks(split, alone, adjusted, data.terms or data.names)),
     )
 
 
@@ -142,14 +162,14 @@ def _log_rank(group: np.ndarray, time: Months, event: Events) -> Estimate:
 
 
 def _adjusted(
-    data: FollowUp, per_sd: Float64[np.ndarray, "patient 1"], complete: np.ndarray
+    data: FollowUp, per_sd: Float64[np.ndarray, "patient 1"], complete: np.ndarray, options: Options
 ) -> tuple[CoxModel, CoxModel]:
     """The covariates with and without the score, on the patients who have all of them."""
     strata = tuple(np.array(data.strata, dtype=object)[complete])
     time, event = data.time_months[complete], data.event[complete]
     both = np.column_stack([per_sd, data.covariates])[complete]
-    full = fit_cox(both, (SCORE, *data.names), time, event, strata)
-    return full, fit_cox(data.covariates[complete], data.names, time, event, strata)
+    full = fit_cox(both, (SCORE, *data.names), time, event, strata, options)
+    return full, fit_cox(data.covariates[complete], data.names, time, event, strata, replace(options, diagnose=False))
 
 
 def _added(alone: CoxModel, adjusted: CoxModel | None, base: CoxModel | None) -> tuple[Estimate, float]:
@@ -157,6 +177,9 @@ def _added(alone: CoxModel, adjusted: CoxModel | None, base: CoxModel | None) ->
     full = adjusted or alone
     given = "the covariates" if adjusted else "nothing"
     method = f"likelihood-ratio test of adding the score to {given}, p value"
+    if full.penalty == "firth":
+        p = full.coefficients[0].p
+        return Estimate(p, math.nan, math.nan, full.n, f"penalized {method}"), float(chi2.isf(p, 1))
     reason = full.reason or (base.reason if base else "")
     if reason:
         return not_estimable(reason, n=full.n, method=method), math.nan

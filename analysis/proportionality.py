@@ -7,9 +7,9 @@ from jaxtyping import Float64
 from scipy.stats import chi2, rankdata
 
 from analysis.followup import Events, Months
+from analysis.partial_likelihood import Design, evaluate, information, residuals, risk_sets
 from triher.errors import unknown_name
 
-Design = Float64[np.ndarray, "patient covariate"]
 Transform = Float64[np.ndarray, " event"]
 
 
@@ -35,7 +35,8 @@ def proportionality_tests(
     """Score tests of adding x * g(t) to a Cox model (Grambsch & Therneau, Biometrika 1994;81:515).
 
     The information matrix is computed at every event time; the approximation that takes it as constant, which
-    R used before version 3 and lifelines uses, can be far off. Ties after Efron.
+    R used before version 3 and lifelines uses, can be far off. Ties after Efron. The score for the columns
+    themselves is taken as 0, which it is at the maximum.
 
     Args:
         x: the model's columns.
@@ -52,56 +53,33 @@ def proportionality_tests(
     Raises:
         StopRun: ``unknown_name``.
     """
-    g = dict(zip(*_transformed(time, event, transform), strict=True))
+    times, g = _transformed(time, event, transform)
     k = x.shape[1]
-    score, information = np.zeros(2 * k), np.zeros((2 * k, 2 * k))
-    weight = np.exp((x - x.mean(axis=0)) @ beta)
-    groups = np.array(strata, dtype=str)
-    for stratum in np.unique(groups):
-        inside = groups == stratum
-        for t in np.unique(time[inside & event]):
-            residual, variance = _event_time(x[inside], weight[inside], time[inside], event[inside], t)
-            both = np.array([1.0, g[t]])
-            score += np.kron(both, residual)
-            information += np.kron(np.outer(both, both), variance)
-    score[:k] = 0  # zero at the maximum, but for rounding
-    tests = [_test(name, score, information, [*range(k), k + j]) for j, name in enumerate(names)]
-    return (*tests, _test("GLOBAL", score, information, list(range(2 * k))))
+    score, whole = np.zeros(2 * k), np.zeros((2 * k, 2 * k))
+    scale = x.std(axis=0)  # which leaves the tests as they are, but for the rounding
+    for state in evaluate(risk_sets(time, event, strata), (x - x.mean(axis=0)) / scale, beta * scale):
+        at = g[np.searchsorted(times, state.stratum.times)]
+        score[k:] += at @ residuals(state)
+        moments = [information(state, at**power) for power in range(3)]
+        whole += np.block([[moments[0], moments[1]], [moments[1], moments[2]]])
+    tests = [_test(name, score, whole, [*range(k), k + j]) for j, name in enumerate(names)]
+    return (*tests, _test("GLOBAL", score, whole, list(range(2 * k))))
 
 
-def _event_time(
-    x: Design, weight: Float64[np.ndarray, " patient"], time: Months, event: Events, t: float
-) -> tuple[Float64[np.ndarray, " covariate"], Float64[np.ndarray, "covariate covariate"]]:
-    """Sum of the Schoenfeld residuals and of the variances of x at one event time (Efron's ties)."""
-    at_risk = time >= t
-    dying = event & (time == t)
-    n_dying = int(dying.sum())
-    residual = x[dying].sum(axis=0)
-    variance = np.zeros((x.shape[1], x.shape[1]))
-    for j in range(n_dying):
-        w = weight * at_risk * (1 - dying * j / n_dying)
-        w = w / w.sum()
-        mean = w @ x
-        centered = x - mean
-        residual = residual - mean
-        variance += (centered * w[:, None]).T @ centered
-    return residual, variance
-
-
-def _transformed(time: Months, event: Events, transform: str) -> tuple[list[float], Transform]:
+def _transformed(time: Months, event: Events, transform: str) -> tuple[Transform, Transform]:
     """The event times and g at each, centered (which changes nothing but the rounding)."""
     times, deaths = np.unique(time[event], return_counts=True)
+    everyone = np.sort(time)
     if transform == "km":
-        at_risk = np.array([(time >= t).sum() for t in times])
+        at_risk = len(time) - np.searchsorted(everyone, times, side="left")
         g = 1 - np.concatenate([[1.0], np.cumprod(1 - deaths / at_risk)[:-1]])
     elif transform == "rank":
-        ranks = dict(zip(time.tolist(), rankdata(time), strict=True))
-        g = np.array([ranks[t] for t in times.tolist()])
+        g = rankdata(everyone)[np.searchsorted(everyone, times)]
     elif transform in {"identity", "log"}:
         g = times.copy() if transform == "identity" else np.log(times)
     else:
         raise unknown_name("time transform", transform, ["km", "rank", "identity", "log"])
-    return times.tolist(), g - np.average(g, weights=deaths)
+    return times, g - np.average(g, weights=deaths)
 
 
 def _test(

@@ -14,8 +14,9 @@ from analysis.population import characteristics, flow_blocks, patient_flow
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
 from analysis.sections_beside import baseline_sentences, beside_section
+from analysis.sections_calibration import calibration_section
 from analysis.sections_origin import limits_section, model_section, provenance_section
-from analysis.sections_performance import calibration_section, discrimination_section, nested_section
+from analysis.sections_performance import discrimination_section, nested_section
 from analysis.sections_shortcut import opened_blocks, opened_too_often, shortcut_section
 from analysis.sections_survival import prognosis_section
 from analysis.wording import class_list, count, interval, p_value, places, split_name

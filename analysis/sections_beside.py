@@ -47,7 +47,7 @@ def beside_section(evaluation: Evaluation, record: Mapping[str, Any]) -> list[Se
     blocks += _noise_blocks(evaluation)
     left_out = record.get("stages", {}).get("classify", {}).get("baselines_left_out", {})
     if left_out:
-        reasons = "; ".join(f"{_name(name)} ({reason})" for name, reason in left_out.items())
+        reasons = "; ".join(f"{companion_name(name)} ({reason})" for name, reason in left_out.items())
         blocks.append(Paragraph(f"Baselines that could not be had: {reasons}."))
     return [Section("beside", "Beside the model", blocks)]
 
@@ -73,7 +73,9 @@ def _split_blocks(evaluation: Evaluation, split: str) -> list[Block]:
     blocks += [Paragraph(text) for text in baseline_sentences(evaluation, split)]
     blocks += _control_note(evaluation, split)
     blocks.append(_table(evaluation, split, names))
-    rows = [ForestRow(_name(name), find(evaluation.metrics, split, "auc_macro_ahead", name)) for name in names]
+    rows = [
+        ForestRow(companion_name(name), find(evaluation.metrics, split, "auc_macro_ahead", name)) for name in names
+    ]
     if any(row.estimate is not None and math.isfinite(row.estimate.value) for row in rows):
         label = "Macro AUC of the model minus that of the companion"
         title = "How far the model is ahead, with 95 % intervals"
@@ -86,7 +88,9 @@ def _table(evaluation: Evaluation, split: str, names: Sequence[str]) -> Table:
     of_one_site = find(evaluation.metrics, split, "auc_within_site")
     within = of_one_site is not None and math.isfinite(of_one_site.value)
     lines = [("The model", "auc_macro", "", "auc_within_site", "")]
-    lines += [(_name(n), "companion_auc_macro", "auc_macro_ahead", "companion_auc_within_site", n) for n in names]
+    lines += [
+        (companion_name(n), "companion_auc_macro", "auc_macro_ahead", "companion_auc_within_site", n) for n in names
+    ]
     rows = []
     for label, macro, ahead, of_site, name in lines:
         found = find(evaluation.metrics, split, macro, name)
@@ -111,7 +115,7 @@ def _noise_blocks(evaluation: Evaluation) -> list[Block]:
             draws = find(evaluation.metrics, split, "companion_draws", rate)
             cells = [told(find(evaluation.metrics, split, q, rate)) for q in _NOISY]
             n = (f"{draws.value:.0f}", str(draws.n)) if draws else ("-", "-")
-            rows.append([f"{_name(rate)}: {split_name(split)}", *cells, *n])
+            rows.append([f"{companion_name(rate)}: {split_name(split)}", *cells, *n])
     if not rows:
         return []
     text = (
@@ -144,7 +148,7 @@ def baseline_sentences(evaluation: Evaluation, split: str) -> list[str]:
         return []
     name = max(values, key=lambda key: values[key])
     ahead = find(evaluation.metrics, split, "auc_macro_ahead", name)
-    strongest = f"The strongest baseline ({_name(name).lower()}) reaches a macro AUC of {values[name]:.2f}"
+    strongest = f"The strongest baseline ({companion_name(name).lower()}) reaches a macro AUC of {values[name]:.2f}"
     return [f"{strongest}; {_lead(ahead)}."] if ahead is not None else []
 
 
@@ -161,6 +165,6 @@ def _lead(ahead: Estimate) -> str:
     return f"{distance} ({bounds}), and the interval excludes 0"
 
 
-def _name(companion: str) -> str:
+def companion_name(companion: str) -> str:
     """What a companion is called in print."""
     return _NAMES.get(companion, plain(companion[:1].upper() + companion[1:]))

@@ -1,4 +1,6 @@
-"""The report's sections on discrimination, the nested tasks and calibration."""
+"""The report's sections on discrimination and the nested tasks."""
+
+from collections.abc import Mapping
 
 from analysis.canvas import Drawing
 from analysis.evaluation import Evaluation, SplitEvaluation
@@ -7,37 +9,36 @@ from analysis.figures import (
     confusion_figure,
     forest_figure,
     probability_figure,
-    reliability_figure,
     roc_figure,
 )
 from analysis.metrics import find
 from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
 from analysis.samples import Sample, class_label
-from analysis.wording import count, split_name, told
+from analysis.wording import split_name, told
 from triher.estimate import Estimate
 
 _OVERALL = {
     "auc_macro": "Macro AUC (mean of the classes)",
     "auc_within_site": "Macro AUC among patients of one site",
+    "auc_hand_till": "Hand and Till's M (mean over pairs of classes)",
     "auc_micro": "Micro AUC (all patient-class pairs)",
     "reference_auc_macro": "Macro AUC of the reference, same patients",
     "auc_macro_behind": "Reference minus model",
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "majority_share": "Accuracy of always naming the most common class",
+    "kappa_quadratic": "Kappa, quadratic weights",
+    "mcc": "Matthews correlation",
 }
-_WHERE_THERE_ARE = ("auc_within_site", "reference_auc_macro", "auc_macro_behind")
-_PER_CLASS = ("auc", "sensitivity", "specificity")
-_SLOPE = ("calibration_slope", "calibration_in_the_large")
+_WHERE_THERE_ARE = ("auc_within_site", "auc_hand_till", "reference_auc_macro", "auc_macro_behind")
+_PER_CLASS = {
+    "auc": "AUC",
+    "auc_partial": "AUC at a specificity of 90 % or more",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "Predictive value",
+}
 _NESTED = {"auc_zero_vs_rest": "Zero against low or positive", "auc_low_vs_positive": "Low against positive"}
-_CALIBRATION = {
-    "brier": "Brier score (0 to 2, lower is better)",
-    "log_loss": "Log loss (lower is better)",
-    "ece_top_label": "Calibration error of the likeliest class",
-    "ece_top_label_if_calibrated": "... of a perfectly calibrated model of this size",
-    "ece_classwise": "Calibration error, mean of the classes",
-    "ece_classwise_if_calibrated": "... of a perfectly calibrated model of this size",
-}
 
 
 def discrimination_section(evaluation: Evaluation, opened: list[Block]) -> Section:
@@ -69,7 +70,7 @@ def discrimination_section(evaluation: Evaluation, opened: list[Block]) -> Secti
         )
         blocks.append(Paragraph(text))
     shown = {key: label for key, label in _OVERALL.items() if key in there or key not in _WHERE_THERE_ARE}
-    blocks.append(_split_table("All classes together", evaluation, shown))
+    blocks.append(split_table("All classes together", evaluation, shown))
     blocks.append(_class_table(evaluation))
     for split in evaluation.splits:
         blocks += _split_figures(split, evaluation)
@@ -91,14 +92,14 @@ def _auc_forest(evaluation: Evaluation) -> Drawing:
     return forest_figure("auc", "One-vs-rest AUC with 95 % intervals", rows, x_label="AUC", line_at=0.5)
 
 
-def _split_table(caption: str, evaluation: Evaluation, quantities: dict[str, str]) -> Table:
+def split_table(caption: str, evaluation: Evaluation, quantities: Mapping[str, str], *, name: str = "") -> Table:
     """Quantities as rows, splits as columns."""
     header = ["", *(_column(split.sample) for split in evaluation.splits)]
     rows = [
         [label, *(told(find(evaluation.metrics, split.sample.split, key)) for split in evaluation.splits)]
         for key, label in quantities.items()
     ]
-    return Table(f"{caption}: estimate (95 % interval)", header, rows)
+    return Table(f"{caption}: estimate (95 % interval)", header, rows, name=name)
 
 
 def _column(sample: Sample) -> str:
@@ -107,7 +108,7 @@ def _column(sample: Sample) -> str:
 
 
 def _class_table(evaluation: Evaluation) -> Table:
-    """AUC, sensitivity and specificity of each class in each split."""
+    """AUCs and proportions of each class in each split."""
     rows = []
     for split in evaluation.splits:
         sample = split.sample
@@ -115,8 +116,11 @@ def _class_table(evaluation: Evaluation) -> Table:
             cells = [told(find(evaluation.metrics, sample.split, q, name)) for q in _PER_CLASS]
             label = f"{class_label(name)}, {split_name(sample.split)}"
             rows.append([label, str(int((sample.y == c).sum())), *cells])
-    header = ["Class and split", "n", "AUC", "Sensitivity", "Specificity"]
-    caption = "Each class against the others; sensitivity and specificity of the likeliest class, Wilson limits"
+    header = ["Class and split", "n", *_PER_CLASS.values()]
+    caption = (
+        "Each class against the others; partial AUC after McClish (0.5 is guessing, as for the AUC); sensitivity, "
+        "specificity and predictive value of the likeliest class, Wilson limits"
+    )
     return Table(caption, header, rows)
 
 
@@ -162,36 +166,5 @@ def nested_section(evaluation: Evaluation) -> Section:
         "(score 1 - p(zero))? Second, among patients who truly are low or positive: which of the two "
         "(score p(positive) / (p(low) + p(positive)))?"
     )
-    table = _split_table("AUC of the two questions, DeLong", evaluation, _NESTED)
+    table = split_table("AUC of the two questions, DeLong", evaluation, _NESTED)
     return Section("nested", "Two questions in a row", [Paragraph(text), table])
-
-
-def calibration_section(evaluation: Evaluation) -> Section:
-    """Whether probabilities can be taken at their word."""
-    text = (
-        "A well calibrated 30 % comes true in 30 of 100 patients. The calibration error is never 0 in a finite "
-        "sample, so it stands beside the value that a perfectly calibrated model would show with as many patients "
-        "(mean and 95 % range of 1000 simulations). Errors use 10 bins of equal width, closed on the left."
-    )
-    blocks: list[Block] = [Paragraph(text), _split_table("Quality of the probabilities", evaluation, _CALIBRATION)]
-    blocks.append(_slope_table(evaluation))
-    for split in evaluation.splits:
-        drawn = [reliability_figure(curve, split.sample.split) for curve in split.reliability if curve.predicted]
-        bins = max((len(curve.predicted) for curve in split.reliability), default=0)
-        if drawn:
-            title = (
-                f"{split_name(split.sample.split)}: up to {count(bins, 'bin')} of equally many patients, Wilson bands"
-            )
-            blocks.append(Gallery(f"Reliability, {title}", drawn))
-    return Section("calibration", "Taking probabilities at their word", blocks)
-
-
-def _slope_table(evaluation: Evaluation) -> Table:
-    """Logistic recalibration of each class in each split."""
-    rows = []
-    for split in evaluation.splits:
-        for name in evaluation.classes:
-            cells = [told(find(evaluation.metrics, split.sample.split, q, name)) for q in _SLOPE]
-            rows.append([f"{class_label(name)}, {split_name(split.sample.split)}", *cells])
-    caption = "Logistic recalibration: a slope below 1 means too extreme, an intercept above 0 too low probabilities"
-    return Table(caption, ["Class and split", "Slope (ideal 1)", "Intercept at slope 1 (ideal 0)"], rows)

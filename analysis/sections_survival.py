@@ -1,17 +1,25 @@
 """The report's section on prognosis."""
 
-from analysis.cox import CoxModel
+import math
+
 from analysis.evaluation import Evaluation
-from analysis.figures_survival import hazard_figure, kaplan_meier_figure, months
+from analysis.figures_survival import hazard_figure, kaplan_meier_figure, months, shape_figure
 from analysis.followup import counts_by_reason
-from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
+from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
-from analysis.wording import count, p_value, split_name, told, told_p
+from analysis.sections_cox import depth_blocks, model_table
+from analysis.wording import count, split_name, told, told_p
 from triher.settings import AnalysisConfig
 
-_STABLE_EVENTS = 10
-_ALPHA = 0.05
+_WEAKENS = (
+    "covariates_collinear",
+    "few_events",
+    "hazards_not_proportional",
+    "monotone_likelihood",
+    "score_stands_in",
+)
 
 
 def prognosis_section(evaluation: Evaluation, config: AnalysisConfig) -> Section:
@@ -23,9 +31,10 @@ def prognosis_section(evaluation: Evaluation, config: AnalysisConfig) -> Section
     strata = f" The baseline hazard may differ by {' and '.join(config.strata)}." if config.strata else ""
     text = (
         f"The score is the predicted probability of {class_label(config.score)}, of patients the model had not seen. "
-        "Hazard ratios are per standard deviation of the score; covariates were chosen beforehand and enter as "
-        f"numbers, per unit. Cox models use Efron's ties.{strata} Groups for the curves follow from the number of "
-        "patients alone, never from the outcome."
+        "Hazard ratios are per standard deviation of the score; covariates were chosen beforehand and enter per "
+        "unit, text as its levels against the most frequent one. Cox models use Efron's ties, those with Firth's "
+        f"penalty Breslow's.{strata} Groups for the curves follow from the number of patients alone, never from the "
+        "outcome."
     )
     blocks: list[Block] = [Paragraph(text)]
     for part in parts:
@@ -54,57 +63,48 @@ def _split_blocks(part: Prognosis) -> list[Block]:
     drawings = [kaplan_meier_figure(part)]
     if not (part.alone.reason and (part.adjusted is None or part.adjusted.reason)):
         drawings.append(hazard_figure(part))
-    blocks += [Gallery("", drawings), _group_table(part), _test_table(part), _model_table(part)]
-    return [*blocks, *_warnings(part)]
+    if part.depth.shape.knots:
+        drawings.append(shape_figure(part))
+    blocks += [Gallery("", drawings), _group_table(part), _test_table(part), model_table(part)]
+    blocks += [
+        Paragraph(_sentence(note.text, part.split), tone="note") for note in part.notes if note.code in _WEAKENS
+    ]
+    return [*blocks, *depth_blocks(part)]
+
+
+def _sentence(text: str, split: str) -> str:
+    """A note under the heading of its split, which need not be named again.
+
+    >>> _sentence("test: the adjusted model has 4.0 events per coefficient", "test")
+    'The adjusted model has 4.0 events per coefficient.'
+    """
+    told = text.removeprefix(f"{split}: ")
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 def _group_table(part: Prognosis) -> Table:
     """The Kaplan-Meier groups in numbers."""
     rows = [[g.label, str(g.n), str(g.events), months(g.median_months)] for g in part.groups]
     caption = f"Groups by {part.grouped_by}; Kaplan-Meier with log-log 95 % bands"
-    return Table(caption, ["Score", "Patients", "Events", "Median survival"], rows)
+    data = Data(
+        ["score", "patients", "events", "median_months"],
+        [[g.label, g.n, g.events, g.median_months if math.isfinite(g.median_months) else None] for g in part.groups],
+    )
+    header = ["Score", "Patients", "Events", "Median survival"]
+    return Table(caption, header, rows, name=f"risk-groups-{part.split}", data=data)
 
 
 def _test_table(part: Prognosis) -> Table:
     """What the score adds."""
     given = "the covariates" if part.adjusted else "no covariates"
-    rows = [
-        ["Harrell's C of the score (0.5 is chance)", told(part.concordance)],
-        ["Log-rank test between the groups, p", told_p(part.log_rank)],
-        [f"Likelihood-ratio test of adding the score to {given}, p", told_p(part.added)],
-    ]
+    answers = {
+        "Harrell's C of the score (0.5 is chance)": part.concordance,
+        "Log-rank test between the groups, p": part.log_rank,
+        f"Likelihood-ratio test of adding the score to {given}, p": part.added,
+        "Likelihood-ratio test of a curved effect of the score against a straight one, p": part.depth.shape.nonlinear,
+    }
     if part.adjusted:
-        rows.append(["Gain in Harrell's C over the covariates", told(part.concordance_gain)])
-    return Table("What the score says", ["Question", "Answer"], rows)
-
-
-def _model_table(part: Prognosis) -> Table:
-    """Hazard ratios of both models, with the test of proportional hazards."""
-    rows = _model_rows("alone", part.alone)
-    rows += _model_rows("adjusted", part.adjusted) if part.adjusted else []
-    header = ["Model and variable", "Hazard ratio (95 %)", "p", "Proportional hazards, p"]
-    return Table("Cox models; the last column is the exact Grambsch-Therneau score test (km)", header, rows)
-
-
-def _model_rows(kind: str, model: CoxModel) -> list[list[str]]:
-    """One line a coefficient."""
-    proportional = {test.name: p_value(test.p) for test in model.proportionality}
-    return [
-        [f"{line.name} ({kind})", told(line.hazard_ratio), p_value(line.p), proportional.get(line.name, "-")]
-        for line in model.coefficients
-    ]
-
-
-def _warnings(part: Prognosis) -> list[Block]:
-    """What weakens the models."""
-    texts = []
-    for kind, model in (("score alone", part.alone), ("adjusted model", part.adjusted)):
-        if model is None or model.reason:
-            continue
-        if model.events_per_coefficient < _STABLE_EVENTS:
-            ratio = f"{model.events_per_coefficient:.1f} events per coefficient"
-            texts.append(f"The {kind} has {ratio}; below {_STABLE_EVENTS} its hazard ratios are unstable.")
-        bent = [test.name for test in model.proportionality if test.p < _ALPHA and test.name != "GLOBAL"]
-        if bent:
-            texts.append(f"In the {kind}, hazards are not proportional for: {', '.join(bent)}.")
-    return [Paragraph(text, tone="note") for text in texts]
+        answers["Gain in Harrell's C over the covariates"] = part.concordance_gain
+    rows = [[name, told_p(e) if name.endswith(", p") else told(e)] for name, e in answers.items()]
+    data = Data(["question", *ESTIMATE_COLUMNS], [[name, *estimate_cells(e)] for name, e in answers.items()])
+    return Table("What the score says", ["Question", "Answer"], rows, name=f"score-{part.split}", data=data)

@@ -65,7 +65,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     )
     samples = split_samples(frame, config.scheme)
     material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record())
-    outputs = _write(evaluation, judge_parts(material), material, run)
+    outputs = _write(evaluation, judge_parts(material, evaluation.metrics), material, run)
     _remove_stale(run, outputs)
     run.record_stage(STAGE, key, outputs, time.monotonic() - start, headline=_headline(evaluation))
     reporter.say(f"analysis: {run.report_file}")

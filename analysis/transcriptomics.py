@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-from analysis.agreement import (
+from analysis.amplicon import in_amplicon
+from analysis.contrast_agreement import (
     Differences,
     Grouping,
     contrast_differences,
@@ -14,7 +15,6 @@ from analysis.agreement import (
     fold_change_correlation,
     resamples,
 )
-from analysis.amplicon import in_amplicon
 from analysis.contrasts import Column, Design, build_design, complete_rows, covariate_columns, of_rows
 from analysis.counts import negative_binomial
 from analysis.expression import Expression, Values, read_expression

@@ -9,7 +9,8 @@ al., BMC Bioinformatics 2007;8:326).
 import numpy as np
 from jaxtyping import Float
 
-from analysis.bootstrap import Multiplicities, concordance, percentile, resampled
+from analysis.auc_kernel import Multiplicities, Ranking, among, concordance, rank
+from analysis.bootstrap import percentile, resampled
 from analysis.discrimination import shortage
 from analysis.intervals import FEWEST, without_interval
 from analysis.samples import class_label
@@ -50,21 +51,21 @@ def within_site_auc(
     if missing:
         return not_estimable(f"{missing} at sites with another class", n=n, method=method)
 
-    def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
-        return _macro_within(y, probabilities, place, weights)[:, None]
+    rankings = _rankings(y, probabilities, place)
 
-    value = float(areas(np.ones((1, n), np.int64))[0, 0])
+    def areas(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
+        return _macro_within(rankings, weights)[:, None]
+
+    value = float(areas(np.ones((1, n), np.int32))[0, 0])
     few = shortage(_fewest_in_pairs(y, place, classes), fewest=FEWEST)
     if few:
         return without_interval(value, f"{few} at sites with another class", n=n, method=method)
     draws = resampled(y, areas, resamples=resamples, seed=seed)[:, 0]
-    usable = np.isfinite(draws)
-    if np.mean(~usable) > _MOST_WITHOUT:
-        reason = f"in {int(np.sum(~usable))} of {resamples} resamples a class has no pair within a site"
+    without = int(np.sum(~np.isfinite(draws)))
+    if without > _MOST_WITHOUT * resamples:
+        reason = f"in {without} of {resamples} resamples a class has no pair within a site"
         return without_interval(value, reason, n=n, method=method)
-    if not usable.all():
-        method += f", {int(np.sum(~usable))} of them without a pair and left out"
-    return percentile(value, draws[usable], n=n, method=method)
+    return percentile(value, draws, n=n, method=method)
 
 
 def _has_other_class(y: Labels, place: Labels) -> np.ndarray:
@@ -83,14 +84,19 @@ def _fewest_in_pairs(y: Labels, place: Labels, classes: tuple[str, ...]) -> dict
     return counts
 
 
-def _macro_within(
-    y: Labels, probabilities: Probabilities, place: Labels, weights: Multiplicities
-) -> Float[np.ndarray, " resample"]:
-    """The mean over the classes of concordant pairs by all pairs; NaN where a class has none."""
+def _rankings(y: Labels, probabilities: Probabilities, place: Labels) -> list[list[Ranking]]:
+    """For each class its ranking within each site."""
     members = [np.flatnonzero(place == site) for site in np.unique(place)]
+    return [
+        [among(rank(y[at] == c, probabilities[at, c]), at) for at in members] for c in range(probabilities.shape[1])
+    ]
+
+
+def _macro_within(rankings: list[list[Ranking]], weights: Multiplicities) -> Float[np.ndarray, " resample"]:
+    """The mean over the classes of concordant pairs by all pairs; NaN where a class has none."""
     areas = []
-    for c in range(probabilities.shape[1]):
-        parts = [concordance(y[at] == c, probabilities[at, c], weights[:, at]) for at in members]
+    for of_class in rankings:
+        parts = [concordance(ranking, weights) for ranking in of_class]
         concordant, pairs = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
         areas.append(np.divide(concordant, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
     return np.mean(areas, axis=0)

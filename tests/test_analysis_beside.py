@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from analysis.beside import judge_beside, read_companions
-from analysis.bootstrap import macro_auc_difference, macro_auc_lead, macro_micro_auc
-from analysis.discrimination import delong
+from analysis.bootstrap import macro_auc_lead, macro_micro_auc
+from analysis.delong import delong
 from analysis.evaluation import Evaluation
 from analysis.metrics import Metric, find
 from analysis.page import Paragraph, Table
@@ -49,15 +49,15 @@ def arrays(frame):
     return frame["y"].to_numpy(int), frame[probability_columns("triple")].to_numpy(float)
 
 
-def test_values_are_those_of_scikit_learn_and_the_difference_is_that_of_the_reference():
+def test_values_are_those_of_scikit_learn_and_the_difference_changes_its_sign_with_the_side():
     frame, other = table(strength=2), table(strength=0.5, seed=1)
     metrics = judged(frame, other.assign(model="clinical"))
     (y, mine), (_, theirs) = arrays(frame), arrays(other)
     macro = find(metrics, "test", "companion_auc_macro", "clinical")
     assert macro.value == pytest.approx(roc_auc_score(y, theirs, multi_class="ovr"), abs=1e-9)
     ahead = find(metrics, "test", "auc_macro_ahead", "clinical")
-    _, expected = macro_auc_difference(y, mine.round(12), theirs.round(12), CLASSES, **DRAWS)
-    assert (ahead.value, ahead.low, ahead.high) == pytest.approx((expected.value, expected.low, expected.high))
+    _, behind = macro_auc_lead(y, theirs.round(12), mine.round(12), CLASSES, **DRAWS)
+    assert (ahead.value, ahead.low, ahead.high) == pytest.approx((-behind.value, -behind.high, -behind.low))
     assert ahead.low < ahead.value < ahead.high
     assert find(metrics, "test", "companion_auc_within_site", "clinical") is None
     assert {metric.part for metric in metrics} == {"beside"}
@@ -237,7 +237,7 @@ def test_resamples_without_a_pair_are_told_when_they_are_many():
     y[1:6] = [2, 0, 0, 0, 0]  # now two HER2-positive meet four others at the first site
     found = within_site_auc(y, p, place, CLASSES, resamples=2000, seed=0)
     assert found.low < found.value < found.high
-    assert "of them without a pair and left out" in found.method
+    assert "of them without a value and left out" in found.method
 
 
 @pytest.mark.slow

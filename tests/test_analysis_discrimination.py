@@ -1,8 +1,6 @@
 """AUC and DeLong against pROC's numbers, scikit-learn, and the edges where nothing can be said."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,39 +9,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score, roc_curve
+from statsmodels.stats.proportion import proportion_confint
 
-from analysis.confusion import accuracy, confusion_matrix, sensitivities, specificities
+from analysis.confusion import (
+    accuracy,
+    balanced_accuracy,
+    confusion_matrix,
+    matthews,
+    predictive_values,
+    sensitivities,
+    specificities,
+)
+from analysis.delong import delong
 from analysis.discrimination import (
     auc,
     conditional_positive,
-    delong,
     low_vs_positive,
     one_vs_rest,
     roc_points,
     shortage,
     zero_vs_rest,
 )
-from analysis.intervals import pairs_agree_limit, wilson
+from analysis.intervals import clopper_pearson, pairs_agree_limit, wilson
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 CLASSES = ("zero", "low", "positive")
 NAMES = ("HER2-positive", "others")
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference values are not beside this checkout")
 
 
-def golden(name):
-    return json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))["checks"][name]["value"]
-
-
-def three_classes():
-    frame = pd.read_csv(GOLDEN / "threeclass.csv")
+def three_classes(folder):
+    frame = pd.read_csv(folder / "threeclass.csv")
     return frame["y"].to_numpy(), frame[["a0", "a1", "a2"]].to_numpy(float), frame["cohort"].to_numpy()
 
 
-@needs_golden
+@pytest.mark.golden("auc_delong_s100b", "auc_delong_wfns")
 @pytest.mark.parametrize("score", ["s100b", "wfns"])
-def test_delong_equals_proc(score):
-    frame = pd.read_csv(GOLDEN / "asah.csv").dropna(subset=[score])
+def test_delong_equals_proc(golden, golden_folder, score):
+    frame = pd.read_csv(golden_folder / "asah.csv").dropna(subset=[score])
     sick, values = frame["poor"].to_numpy() == 1, frame[score].to_numpy(float)
     expected = golden(f"auc_delong_{score}")
     assert delong(values[sick], values[~sick]) == pytest.approx((expected["auc"], expected["var"]), rel=1e-9)
@@ -53,9 +54,9 @@ def test_delong_equals_proc(score):
     )
 
 
-@needs_golden
-def test_one_vs_rest_equals_proc():
-    y, probabilities, _ = three_classes()
+@pytest.mark.golden("ovr_a")
+def test_one_vs_rest_equals_proc(golden, golden_folder):
+    y, probabilities, _ = three_classes(golden_folder)
     expected = golden("ovr_a")
     found = one_vs_rest(y, probabilities, CLASSES)
     assert [e.value for e in found] == pytest.approx(expected["auc"], rel=1e-9)
@@ -63,9 +64,15 @@ def test_one_vs_rest_equals_proc():
     assert [e.high for e in found] == pytest.approx(expected["hi"], rel=1e-9)
 
 
-@needs_golden
-def test_nested_tasks_equal_proc_and_use_the_conditional_score():
-    y, probabilities, cohort = three_classes()
+@pytest.mark.golden(
+    "nested1_zero_vs_lowpos_a",
+    "nested2_low_vs_pos_conditional_a",
+    "nested1_cohort_A",
+    "nested1_cohort_B",
+    "nested2_low_vs_pos_raw_p2_a",
+)
+def test_nested_tasks_equal_proc_and_use_the_conditional_score(golden, golden_folder):
+    y, probabilities, cohort = three_classes(golden_folder)
     for found, name in [
         (zero_vs_rest(y, probabilities), "nested1_zero_vs_lowpos_a"),
         (low_vs_positive(y, probabilities), "nested2_low_vs_pos_conditional_a"),
@@ -81,21 +88,37 @@ def test_nested_tasks_equal_proc_and_use_the_conditional_score():
     assert plain != pytest.approx(low_vs_positive(y, probabilities).value, abs=0.01)
 
 
-@needs_golden
-def test_confusion_equals_the_reference():
-    y, probabilities, _ = three_classes()
+@pytest.mark.golden("confusion_a")
+def test_confusion_equals_the_reference(golden, golden_folder):
+    y, probabilities, _ = three_classes(golden_folder)
     expected = golden("confusion_a")
     counts = confusion_matrix(y, probabilities)
     assert counts.tolist() == expected["matrix"]
     assert accuracy(counts).value == pytest.approx(expected["accuracy"], rel=1e-9)
     assert [e.value for e in sensitivities(counts, CLASSES)] == pytest.approx(expected["sensitivity"], rel=1e-9)
     assert [e.value for e in specificities(counts, CLASSES)] == pytest.approx(expected["specificity"], rel=1e-9)
+    predictive = [e.value for e in predictive_values(counts, CLASSES)]
+    assert predictive == pytest.approx(expected["ppv"], rel=1e-9)
+    f1 = [2 * p * s / (p + s) for p, s in zip(predictive, expected["sensitivity"], strict=True)]
+    assert f1 == pytest.approx(expected["f1"], rel=1e-9)
+    draws = {"resamples": 500, "seed": 0}
+    balanced = balanced_accuracy(counts, CLASSES, **draws)
+    assert balanced.value == pytest.approx(expected["balanced_accuracy"], rel=1e-9)
+    correlation = matthews(counts, CLASSES, **draws)
+    assert correlation.value == pytest.approx(expected["mcc"], rel=1e-9)
+    assert correlation.low < correlation.value < correlation.high
 
 
-@needs_golden
-def test_wilson_equals_the_reference():
+@pytest.mark.golden("proportion_ci_87_101")
+def test_limits_of_a_proportion_equal_the_reference_and_statsmodels(golden):
     found = wilson(87, 101, of_what="patients")
-    assert [found.low, found.high] == pytest.approx(golden("proportion_ci_87_101")["wilson"], rel=1e-6)
+    expected = golden("proportion_ci_87_101")
+    assert [found.low, found.high] == pytest.approx(expected["wilson"], rel=1e-9)
+    assert clopper_pearson(87, 101) == pytest.approx(tuple(expected["clopper_pearson"]), rel=1e-9)
+    for hits, n in [(87, 101), (0, 7), (7, 7), (1, 30)]:
+        found = wilson(hits, n, of_what="patients")
+        assert (found.low, found.high) == pytest.approx(proportion_confint(hits, n, method="wilson"), abs=1e-12)
+        assert clopper_pearson(hits, n) == pytest.approx(proportion_confint(hits, n, method="beta"), abs=1e-12)
 
 
 def test_wilson_at_the_ends_stays_on_the_scale():

@@ -1,12 +1,13 @@
 """Figures: the same text on every run, well formed, named, and safe against what tables hold."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from analysis.calibration import reliability
+from analysis.calibration_curves import reliability, smooth_reliability
 from analysis.canvas import CLASS_STYLE, draw, plain
 from analysis.confusion import confusion_matrix
 from analysis.discrimination import one_vs_rest
@@ -15,9 +16,9 @@ from analysis.figures import (
     confusion_figure,
     forest_figure,
     probability_figure,
-    reliability_figure,
     roc_figure,
 )
+from analysis.figures_calibration import reliability_figure
 from analysis.figures_survival import hazard_figure, kaplan_meier_figure
 from analysis.followup import FollowUp
 from analysis.prognosis import judge_prognosis
@@ -49,11 +50,14 @@ def prognosis():
 def all_figures():
     judged, part = sample(), prognosis()
     y, probabilities = judged.y, judged.probabilities
+    positive = probabilities[:, 2].copy()
+    smooth = smooth_reliability(y == 2, positive, resamples=20, seed=0)
+    curve = replace(reliability(y == 2, positive, "positive"), smooth=smooth)
     return [
         roc_figure(judged, CLASSES, one_vs_rest(y, probabilities, CLASSES)),
         confusion_figure(confusion_matrix(y, probabilities), CLASSES, "test"),
         probability_figure(judged, CLASSES, 2),
-        reliability_figure(reliability(y == 2, probabilities[:, 2].copy(), "positive"), "test"),
+        reliability_figure(curve, judged, 2),
         kaplan_meier_figure(part),
         hazard_figure(part),
     ]

@@ -210,7 +210,8 @@ def test_constant_and_collinear_columns_are_named():
     a = rng.normal(size=60)
     assert "constant: age" in fit_cox(np.column_stack([a, a * 0]), ("score", "age"), time, event, ("",) * 60).reason
     model = fit_cox(np.column_stack([a, 2 * a + 1]), ("score", "copy"), time, event, ("",) * 60)
-    assert model.reason == "copy follows from the columns before it: score"
+    assert model.reason == "copy follows from score"
+    assert model.remedy == "drop copy"
 
 
 def patient(name, time, event, **covariates):
@@ -313,6 +314,6 @@ def test_one_patient_and_equal_scores_do_not_fail():
         np.zeros(1, bool),
     )
     found = judge_prognosis("test", data)
-    assert found.alone.reason == "1 event for 1 coefficient"
+    assert found.alone.reason == "constant: score, per SD"
     assert found.log_rank.reason == "all scores are equal"
     assert "not estimable" in str(found.concordance)

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from analysis.agreement import (
+from analysis.amplicon import GENES, in_amplicon
+from analysis.contrast_agreement import (
     Grouping,
     contrast_differences,
     correlation_by_confusion,
@@ -16,7 +17,6 @@ from analysis.agreement import (
     fold_change_correlation,
     resamples,
 )
-from analysis.amplicon import GENES, in_amplicon
 from analysis.metrics import find
 from analysis.page import Gallery, Page, Paragraph, Table, render, tables
 from analysis.part import Material, Part

@@ -23,6 +23,10 @@ CODES: dict[str, tuple[str, str]] = {
         "few patients of a class calibrate the probabilities",
         "report the interval of the calibration slope",
     ),
+    "calibrator_zero": (
+        "a recalibration gives a patient's own class the probability 0",
+        "do not use it with so few patients",
+    ),
     "cell_quoted": ("some cells of the table began like a formula of a spreadsheet", "nothing"),
     "class_too_small": (
         "too few patients of one class to train on",
@@ -54,6 +58,7 @@ CODES: dict[str, tuple[str, str]] = {
         "complete it, or set classify.missing: impute",
     ),
     "covariate_type": ("a covariate is text", "give numbers, or a column for each level with 0 and 1"),
+    "covariates_collinear": ("columns of a model overlap, or one says nothing", "leave the column out that is named"),
     "csv_row": ("a row has more or fewer cells than the header", "quote cells that hold the separator"),
     "design_rank": (
         "the groups are too small, or the design cannot tell them from a covariate",
@@ -96,6 +101,10 @@ CODES: dict[str, tuple[str, str]] = {
     "fetch_incomplete": ("some series did not arrive in full", "give the same command again: it fetches the rest"),
     "fetch_manual": ("the collection cannot be downloaded by this program", "follow the steps that are listed"),
     "fetch_offline": ("the images cannot be downloaded from here", "connect to the network, or follow the steps"),
+    "few_events": (
+        "a Cox model has fewer than 10 events for each coefficient",
+        "use fewer covariates, follow up for longer, or set analysis.few_events: firth",
+    ),
     "file_name": ("a file is not named as the collection names its files", "rename it, if it is an image"),
     "file_unreadable": ("the file cannot be opened", "check the path and its permissions"),
     "fitted_on_all": (
@@ -112,9 +121,28 @@ CODES: dict[str, tuple[str, str]] = {
     "gene_few_reads": ("some genes have too few reads to be tested", "nothing"),
     "gene_missing": ("some genes lack values", "nothing, or complete them"),
     "gene_rows": ("some rows of the expression table are no genes", "nothing"),
+    "gene_set_case": (
+        "some symbols of a gene-set file differ from those tested in case alone",
+        "check the species of both",
+    ),
+    "gene_set_dropped": (
+        "gene sets are not tested",
+        "nothing, or change analysis.transcriptomics.min_genes and max_genes",
+    ),
+    "gene_set_file": ("a gene-set file is no GMT", "give lines of NAME, DESCRIPTION and genes, separated by tabs"),
+    "gene_set_name": ("two gene sets share one name", "nothing, or rename one of them"),
+    "gene_set_overlap": (
+        "the genes of a gene-set file are not those of the expression table",
+        "give both with ids of one kind and of one species",
+    ),
+    "gene_set_partial": ("gene sets are tested with less than half of their genes", "read their names with care"),
     "gene_symbols": ("symbols were taken out of longer names of genes", "nothing"),
     "gene_versions": ("Ensembl ids carry versions, which were taken off", "nothing"),
     "geometry_assumed": ("the configuration replaced the geometry of the header", "check one exam in a viewer"),
+    "hazards_not_proportional": (
+        "a hazard ratio changes with time",
+        "read the hazard ratios of the periods, or the model with a baseline for each group, beside it",
+    ),
     "head_unlockable": (
         "the head holds the vectors of its training patients",
         "lock a run of another head, for instance classify.head=logistic",
@@ -124,6 +152,10 @@ CODES: dict[str, tuple[str, str]] = {
     "her2_unknown": (
         "no HER2 class follows from the entries",
         "complete IHC and ISH, or leave the patient out",
+    ),
+    "horizon_beyond": (
+        "a time in analysis.horizons_months lies beyond the follow-up",
+        "choose earlier times, or wait for longer follow-up",
     ),
     "id_among_inputs": ("a feature follows the patient ids or the order of the rows", "remove it from the inputs"),
     "image_4d": (
@@ -166,6 +198,10 @@ CODES: dict[str, tuple[str, str]] = {
         "check that mask and image belong together",
     ),
     "model_remark": ("a library said something about its fit", "read it"),
+    "monotone_likelihood": (
+        "a column separates events from the rest, so that no hazard ratio fits best",
+        "leave the column out, or set analysis.few_events: firth",
+    ),
     "no_dicom": ("the folder holds no file", "check cohort.exam"),
     "no_images": ("the table has a patient whose images are not there", "download the images"),
     "no_label": ("there are images of a patient who is not in the table", "add the patient to the table"),
@@ -213,6 +249,10 @@ CODES: dict[str, tuple[str, str]] = {
         "the lesion is too small for a radiomics feature to have a value",
         "look at the mask, or leave the patient out",
     ),
+    "recalibration_small": (
+        "a site has too few patients of a class for intercepts of its own",
+        "nothing: its predictions stay as they are",
+    ),
     "region_missing": (
         "the exam has no region of the kind that is asked for",
         "choose another extract.region, or leave the patient out",
@@ -233,6 +273,10 @@ CODES: dict[str, tuple[str, str]] = {
     "score_in_sample": (
         "a prognostic score comes from a model that may have seen the patient",
         "use out-of-fold or held-out predictions",
+    ),
+    "score_stands_in": (
+        "the model is not adjusted for pathological HER2 or for therapy",
+        "add them under analysis.covariates where they are known",
     ),
     "series_ambiguous": (
         "the folder holds several series or studies, and nothing says which",
@@ -311,6 +355,7 @@ CODES: dict[str, tuple[str, str]] = {
         "the encoder no longer gives the embeddings it gave before",
         "install the same versions",
     ),
+    "truth_differs": ("a patient's class differs between two prediction tables", "make both with one cohort table"),
     "tuning_failed": ("no parameters could be fitted", "look at the features, or use another head"),
     "unit_suspect": ("follow-up of one cohort may be in another unit", "check the unit of the times"),
     "unknown_name": ("a name is not in the table of choices", "use one of the names that are listed"),

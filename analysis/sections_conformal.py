@@ -1,0 +1,147 @@
+"""The report's section on prediction sets: whether they hold the true class as often as promised."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from analysis.canvas import plain
+from analysis.coverage import Coverage, Sets, always_in, fewest_calibration, judge_coverage, split_sets
+from analysis.figures import ForestRow, forest_figure
+from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.part import Material, Part
+from analysis.samples import class_label
+from analysis.wording import split_name, told, told_p
+from triher.settings import Config
+
+_SMALL_P = 0.05
+_COLUMNS = ("set_size", "sets_single", "sets_full", "sets_empty")
+
+
+def judge_conformal(material: Material) -> Part:
+    """Coverage and size of the prediction sets of every split.
+
+    Raises:
+        StopRun: as `analysis.coverage.split_sets`.
+    """
+    alpha, scheme = promised_alpha(material.record, material.config), material.config.scheme
+    blocks: list[Block] = []
+    metrics: list[Metric] = []
+    for sample in material.samples:
+        if not len(sample.y):
+            continue
+        sets = split_sets(material.frame, scheme, sample.split, alpha)
+        blocks.append(Heading(split_name(sample.split)))
+        if isinstance(sets, str):
+            blocks.append(Paragraph(f"No prediction sets: {sets}."))
+            continue
+        rows = judge_coverage(sets, material.classes, alpha)
+        metrics += _metrics(sets.split, rows)
+        blocks += _split_blocks(sets, rows, material.classes, alpha)
+    if not blocks:
+        return Part()
+    return Part(tuple(metrics), Section("conformal", "Prediction sets", [Paragraph(_intro(alpha)), *blocks]))
+
+
+def promised_alpha(record: Mapping[str, Any], config: Config) -> float:
+    """The error rate that the sets were made for, from the record of the training where it says so."""
+    settings = record.get("stages", {}).get("classify", {}).get("settings", {})
+    return float(settings.get("alpha", config.classify.alpha))
+
+
+def _intro(alpha: float) -> str:
+    """What a set is, and what it promises."""
+    return (
+        "A prediction set names the classes that cannot be ruled out for a patient. It should hold the true class "
+        f"in {1 - alpha:.0%} of the patients of every class (classify.alpha {alpha:g}), if they are like those who "
+        "calibrated it (class-conditional conformal prediction, Vovk, Gammerman & Shafer 2005). Nothing promises it "
+        "elsewhere: other scanners, sites or patients void it, so the coverage that was observed is told for each "
+        "cohort and site. The p value asks whether the sets, as they are, cover less than promised (exact binomial "
+        "test, one-sided; in brackets corrected after Benjamini and Hochberg over all tests of the split). With few "
+        "calibration patients sets can come out too small by chance, so a small p shows a promise that is not kept, "
+        "and not why; a large one in few patients shows nothing."
+    )
+
+
+def _metrics(split: str, rows: Sequence[Coverage]) -> Iterator[Metric]:
+    """All groups as rows."""
+    for row in rows:
+        found = {"coverage": row.covered, "coverage_p": row.p, "coverage_p_adjusted": row.p_adjusted, **row.sizes}
+        for quantity, estimate in found.items():
+            if estimate is not None:
+                yield Metric("conformal", split, quantity, estimate, row.class_name, row.cohort, row.site)
+
+
+def _split_blocks(sets: Sets, rows: Sequence[Coverage], classes: tuple[str, ...], alpha: float) -> list[Block]:
+    """Sentences, table and figure of one split."""
+    blocks: list[Block] = [Paragraph(f"Sets {sets.origin}. {_sizes(rows[0])}")]
+    low = [row for row in rows if row.p_adjusted is not None and row.p_adjusted.value < _SMALL_P]
+    if low:
+        said = "; ".join(f"{_who(row)} {row.covered.value:.0%}" for row in low)
+        text = f"Less was covered than the promised {1 - alpha:.0%}, beyond chance: {said}."
+        blocks.append(Paragraph(text, tone="note"))
+    for name in always_in(sets.members, classes):
+        text = (
+            f"{class_label(name)} is in every set, so its coverage is no achievement. A set can leave a class out "
+            f"when at least {fewest_calibration(alpha)} patients of it calibrated the sets; beyond that, it stays in "
+            "where the model never gives it a small probability."
+        )
+        blocks.append(Paragraph(text, tone="note"))
+    blocks.append(_table(sets.split, rows, alpha))
+    forest = [ForestRow(_who(row), row.covered, class_name=row.class_name) for row in rows if _is_shown(row)]
+    title = f"Coverage with 95 % intervals; promised {1 - alpha:.0%}"
+    label = "Share of patients whose set holds the true class"
+    figure = forest_figure(f"coverage-{sets.split}", title, forest, x_label=label, line_at=1 - alpha)
+    return [*blocks, Gallery("", [figure])]
+
+
+def _is_shown(row: Coverage) -> bool:
+    """Whether a group stands in the figure: classes of single cohorts and sites are in the table alone."""
+    return not (row.class_name and row.cohort) and math.isfinite(row.covered.value)
+
+
+def _sizes(row: Coverage) -> str:
+    """How large the sets are, as a sentence."""
+    size, single, full, empty = (row.sizes[name] for name in _COLUMNS)
+    mean = f"{size.value:.2f} classes on average, " if math.isfinite(size.value) else ""
+    return (
+        f"They hold {mean}one class in {single.value:.0%} of the patients, all classes (which says nothing) in "
+        f"{full.value:.0%}, none in {empty.value:.0%}."
+    )
+
+
+def _who(row: Coverage) -> str:
+    """The group in words.
+
+    >>> from triher.estimate import not_estimable
+    >>> _who(Coverage("A", "", "low", not_estimable("", n=0, method=""), {}))
+    'A, HER2-low'
+    """
+    place = f"{plain(row.cohort)}: {plain(row.site)}" if row.site else plain(row.cohort)
+    label = class_label(row.class_name) if row.class_name else ""
+    return ", ".join(filter(None, [place, label])) or "All patients"
+
+
+def _table(split: str, rows: Sequence[Coverage], alpha: float) -> Table:
+    """All groups, one a line."""
+    printed = [
+        [_who(row), str(row.covered.n), told(row.covered), _p(row), *(told(row.sizes[name]) for name in _COLUMNS)]
+        for row in rows
+        if not (row.class_name and row.cohort)
+    ]
+    data: list[list[str | int | float | None]] = []
+    for row in rows:
+        found = {"coverage": row.covered, "coverage_p": row.p, "coverage_p_adjusted": row.p_adjusted, **row.sizes}
+        place = [split, row.cohort, row.site, row.class_name]
+        data += [[*place, name, 1 - alpha, *estimate_cells(e)] for name, e in found.items() if e is not None]
+    header = ["Patients", "n", "Coverage", "p (corrected)", "Classes in a set", "One class", "All classes", "None"]
+    caption = f"{split_name(split)}: coverage and size of the prediction sets, estimate (95 % interval)"
+    columns = ("split", "cohort", "site", "class", "quantity", "promised_coverage", *ESTIMATE_COLUMNS)
+    return Table(caption, header, printed, name=f"conformal-{split}", data=Data(columns, data))
+
+
+def _p(row: Coverage) -> str:
+    """The p value with the corrected one behind it."""
+    if row.p is None:
+        return "-"
+    return told_p(row.p) if row.p_adjusted is None else f"{told_p(row.p)} ({told_p(row.p_adjusted)})"

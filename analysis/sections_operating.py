@@ -1,0 +1,79 @@
+"""The part of the analysis that judges the operating points of the training on held-out patients."""
+
+from analysis.canvas import Drawing
+from analysis.figures import ForestRow, forest_figure
+from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.operating import (
+    MEASURES,
+    OperatingPoint,
+    everybody_in_turn,
+    held_out_points,
+    point_metrics,
+    thresholds,
+)
+from analysis.page import Block, Data, Gallery, Paragraph, Section, Table
+from analysis.part import Material, Part
+from analysis.wording import split_name, told
+
+_NAMES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
+_COLUMNS = ("split", "question", "threshold", "quantity", *ESTIMATE_COLUMNS)
+
+
+def judge_thresholds(material: Material) -> Part:
+    """Sensitivity, specificity and predictive values at the thresholds on record; nothing where there are none.
+
+    Raises:
+        StopRun: as `analysis.operating.held_out_points`.
+    """
+    points = held_out_points(material)
+    if points:
+        section = Section("operating", "At the thresholds of the training", _blocks(points))
+        return Part(tuple(row for point in points for row in point_metrics(point)), section)
+    held_out = any(sample.split != "oof" for sample in material.samples)
+    if not (thresholds(material.record) and held_out and everybody_in_turn(material)):
+        return Part()
+    text = (
+        "Every patient was held out in turn. The thresholds on record belong to the final model, which was trained "
+        "on everybody, so there is no patient left to judge them by."
+    )
+    return Part(section=Section("operating", "At the thresholds of the training", [Paragraph(text)]))
+
+
+def _blocks(points: tuple[OperatingPoint, ...]) -> list[Block]:
+    """Text, table and figure."""
+    text = (
+        "The thresholds were chosen on development patients, before these patients were looked at; none is chosen "
+        "here, as the best threshold of a test is always too good for the next patients. Out-of-fold patients are "
+        "left out: the thresholds were chosen on their predictions. Predictive values hold for class shares as they "
+        "are here."
+    )
+    rows = [
+        [
+            f"{point.task}: {split_name(point.split)}",
+            f"{point.threshold:.3f}",
+            *(told(point.measures[name]) for name in MEASURES),
+            str(point.n),
+        ]
+        for point in points
+    ]
+    data = Data(
+        _COLUMNS,
+        [
+            [point.split, point.task, point.threshold, name, *estimate_cells(point.measures[name])]
+            for point in points
+            for name in MEASURES
+        ],
+    )
+    header = ["Question and split", "Yes at or above", *(_NAMES[name] for name in MEASURES), "n"]
+    table = Table("Held-out patients, Wilson limits", header, rows, name="operating-points", data=data)
+    return [Paragraph(text), table, Gallery("", [_figure(points)])]
+
+
+def _figure(points: tuple[OperatingPoint, ...]) -> Drawing:
+    """All proportions with their limits."""
+    rows: list[ForestRow] = []
+    for point in points:
+        rows.append(ForestRow(f"{point.task}, {split_name(point.split).lower()}"))
+        rows += [ForestRow(_NAMES[name], point.measures[name]) for name in MEASURES]
+    title = "At the thresholds of the training, with 95 % limits"
+    return forest_figure("operating-points", title, rows, x_label="Share", line_at=0.5)

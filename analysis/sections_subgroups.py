@@ -1,0 +1,143 @@
+"""The report's section on subgroups."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from analysis.cross_validation import folds_of
+from analysis.figures_subgroups import PANELS, level_label, subgroup_figure
+from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.part import Material, Part
+from analysis.samples import class_label
+from analysis.subgroups import Interaction, Level, Subgrouping, judge_subgroups, of_everybody
+from analysis.wording import p_value, split_name, told
+from triher.estimate import Estimate
+
+_TEXT = (
+    "The same AUCs in subgroups. Subgroup analyses are exploratory: with many of them some differ by chance, so a "
+    "difference here is a question for another cohort and no finding. Whether subgroups differ is told by the test "
+    "of interaction alone; that two intervals overlap, or that one excludes 0.5 and the other does not, is no test. "
+    "The test (for two levels the unpaired DeLong test, for more Cochran's Q of the logit AUCs) takes the variances "
+    "as known and is approximate with few patients in a level; levels that have no variance, and patients whose "
+    "level is not known, are shown and left out of it. P values are corrected after Benjamini and Hochberg over all "
+    "interactions of a split. Levels with fewer than 5 patients on a side show no interval. "
+    "Calibration in the large is on the logit scale: above 0 the class is more frequent than predicted."
+)
+_POOLED = (
+    "Several models gave the scores of each level. The intervals are widened for that, a level's by its "
+    "share of the patients; the tests need no such thing, as what the levels have in common cancels out."
+)
+
+Cell = str | int | float | None
+
+
+def subgroups_part(material: Material) -> Part:
+    """The AUCs of all subgroups, as rows, table and figure; nothing where no grouping is asked for or needed.
+
+    Raises:
+        StopRun: as `analysis.groupings.groupings`.
+    """
+    found = judge_subgroups(material)
+    if not found:
+        return Part()
+    blocks: list[Block] = [Paragraph(_TEXT)]
+    if any(folds_of(material.frame, group.split) is not None for group in found):
+        blocks.append(Paragraph(_POOLED))
+    for sample in material.samples:
+        groups = [group for group in found if group.split == sample.split]
+        if groups:
+            everybody = of_everybody(sample, material)
+            blocks += [Heading(split_name(sample.split)), Gallery("", [subgroup_figure(groups, everybody)])]
+            blocks += [_level_table(groups, material.classes), _interaction_table(groups)]
+    return Part(tuple(_metrics(found, material.classes)), Section("subgroups", "Subgroups", blocks))
+
+
+def _metrics(found: Sequence[Subgrouping], classes: Sequence[str]) -> Iterator[Metric]:
+    """All numbers as rows; the level stands behind its grouping in the column of the class."""
+    for group in found:
+        for level in group.levels:
+            place = f"{group.name}: {level.label or 'not known'}"
+            for quantity, area in level.areas.items():
+                yield Metric("subgroups", group.split, f"subgroup_{quantity}", area, place)
+            for name, large in zip(classes, level.in_the_large, strict=True):
+                quantity = f"subgroup_calibration_in_the_large_{name}"
+                yield Metric("subgroups", group.split, quantity, large, place)
+        for test in group.interactions:
+            for suffix, estimate in (("q", test.q), ("p", test.p), ("p_adjusted", test.p_adjusted)):
+                quantity = f"interaction_{test.quantity}_{suffix}"
+                yield Metric("subgroups", group.split, quantity, estimate, group.name)
+
+
+def _level_table(groups: Sequence[Subgrouping], classes: Sequence[str]) -> Table:
+    """A line a level."""
+    quantities = list(groups[0].levels[0].areas)
+    rows = [
+        [
+            f"{group.name}: {level_label(level.label)}",
+            str(level.n),
+            " / ".join(map(str, level.counts)),
+            *(told(level.areas[quantity]) for quantity in quantities),
+            *(_large(estimate) for estimate in level.in_the_large),
+        ]
+        for group in groups
+        for level in group.levels
+    ]
+    header = ["Subgroup", "n", " / ".join(classes), *(PANELS[quantity] for quantity in quantities)]
+    header += [f"In the large, {class_label(name)}" for name in classes]
+    split = groups[0].split
+    caption = f"Subgroups, {split_name(split)}: estimate (95 % interval)"
+    return Table(caption, header, rows, name=f"subgroups-{split}", data=_level_data(groups, classes))
+
+
+def _large(estimate: Estimate) -> str:
+    """Calibration-in-the-large, short."""
+    return told(estimate) if math.isfinite(estimate.value) else "-"
+
+
+def _level_data(groups: Sequence[Subgrouping], classes: Sequence[str]) -> Data:
+    """A line for each estimate of each level, in full precision."""
+    columns = ["grouping", "level", *(f"n_{name}" for name in classes), "quantity", "class", *ESTIMATE_COLUMNS]
+    rows: list[list[Cell]] = []
+    for group in groups:
+        for level in group.levels:
+            place: list[Cell] = [group.name, level.label or "not known", *level.counts]
+            rows += [[*place, *cells] for cells in _estimates(level, classes)]
+    return Data(columns, rows)
+
+
+def _estimates(level: Level, classes: Sequence[str]) -> Iterator[list[Cell]]:
+    """Name, class and cells of each estimate."""
+    for quantity, area in level.areas.items():
+        yield [quantity, "", *estimate_cells(area)]
+    for name, large in zip(classes, level.in_the_large, strict=True):
+        yield ["calibration_in_the_large", name, *estimate_cells(large)]
+
+
+def _interaction_table(groups: Sequence[Subgrouping]) -> Table:
+    """A line a test."""
+    tests = [(group.name, test) for group in groups for test in group.interactions]
+    rows = [[name, PANELS[test.quantity], *_told(test)] for name, test in tests]
+    header = ["Grouping", "AUC", "Levels compared", "Left out of the test", "Q", "df", "p", "p, corrected"]
+    columns = ["grouping", "quantity", "compared", "left_out", "n", "q", "df", "p", "p_adjusted", "method", "reason"]
+    data = Data(columns, [[name, test.quantity, *_cells(test)] for name, test in tests])
+    split = groups[0].split
+    caption = f"Is the AUC the same in all levels? Tests of interaction, {split_name(split)}"
+    return Table(caption, header, rows, name=f"interactions-{split}", data=data)
+
+
+def _told(test: Interaction) -> list[str]:
+    """One test in print."""
+    left_out = ", ".join(map(level_label, test.left_out)) or "-"
+    if not math.isfinite(test.p.value):
+        return [str(len(test.compared)), left_out, "-", "-", f"not estimable: {test.p.reason}", "-"]
+    numbers = [f"{test.q.value:.2f}", str(test.degrees), p_value(test.p.value), p_value(test.p_adjusted.value)]
+    return [str(len(test.compared)), left_out, *numbers]
+
+
+def _cells(test: Interaction) -> list[Cell]:
+    """One test for machines."""
+    left_out = " | ".join(label or "not known" for label in test.left_out)
+    numbers = [v if math.isfinite(v) else None for v in (test.p.value, test.p_adjusted.value)]
+    q = test.q.value if math.isfinite(test.q.value) else None
+    tail = [*numbers, test.p_adjusted.method, test.p.reason]
+    return [" | ".join(test.compared), left_out, test.p.n, q, test.degrees, *tail]
