@@ -180,9 +180,12 @@ def test_without_a_table_of_expression_the_part_is_empty():
     assert PARTS["transcriptomics"](replace(material, config=bare)) == Part()
 
 
-def test_both_contrasts_stand_side_by_side_with_and_without_the_amplicon(write, noisy):
+def test_both_contrasts_stand_side_by_side_with_and_without_the_amplicon(write, noisy, tmp_path):
     y, likeliest = noisy
-    part = transcriptomics_part(material_of([sample_of(y, likeliest)], write(y, others=4)))
+    sets = tmp_path / "own.gmt"
+    sets.write_text("UP\tx\tG0\tG1\tG2\tG3\nSTILL\tx\tG8\tG9\tG10\tG11\n", encoding="utf-8")
+    settings = {"gene_sets": (sets,), "min_genes": 3, "permutations": 100}
+    part = transcriptomics_part(material_of([sample_of(y, likeliest)], write(y, others=4), **settings))
     assert value(part, "genes_tested", "true class").value == 43
     assert value(part, "genes_tested_without_amplicon", "true class").value == 40
     assert value(part, "genes_significant", "true class").value >= 7
@@ -209,7 +212,13 @@ def test_both_contrasts_stand_side_by_side_with_and_without_the_amplicon(write, 
     assert len(files["genes-difference"].rows) == 43
     assert {row[1] for row in files["genes-true-without-amplicon"].rows} == {"no"}
     names = [d.name for block in part.section.blocks if isinstance(block, Gallery) for d in block.drawings]
-    assert names == ["genes-true", "genes-predicted", "genes-agreement"]
+    assert names[:3] == ["genes-true", "genes-predicted", "genes-agreement"]
+    assert len(set(names)) == len(names)
+    for by, short in (("true class", "true"), ("predicted class", "predicted")):
+        for suffix in ("", "_without_amplicon"):
+            assert value(part, f"gene_sets_tested{suffix}", by).value == 2
+            rows = {row[0]: row for row in files[f"gene-sets-{short}{suffix.replace('_', '-')}"].rows}
+            assert rows.keys() == {"UP", "STILL"}
     html = render(page)
     assert "ERBB2" in html
     assert str(write(y)) not in html
