@@ -53,15 +53,17 @@ def resamples(strata: np.ndarray, n_draws: int, seed: int) -> Draws:
     return times
 
 
-def effect_weights(grouping: Grouping, second: Draws, times: Draws) -> Draws:
+def effect_weights(
+    grouping: Grouping, second: Float64[np.ndarray, "grouped patient"], times: Float64[np.ndarray, "drawn patient"]
+) -> Draws:
     """The weights that turn a gene's values into its fold change, for each draw; NaN where it cannot be fitted.
 
     The fold change of the least-squares fit is linear in the values, so one row of weights serves all genes.
 
     Args:
         grouping: who takes part, and the covariates.
-        second: 1 for members of the second group, in each draw (or in one row for all).
-        times: how often each patient is drawn.
+        second: 1 for members of the second group, in each draw, or in one row for all draws.
+        times: how often each patient is drawn, in each draw, or in one row for all draws.
     """
     lengths = np.linalg.norm(grouping.covariates, axis=0)
     covariates = grouping.covariates / np.where(lengths > 0, lengths, 1.0) * np.sqrt(len(grouping.covariates))

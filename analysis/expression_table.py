@@ -5,7 +5,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,16 +73,18 @@ def read_axes(path: Path) -> Axes:
     return Axes(tuple(name.strip() for name in names), tuple(first), separator, tuple(lines))
 
 
-def _cells(path: Path, axes: Axes) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row, without its name."""
+def _cells(path: Path, axes: Axes, places: Collection[int]) -> Iterator[tuple[str, list[str]]]:
+    """Where each of some rows is, and its cells without its name."""
     with _open(path) as handle:
         handle.readline()
-        reader = csv.reader((line for line in handle if line.strip()), delimiter=axes.separator)
-        for number, row in zip(axes.lines, reader, strict=False):
+        filled = enumerate(line for line in handle if line.strip())
+        chosen = (line for place, line in filled if place in places)
+        numbers = (number for place, number in enumerate(axes.lines) if place in places)
+        for number, row in zip(numbers, csv.reader(chosen, delimiter=axes.separator), strict=False):
             if len(row) != len(axes.header) + 1:
                 message = f"{path}, line {number}: {len(row)} cells where the header asks for {len(axes.header) + 1}"
                 raise StopRun("csv_row", message)
-            yield number, row[1:]
+            yield f"{path}, line {number}", row[1:]
 
 
 def read_columns(path: Path, axes: Axes, places: Sequence[int]) -> Float64[np.ndarray, "row column"]:
@@ -97,8 +99,8 @@ def read_columns(path: Path, axes: Axes, places: Sequence[int]) -> Float64[np.nd
         StopRun: ``csv_row``, ``number_format``.
     """
     values = np.empty((len(axes.lines), len(places)))
-    for i, (number, row) in enumerate(_cells(path, axes)):
-        values[i] = _numbers([row[place] for place in places], f"{path}, line {number}")
+    for i, (where, row) in enumerate(_cells(path, axes, range(len(axes.lines)))):
+        values[i] = _numbers([row[place] for place in places], where)
     return values
 
 
@@ -109,10 +111,9 @@ def read_rows(path: Path, axes: Axes, places: Sequence[int]) -> Float64[np.ndarr
         StopRun: ``csv_row``, ``number_format``.
     """
     values = np.empty((len(places), len(axes.header)))
-    target = {place: i for i, place in enumerate(places)}
-    for place, (number, row) in enumerate(_cells(path, axes)):
-        if place in target:
-            values[target[place]] = _numbers(row, f"{path}, line {number}")
+    order = {place: i for i, place in enumerate(places)}
+    for target, (where, row) in zip(sorted(order), _cells(path, axes, order), strict=False):
+        values[order[target]] = _numbers(row, where)
     return values
 
 

@@ -32,7 +32,7 @@ def volcano_figure(name: str, tests: GeneTests, compare: tuple[str, str], fdr: f
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axvline(0, color=RULE, linewidth=1)
-        _points(axes, x, y, ~passed & ~flagged, MUTED, "o", f"not at FDR {fdr:.0%}", 0.35)
+        _points(axes, x, y, ~passed & ~flagged, MUTED, "o", f"not at FDR {fdr:g}", 0.35)
         _points(axes, x, y, passed & ~flagged & (x < 0), CLASS_STYLE["low"][0], "v", "lower", 0.8)
         _points(
             axes,
@@ -46,7 +46,7 @@ def volcano_figure(name: str, tests: GeneTests, compare: tuple[str, str], fdr: f
         )
         _points(axes, x, y, flagged, _AMPLICON, "D", "ERBB2 amplicon", 1.0)
         _name_points(axes, x, y, top, tests.genes)
-        axes.set(xlabel=f"Log2 fold change, {_label(compare[1])} against {_label(compare[0])}", ylabel="-log10 p")
+        axes.set(xlabel=f"Log2 fold change, {compare[1]} against {compare[0]}", ylabel="-log10 p")
         figure.legend(loc="outside lower center", ncols=2, markerscale=1.6)
 
     said = ", ".join(f"{plain(tests.genes[i])} {x[i]:+.2f}" for i in top)
@@ -76,19 +76,14 @@ def agreement_figure(
         figure.legend(
             loc="outside lower center",
             ncols=2,
-            title=f"Significant at FDR {fdr:.0%}",
+            title=f"Significant at FDR {fdr:g}",
             alignment="left",
             markerscale=1.6,
         )
 
-    pair = f"{_label(compare[1])} against {_label(compare[0])}"
+    pair = f"{class_label(compare[1])} against {class_label(compare[0])}"
     description = f"{pair}; Spearman correlation {correlation} over {len(x)} genes; the line marks equality."
     return draw("genes-agreement", "Fold changes by true and by predicted class", description, (3.7, 4.3), paint)
-
-
-def _label(name: str) -> str:
-    """The class as printed."""
-    return class_label(name)
 
 
 def _points(
@@ -124,17 +119,18 @@ def _name_points(axes: Axes, x: np.ndarray, y: np.ndarray, places: list[int], ge
         for i in side:
             at = min(float(y[i]), last - _GAP * height)
             last = at
-            shift = 6 if is_right else -6
+            if at < y[i]:
+                axes.plot([x[i], x[i]], [y[i], at], color=RULE, linewidth=0.8, zorder=1)
+            shift, side_of = (5, "left") if is_right else (-5, "right")
             axes.annotate(
                 plain(genes[i]),
-                (x[i], y[i]),
-                xytext=(shift, (at - y[i]) / height * 200),
+                (x[i], at),
+                xytext=(shift, 0),
                 textcoords="offset points",
-                ha="left" if is_right else "right",
+                ha=side_of,
                 va="center",
                 fontsize=7.5,
                 color=INK,
-                arrowprops={"arrowstyle": "-", "color": RULE, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
             )
 
 

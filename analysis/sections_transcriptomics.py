@@ -9,6 +9,7 @@ from analysis.metrics import Metric
 from analysis.page import Block, Gallery, Paragraph, Section
 from analysis.part import Material, Part
 from analysis.samples import class_label
+from analysis.sections_pathways import PART, pathway_blocks, pathway_metrics
 from analysis.shortcut import EVERYBODY
 from analysis.tables_transcriptomics import (
     SHORT,
@@ -22,8 +23,6 @@ from analysis.transcriptomics import PREDICTED, TRUE, Transcriptomics, judge_tra
 from analysis.wording import count
 from triher.estimate import Estimate, not_estimable
 from triher.settings import TranscriptomicsConfig
-
-PART = "transcriptomics"
 
 
 def transcriptomics_part(material: Material) -> Part:
@@ -63,6 +62,8 @@ def _metrics(found: Transcriptomics, config: TranscriptomicsConfig) -> list[Metr
             n_different = int((part.differences.q < config.fdr).sum())
             method = f"genes whose two contrasts differ, FDR below {config.fdr:g}, patient bootstrap"
             add(f"genes_different{suffix}", _number(n_different, sizes[PREDICTED], method))
+        for by, pathways in part.pathways.items():
+            metrics += pathway_metrics(pathways, suffix=suffix, by=by, fdr=config.fdr, n=sizes[by])
         add(f"fold_change_correlation{suffix}", part.correlation)
         add(f"fold_change_correlation_by_confusion{suffix}", part.by_confusion)
     return metrics
@@ -84,7 +85,8 @@ def _blocks(found: Transcriptomics, config: TranscriptomicsConfig) -> list[Block
     if found.groups.left_out:
         reasons = "; ".join(f"{n} {why}" for why, n in found.groups.left_out)
         blocks.append(Paragraph(f"Predicted patients left out of this part: {reasons}."))
-    blocks += [Paragraph(f"{note.text}.") for note in found.notes]
+    if found.notes:
+        blocks.append(Paragraph(f"On the data: {'; '.join(note.text.rstrip('.') for note in found.notes)}."))
     blocks += [summary_table(found, config), *map(Paragraph, _empty_sentences(found, config))]
     drawings = [
         volcano_figure(f"genes-{SHORT[by]}", tests, config.compare, config.fdr, by)
@@ -96,7 +98,13 @@ def _blocks(found: Transcriptomics, config: TranscriptomicsConfig) -> list[Block
     blocks.append(Gallery("", drawings))
     for by, _ in sides(found.all_genes):
         blocks += side_blocks(by, found, config)
-    return [*blocks, *agreement_blocks(found, config)]
+    blocks += agreement_blocks(found, config)
+    covariates = config.covariates
+    for suffix, name, part in rounds(found):
+        for by, pathways in part.pathways.items():
+            place = {"name": f"{SHORT[by]}{suffix.replace('_', '-')}", "title": f"{by}, {name}"}
+            blocks += pathway_blocks(pathways, **place, compare=config.compare, fdr=config.fdr, covariates=covariates)
+    return blocks
 
 
 def _introduction(found: Transcriptomics, config: TranscriptomicsConfig) -> list[str]:

@@ -23,6 +23,7 @@ from analysis.followup import OUT_OF_SAMPLE
 from analysis.gene_tests import GeneTests
 from analysis.moderated import moderated_t
 from analysis.part import Material
+from analysis.pathways import Pathways, judge_pathways
 from triher.cohort import Cohort
 from triher.errors import Note, StopRun, unknown_name
 from triher.estimate import Estimate, not_estimable
@@ -57,8 +58,8 @@ class Round:
     correlation: Estimate
     by_confusion: Estimate
     """What the correlation would be if the predictions knew no more than the true class."""
-    log_values: Values
-    """Log2 values of these genes, normalized without the others."""
+    pathways: Mapping[str, Pathways]
+    """`TRUE` and, where there is one, `PREDICTED` -> what gene sets and signatures say of the contrast."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def judge_transcriptomics(material: Material, config: TranscriptomicsConfig) -> 
     ]
     fitted = [tests for tests in (rounds[0].true, rounds[0].predicted) if tests is not None]
     remarks = sorted({remark for tests in fitted for remark in tests.remarks})
+    said = (Note("", "model_remark", remark) for remark in remarks)
     return Transcriptomics(
         groups=groups,
         n_true=(int(np.sum(~groups.true)), int(np.sum(groups.true))),
@@ -109,7 +111,7 @@ def judge_transcriptomics(material: Material, config: TranscriptomicsConfig) -> 
         all_genes=rounds[0],
         without_amplicon=rounds[1] if len(rounds) > 1 else None,
         no_prediction=no_prediction,
-        notes=(*expression.notes, *notes, *(Note("", "model_remark", remark) for remark in remarks)),
+        notes=(*expression.notes, *notes, *rounds[0].pathways[TRUE].gene_sets.notes, *said),
     )
 
 
@@ -215,17 +217,18 @@ def _round(
     no_prediction: str,
 ) -> Round:
     """Both contrasts over some genes."""
-    own = config.analysis.transcriptomics
-    is_counts = own is not None and own.kind == "counts"
+    is_counts = _own(config).kind == "counts"
     logs = log_counts(values, normalization_factors(values)) if is_counts else values
     true, predicted = designs
     tests = _test(values, genes, true, is_counts=is_counts)
     n, method = int(np.sum(groups.predicted >= 0)), "Spearman correlation of log2 fold changes"
     nothing = not_estimable(no_prediction, n=n, method=method)
+    pathways = {TRUE: _pathways(tests, logs, true, config)}
     if predicted is None:
-        return Round(tests, None, None, nothing, nothing, logs)
+        return Round(tests, None, None, nothing, nothing, pathways)
     takes_part = groups.predicted >= 0
     theirs = _test(values[takes_part], genes, predicted, is_counts=is_counts)
+    pathways[PREDICTED] = _pathways(theirs, logs[takes_part], predicted, config)
     first = Grouping(np.ones_like(takes_part), groups.true, true.matrix[:, :-1])
     spread = np.zeros((len(takes_part), predicted.matrix.shape[1] - 1))
     spread[takes_part] = predicted.matrix[:, :-1]
@@ -237,7 +240,7 @@ def _round(
         differences=contrast_differences(logs, first, second, times),
         correlation=fold_change_correlation(logs, first, second, times),
         by_confusion=correlation_by_confusion(logs, first, second, config.seed),
-        log_values=logs,
+        pathways=pathways,
     )
 
 
@@ -248,3 +251,20 @@ def _test(
     if is_counts:
         return negative_binomial(values, genes, design)[0]
     return moderated_t(values, genes, design)[0]
+
+
+def _own(config: Config) -> TranscriptomicsConfig:
+    """The settings of this part, which is only run where there are any."""
+    own = config.analysis.transcriptomics
+    if own is None:
+        raise ValueError("the configuration has no section analysis.transcriptomics")
+    return own
+
+
+def _pathways(
+    tests: GeneTests, values: Float64[np.ndarray, "member gene"], design: Design, config: Config
+) -> Pathways:
+    """Gene sets and signatures of one contrast; a gene without a statistic counts as one without effect."""
+    own = _own(config)
+    statistic, passing = np.nan_to_num(tests.statistic), tests.significant(own.fdr)
+    return judge_pathways(tests.genes, statistic, passing, values, design.matrix, config=own, seed=config.seed)
