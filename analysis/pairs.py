@@ -10,6 +10,8 @@ from numba import njit
 
 from triher.types import Scores
 
+_BLOCK = 32  # resamples side by side, so that the tree of 10,000 patients stays in the cache
+
 Each = Float64[np.ndarray, " patient"]
 Draws = Float64[np.ndarray, " resample"]
 
@@ -92,8 +94,14 @@ def resampled_index(
         lead: as in `count_pairs`, for each resample.
         times_drawn: how often each patient occurs in each resample; two copies of one patient are no pair.
     """
-    weights = np.where(order.event, lead[:, order.patient], 0.0)
-    return _sweep_each(order.rank, order.follower, order.end, weights, times_drawn[:, order.patient])
+    found = []
+    for start in range(0, len(lead), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        drawn = np.ascontiguousarray(times_drawn[block, order.patient].T, dtype=np.int32)
+        weights = np.where(order.event[:, None], lead[block, order.patient].T, 0.0)
+        won, pairs = _sweep_block(order.rank, order.follower, order.end, np.ascontiguousarray(weights), drawn)
+        found.append(np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0))
+    return np.concatenate(found)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,25 +164,49 @@ def _sweep_both(rank, follower, end, lead, won, pairs):  # noqa: ANN001, ANN202
 
 @_compiled
 @no_type_check
-def _sweep_each(rank, follower, end, lead, times_drawn):  # noqa: ANN001, ANN202
-    """The share of won pairs in each resample, by one sweep from the last time."""
-    resamples, n = lead.shape
-    index = np.full(resamples, np.nan)
-    tree = np.zeros(n + 1)
-    for r in range(resamples):
-        won, pairs, total, inserted = 0.0, 0.0, 0.0, n
-        for i in range(n - 1, -1, -1):
-            if i == end[i] - 1:
-                tree[:], total, inserted = 0.0, 0.0, end[i]
-            while inserted > follower[i]:
-                inserted -= 1
-                if times_drawn[r, inserted] > 0:
-                    _add(tree, rank[inserted], times_drawn[r, inserted])
-                    total += times_drawn[r, inserted]
-            weight = lead[r, i] * times_drawn[r, i]
-            if weight > 0:
-                won += weight * (_below(tree, rank[i] - 1) + _below(tree, rank[i])) / 2
-                pairs += weight * total
-        if pairs > 0:
-            index[r] = won / pairs
-    return index
+def _sweep_block(rank, follower, end, lead, drawn):  # noqa: ANN001, ANN202
+    """Won pairs and all pairs of some resamples, side by side in one sweep from the last time."""
+    n, resamples = drawn.shape
+    tree = np.zeros((n + 1, resamples), np.int32)
+    level = np.zeros((n + 1, resamples), np.int32)
+    total, below = np.zeros(resamples, np.int32), np.zeros(resamples, np.int32)
+    won, pairs = np.zeros(resamples), np.zeros(resamples)
+    inserted = n
+    for i in range(n - 1, -1, -1):
+        if i == end[i] - 1:
+            tree[:], level[:], total[:] = 0, 0, 0
+            inserted = end[i]
+        while inserted > follower[i]:
+            inserted -= 1
+            _add_row(tree, level, total, rank[inserted], drawn[inserted])
+        if lead[i].any():
+            _below_row(tree, rank[i] - 1, below)
+            for r in range(resamples):
+                weight = lead[i, r] * drawn[i, r]
+                won[r] += weight * (below[r] + 0.5 * level[rank[i], r])
+                pairs[r] += weight * total[r]
+    return won, pairs
+
+
+@_compiled
+@no_type_check
+def _add_row(tree, level, total, at, amount):  # noqa: ANN001, ANN202
+    """Add a patient to the trees of all resamples, to the counts of the score, and to the totals."""
+    for r in range(amount.size):
+        total[r] += amount[r]
+        level[at, r] += amount[r]
+    while at < len(tree):
+        for r in range(amount.size):
+            tree[at, r] += amount[r]
+        at += at & -at
+
+
+@_compiled
+@no_type_check
+def _below_row(tree, at, below):  # noqa: ANN001, ANN202
+    """Sums of the trees of all resamples up to a rank."""
+    below[:] = 0
+    while at > 0:
+        for r in range(below.size):
+            below[r] += tree[at, r]
+        at -= at & -at
