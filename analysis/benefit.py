@@ -57,7 +57,8 @@ def judge_action(material: Material, sample: Sample, action: Action, shares: Sha
         return decision_curve(y, p, classes, action, resamples=resamples, seed=seed, baseline=other, shares=given)
 
     common = _common(material.companions, sample, config.scheme)
-    parts = subgroup_samples(material.frame, config.scheme, sample.split)
+    several = len(material.frame.loc[material.frame["split"] == sample.split, "cohort"].unique()) > 1
+    parts = subgroup_samples(material.frame, config.scheme, sample.split) if several else ()
     return Judged(
         sample,
         curve(sample.y, sample.probabilities),

@@ -7,7 +7,7 @@ nobody treated in vain.
 The share of those who benefit is a part of the net benefit, and in a cohort it is estimated like all else, so the
 intervals resample patients freely, not within their classes. Where the class shares are given, they are known and the
 shares treated within each class are estimated, so patients are resampled within classes, as for case-control studies
-(Pfeiffer & Gail, Biom J 2020;62:764; Kerr et al., J Clin Oncol 2016;34:2534).
+(Pfeiffer & Gail, Biom J 2020;62:764).
 """
 
 import math
@@ -57,7 +57,8 @@ class Curve:
     quantities: Mapping[str, tuple[Estimate, ...]]
     """Quantity -> an estimate for each threshold: ``net_benefit`` of the model, ``net_benefit_all`` of treating
     everybody, ``net_benefit_lead`` of the model over the better one of treating everybody and nobody,
-    ``standardized_net_benefit`` (1 is perfect), ``interventions_avoided`` in 100 patients beside treating everybody.
+    ``standardized_net_benefit`` (by the share of those who benefit, so that 1 is perfect; Kerr et al., J Clin Oncol
+    2016;34:2534), ``interventions_avoided`` in 100 patients beside treating everybody.
     With a baseline also ``net_benefit_baseline`` and ``net_benefit_ahead`` (model minus baseline)."""
 
     def at(self, quantity: str, threshold: float) -> Estimate:

@@ -15,6 +15,7 @@ from triher.estimate import Estimate
 _SIZE = (4.2, 3.5)
 _MODEL = "#0b5c8f"
 _BASELINE = "#b4560b"
+_ACTION_STYLE = ((_MODEL, "-"), ("#882255", "-."), ("#2a7f78", "--"))
 _SAID = (0.1, 0.3, 0.5, 0.7, 0.9)  # thresholds that the description tells
 
 
@@ -40,24 +41,22 @@ def decision_figure(name: str, title: str, curve: Curve, beside: Curve | None) -
     return draw(name, title, f"{_told(curve, 'net_benefit')}.", _SIZE, paint)
 
 
-def lead_figure(name: str, title: str, curve: Curve, beside: Curve | None) -> Drawing:
-    """How far the model is ahead of the better default, and of the baseline where there is one."""
-    lead = curve.quantities["net_benefit_lead"]
+def lead_figure(name: str, title: str, curves: Sequence[Curve]) -> Drawing:
+    """How far the model is ahead of the better default, a line for each action."""
+    leads = [curve.quantities["net_benefit_lead"] for curve in curves]
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axhline(0, color=INK, linewidth=1)
-        _band(axes, curve.thresholds, lead, _MODEL, "Ahead of the better of everybody and nobody")
-        if beside is not None:
-            ahead = beside.quantities["net_benefit_ahead"]
-            _band(axes, beside.thresholds, ahead, _BASELINE, "Ahead of covariates alone", line="-.")
-        shown = [lead, *([beside.quantities["net_benefit_ahead"]] if beside is not None else [])]
-        axes.set(xlim=(0, 1), ylim=_lead_limits([e for curve in shown for e in curve]))
+        for curve, lead, (color, line) in zip(curves, leads, _ACTION_STYLE, strict=False):
+            _band(axes, curve.thresholds, lead, color, curve.action.label, line=line)
+        axes.set(xlim=(0, 1), ylim=_lead_limits([e for lead in leads for e in lead]))
         _percent_axis(axes, "Threshold probability of benefit")
         axes.set_ylabel("Difference in net benefit")
-        _legend(axes, columns=1)
+        _legend(axes)
 
-    return draw(name, title, f"{_told(curve, 'net_benefit_lead')}.", _SIZE, paint)
+    said = "; ".join(f"{curve.action.label}: {_told(curve, 'net_benefit_lead')}" for curve in curves)
+    return draw(name, title, f"{said}.", _SIZE, paint)
 
 
 def _lead_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
@@ -96,9 +95,9 @@ def _band(
     axes.plot(x, _values(estimates), color=color, linestyle=line, label=label)
 
 
-def _legend(axes: Axes, *, columns: int = 2) -> None:
+def _legend(axes: Axes) -> None:
     """Names above the curves, where they hide nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=1.2)
 
 
 def _values(estimates: Sequence[Estimate]) -> list[float]:

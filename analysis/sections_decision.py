@@ -70,13 +70,14 @@ def _split_blocks(judged: Sequence[Judged]) -> list[Block]:
         if not math.isfinite(j.curve.at("net_benefit", 0.5).value):
             continue
         drawings.append(decision_figure(f"decision-{name}", f"{action.label}: net benefit", j.curve, j.beside))
-        drawings.append(lead_figure(f"decision-lead-{name}", f"{action.label}: lead", j.curve, j.beside))
         if j.given is not None and math.isfinite(j.given.at("net_benefit", 0.5).value):
             title = f"{action.label}: net benefit with the given class shares"
             given.append(decision_figure(f"decision-given-{name}", title, j.given, None))
     blocks.append(named_table(judged))
     if drawings:
-        blocks.append(Gallery("", drawings))
+        shown = [j.curve for j in judged if math.isfinite(j.curve.at("net_benefit", 0.5).value)]
+        title = "Model minus the better of treating everybody and nobody"
+        blocks.append(Gallery("", [*drawings, lead_figure(f"decision-lead-{split}", title, shown)]))
     if given:
         text = (
             "With the class shares of analysis.prevalence the rates within each class count by these shares. The "
