@@ -4,6 +4,7 @@ The scores are sorted once; a resample then needs no sorting, only a walk along 
 each side came before. All sums are of whole numbers below 2**53, so the results are exact.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -75,7 +76,15 @@ def add_draws(
     _count(drawn, members, counts)
 
 
-@njit(cache=True, nogil=True)
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile at the first call, and keep the code for the next process where some folder can be written to."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # neither beside this file nor in the user's cache
+        return njit(nogil=True)(function)
+
+
+@_compiled
 @no_type_check  # numba reads the function's own code, not a wrapper that checks shapes
 def _walk(order, condition, closes, by_patient, counts):  # noqa: ANN001, ANN202
     """Fill five rows, a column for each resample.
@@ -97,7 +106,7 @@ def _walk(order, condition, closes, by_patient, counts):  # noqa: ANN001, ANN202
             _close_group(counts)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 @no_type_check
 def _add_alone(drawn, has_it, counts):  # noqa: ANN001, ANN202
     """Add a patient whose score nobody shares."""
@@ -110,7 +119,7 @@ def _add_alone(drawn, has_it, counts):  # noqa: ANN001, ANN202
             counts[3, r] += drawn[r]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 @no_type_check
 def _close_group(counts):  # noqa: ANN001, ANN202
     """Add a group of equal scores, and begin the next."""
@@ -122,7 +131,7 @@ def _close_group(counts):  # noqa: ANN001, ANN202
         counts[1, r] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 @no_type_check
 def _count(drawn, members, counts):  # noqa: ANN001, ANN202
     """Add 1 to ``counts[members[drawn[r, k]], r]`` for every draw."""

@@ -93,13 +93,13 @@ def _line(metric: Metric) -> list[str | int | float | None]:
 
 def _model_forest(split: str, models: Sequence[Comparison]) -> Drawing | None:
     """All differences with their intervals, by question; none where nothing can be estimated."""
-    rows = [ForestRow("Macro AUC, bootstrap")]
+    rows = [ForestRow("Macro AUC")]
     rows += [ForestRow(companion_name(model.name), model.areas["auc_macro_ahead"]) for model in models]
     for i, (question, _) in enumerate(models[0].tested):
-        rows.append(ForestRow(f"{question.label}, DeLong"))
+        rows.append(ForestRow(question.label))
         rows += [ForestRow(companion_name(model.name), model.tested[i][1].difference) for model in models]
     title = "The model minus the others, with 95 % intervals"
-    return _forest(f"comparisons-{split}", title, rows, "Difference in AUC")
+    return _forest(f"comparisons-{split}", title, rows, "Difference in AUC (macro: bootstrap, others: DeLong)")
 
 
 def _forest(name: str, title: str, rows: list[ForestRow], label: str) -> Drawing | None:
@@ -133,11 +133,16 @@ def _cohort_blocks(cohorts: Sequence[Contrast]) -> list[Block]:
     caption = "Cohorts against each other (95 % interval)"
     blocks: list[Block] = [Heading("Between cohorts"), Paragraph(text)]
     blocks.append(Table(caption, header, rows, name="comparisons-cohorts", data=data))
-    lines: list[ForestRow] = []
-    for split in dict.fromkeys(c.split for c in cohorts):
-        for question in dict.fromkeys(c.question for c in cohorts):
-            lines.append(ForestRow(f"{question.label}, {split_name(split)}"))
-            inside = [c for c in cohorts if c.split == split and c.question == question]
-            lines += [ForestRow(contrast.name, contrast.tested.difference) for contrast in inside]
-    drawing = _forest("comparisons-cohorts", "Cohorts against each other", lines, "Difference in AUC")
-    return [*blocks, *([Gallery("", [drawing])] if drawing else [])]
+    found = [_cohort_forest(split, cohorts) for split in dict.fromkeys(c.split for c in cohorts)]
+    drawings = [drawing for drawing in found if drawing is not None]
+    return [*blocks, *([Gallery("", drawings)] if drawings else [])]
+
+
+def _cohort_forest(split: str, cohorts: Sequence[Contrast]) -> Drawing | None:
+    """The differences between the cohorts of one split, by question."""
+    rows: list[ForestRow] = []
+    for question in dict.fromkeys(c.question for c in cohorts):
+        inside = [c for c in cohorts if c.split == split and c.question == question]
+        rows += [ForestRow(question.label), *(ForestRow(c.name, c.tested.difference) for c in inside)]
+    title = f"Cohorts against each other, {split_name(split).lower()}"
+    return _forest(f"comparisons-cohorts-{split}", title, rows, "Difference in AUC, DeLong")

@@ -24,6 +24,7 @@ _COLUMNS = (
     "method",
     "reason",
 )
+_WORDS = {"mcnemar": "McNemar, right classes of the model and of another"}
 
 
 def judge_multiplicity(material: Material, metrics: Iterable[Metric]) -> Part:
@@ -87,7 +88,7 @@ def _what(metric: Metric) -> str:
         if quantity in endings:
             whom = metric.class_name if quantity != name else ""
             return f"{question.label}: {endings[quantity]} {whom}".strip()
-    words = quantity.replace("_", " ")
+    words = _WORDS.get(quantity, quantity.replace("_", " "))
     return f"{words[:1].upper()}{words[1:]}{f': {metric.class_name}' if metric.class_name else ''}"
 
 

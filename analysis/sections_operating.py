@@ -1,5 +1,7 @@
 """The part of the analysis that judges the operating points of the training on held-out patients."""
 
+from collections.abc import Sequence
+
 from analysis.canvas import Drawing
 from analysis.figures import ForestRow, forest_figure
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
@@ -39,7 +41,7 @@ def judge_thresholds(material: Material) -> Part:
     return Part(section=Section("operating", "At the thresholds of the training", [Paragraph(text)]))
 
 
-def _blocks(points: tuple[OperatingPoint, ...]) -> list[Block]:
+def _blocks(points: Sequence[OperatingPoint]) -> list[Block]:
     """Text, table and figure."""
     text = (
         "The thresholds were chosen on development patients, before these patients were looked at; none is chosen "
@@ -66,14 +68,16 @@ def _blocks(points: tuple[OperatingPoint, ...]) -> list[Block]:
     )
     header = ["Question and split", "Yes at or above", *(_NAMES[name] for name in MEASURES), "n"]
     table = Table("Held-out patients, Wilson limits", header, rows, name="operating-points", data=data)
-    return [Paragraph(text), table, Gallery("", [_figure(points)])]
+    splits = dict.fromkeys(point.split for point in points)
+    drawings = [_figure(split, [point for point in points if point.split == split]) for split in splits]
+    return [Paragraph(text), table, Gallery("", drawings)]
 
 
-def _figure(points: tuple[OperatingPoint, ...]) -> Drawing:
-    """All proportions with their limits."""
+def _figure(split: str, points: Sequence[OperatingPoint]) -> Drawing:
+    """All proportions of one split with their limits."""
     rows: list[ForestRow] = []
     for point in points:
-        rows.append(ForestRow(f"{point.task}, {split_name(point.split).lower()}"))
+        rows.append(ForestRow(f"{point.task[:1].upper()}{point.task[1:]}"))
         rows += [ForestRow(_NAMES[name], point.measures[name]) for name in MEASURES]
-    title = "At the thresholds of the training, with 95 % limits"
-    return forest_figure("operating-points", title, rows, x_label="Share", line_at=0.5)
+    title = f"At the thresholds of the training, {split_name(split).lower()}, 95 % limits"
+    return forest_figure(f"operating-points-{split}", title, rows, x_label="Share", line_at=1.0)

@@ -48,7 +48,8 @@ def discrimination_section(evaluation: Evaluation, opened: list[Block]) -> Secti
     text = (
         "The AUC is the chance that a patient of a class gets a higher probability for it than a patient of another "
         "class: 0.5 is guessing, 1 is perfect. Intervals are 95 %: DeLong for single classes, 2.5 and 97.5 % "
-        "percentiles of a bootstrap that resamples patients within each class for means over classes."
+        "percentiles of a bootstrap for means over classes, which resamples patients within each class and, where "
+        "several cohorts are pooled, within each cohort."
     )
     blocks: list[Block] = [Paragraph(text)]
     if any(split.sample.split == "oof" for split in evaluation.splits):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef, roc_auc_score
 
-from analysis.auc_kernel import among, areas, concordance, rank
+from analysis.auc_kernel import _compiled, among, areas, concordance, rank
 from analysis.bootstrap import (
     macro_auc_lead,
     macro_micro_auc,
@@ -68,6 +68,14 @@ def test_the_walk_agrees_with_scikit_learn_in_every_resample(seed, n, digits):
     concordant, pairs = concordance(rank(condition, score), weights)
     assert (concordant * 2 == np.round(concordant * 2)).all()
     assert (pairs == condition.sum() * (n - condition.sum())).all()
+
+
+def test_compiling_needs_no_folder_to_keep_the_code_in():
+    found = {}
+    exec("def add(values):\n    values[0] += 1", found)  # noqa: S102 - code without a file cannot be kept
+    values = np.zeros(1)
+    _compiled(found["add"])(values)
+    assert values[0] == 1
 
 
 def test_a_ranking_of_some_patients_reads_their_own_multiplicities():
@@ -135,7 +143,7 @@ def test_partial_auc_says_what_it_cannot_tell():
 
 def test_cohorts_keep_their_classes_unless_they_have_few():
     y = np.tile([0, 1, 2], 40)
-    cohort = np.repeat([0, 1], [60, 60])
+    cohort = np.repeat([0, 1], [60, 60])  # 20 of each class in each
     counts = multiplicities(class_and_cohort(y, cohort), 20, np.random.default_rng(0))
     for cell in range(6):
         here = (y == cell % 3) & (cohort == cell // 3)
@@ -143,6 +151,31 @@ def test_cohorts_keep_their_classes_unless_they_have_few():
     cohort[:] = 0
     cohort[[0, 3, 1]] = 1  # two patients of class 0, one of class 1, none of class 2
     assert len(np.unique(class_and_cohort(y, cohort))) == 3
+
+
+def pooled_cohorts(rng, scale=1):
+    """Three cohorts that differ in level and in how well the score tells."""
+    sizes = scale * np.array([[30, 30, 40], [20, 25, 30]])
+    y = np.repeat([0, 1], sizes.sum(axis=1))
+    cohort = np.concatenate([np.repeat([0, 1, 2], row) for row in sizes])
+    level, shift = np.array([0, 1, -1])[cohort], np.array([0.3, 1.0, 1.8])[cohort]
+    return y, cohort, rng.normal(size=len(y)) + level + y * shift
+
+
+def test_intervals_of_pooled_cohorts_cover_the_truth_and_are_shorter_than_those_by_class_alone():
+    y, _, score = pooled_cohorts(np.random.default_rng(1), scale=1000)
+    truth = areas(rank(y == 1, score), np.ones((1, len(y)), np.int32))[0]
+    rng, covered, widths = np.random.default_rng(2), [], []
+    for _ in range(400):
+        y, cohort, score = pooled_cohorts(rng)
+        ranking = rank(y == 1, score)
+        draws = [areas(ranking, multiplicities(strata, 200, rng)) for strata in (class_and_cohort(y, cohort), y)]
+        low, high = np.quantile(draws, [0.025, 0.975], axis=1)
+        covered.append(low[0] <= truth <= high[0])
+        widths.append(high - low)
+    assert 0.90 <= np.mean(covered) <= 0.97
+    by_cohort, by_class = np.mean(widths, axis=0)
+    assert by_cohort < 0.9 * by_class
 
 
 def test_resamples_without_a_value_are_counted():

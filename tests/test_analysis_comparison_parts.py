@@ -141,7 +141,7 @@ def test_cohorts_of_a_split_are_compared_unpaired():
     assert find(part.metrics, "test", "auc_zero_vs_rest_between_cohorts_p", "x minus y").value < 0.01
     [shown] = tables(part)
     assert shown.rows[0][0] == "x minus y: Zero against low or positive"
-    assert [drawing.name for drawing in figures(part)] == ["comparisons-cohorts"]
+    assert [drawing.name for drawing in figures(part)] == ["comparisons-cohorts-test"]
 
 
 def test_schemes_without_nested_questions_compare_the_positive_class():
@@ -239,7 +239,7 @@ def test_thresholds_of_the_training_are_judged_on_held_out_patients_only():
     assert found.value == pytest.approx(np.mean((p[:, 2] / p[:, 1:].sum(axis=1))[y == 1] < 0.4))
     [shown] = tables(part)
     assert [row[1] for row in shown.rows] == ["0.700", "0.400"]
-    assert [drawing.name for drawing in figures(part)] == ["operating-points"]
+    assert [drawing.name for drawing in figures(part)] == ["operating-points-test"]
     # Whatever the labels of the held-out patients are, the thresholds stay.
     shuffled = frame.assign(y=frame["y"].to_numpy()[::-1])
     [again] = tables(judge_thresholds(material(shuffled, record=RECORD)))
