@@ -102,7 +102,7 @@ def _changes(sample: Sample, after: Probabilities, classes: tuple[str, ...], con
     how = f"after minus before, paired, {config.analysis.resamples} stratified bootstrap resamples, percentile"
     difference = patient_losses(y, after) - patient_losses(y, before)
     brier, loss = mean_losses(y, difference, (f"Brier score {how}", f"log loss {how}"), **draws)
-    _, area = macro_auc_lead(y, after, before, classes, **draws)
+    _, area = macro_auc_lead(y, after, before, classes, resamples=config.analysis.resamples, seed=config.seed)
     moved = int(np.sum(after.argmax(axis=1) != before.argmax(axis=1)))
     return {
         "log_loss_change": loss,
