@@ -17,7 +17,7 @@ from analysis.survival_rows import (
     ranking_rows,
     ratio,
     survival_metrics,
-    test_rows,
+    group_rows,
 )
 from analysis.wording import count, p_value, split_name, told, told_p
 from triher.estimate import Estimate
@@ -81,7 +81,7 @@ def _split_blocks(measures: SurvivalMeasures) -> Iterator[Block]:
     if drawings:
         yield Gallery("", drawings)
     yield _table(measures, "halves", _halves_table(measures), half_rows(measures))
-    yield _table(measures, "tests", _tests_table(measures), test_rows(measures))
+    yield _table(measures, "tests", _tests_table(measures), group_rows(measures))
     if measures.competing is not None:
         yield from _competing_blocks(measures, measures.competing)
 

@@ -24,7 +24,7 @@ def horizon_notes(measures: SurvivalMeasures) -> list[Note]:
 
 def survival_metrics(measures: SurvivalMeasures) -> list[Metric]:
     """All numbers of a split."""
-    rows = [*ranking_rows(measures), *half_rows(measures), *test_rows(measures)]
+    rows = [*ranking_rows(measures), *half_rows(measures), *group_rows(measures)]
     if measures.competing is not None:
         rows += incidence_rows(measures, measures.competing) + hazard_rows(measures.competing)
     rows += [("median_follow_up_months", "", "", measures.median_follow_up)]
@@ -73,7 +73,7 @@ def half_rows(measures: SurvivalMeasures) -> list[Row]:
     return rows
 
 
-def test_rows(measures: SurvivalMeasures) -> list[Row]:
+def group_rows(measures: SurvivalMeasures) -> list[Row]:
     """P values between the halves."""
     names = ("log_rank_p", "peto_peto_p", "log_rank_stratified_p")
     return [(name, "", "", test.p) for name, test in zip(names, measures.tests, strict=False)]

@@ -55,7 +55,7 @@ def predictor(x, time, event, columns):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 40), st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_counts_of_each_patient_are_those_of_all_pairs(seed, n, levels):
     score, _, time, event, strata = crowd(seed, n, levels)
     lead = np.random.default_rng(seed).uniform(0.5, 3, n)

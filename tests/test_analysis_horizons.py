@@ -54,6 +54,7 @@ def test_uno_equals_r(golden, golden_folder):
     assert found.method.startswith("Uno's C up to 600 months, 100 bootstrap resamples of the patients")
 
 
+@pytest.mark.slow  # torch and torchmetrics are imported
 def test_values_agree_with_torchsurv():
     import_torchvision()
     with warnings.catch_warnings():
@@ -248,7 +249,7 @@ def material(seed, n=90, *, competing=False, follow_ups=None, months=(12, 24, 50
     )
     analysis = AnalysisConfig(resamples=100, horizons_months=months)
     config = Config(cohort=CohortConfig(table=Path("cohort.csv")), analysis=analysis)
-    followed = {"oof": data, "test": data} if follow_ups is None else follow_ups(data)
+    followed = {"test": data} if follow_ups is None else follow_ups(data)
     return Material(pd.DataFrame(), None, (), followed, Cohort((), (), frozenset()), config, {})
 
 
@@ -259,19 +260,18 @@ def page_of(part):
 def test_the_part_says_every_number_with_its_interval_and_writes_it():
     part = horizons_part(material(0))
     page = page_of(part)
-    assert [note.code for note in part.notes] == ["horizon_beyond"] * 2
+    assert [note.code for note in part.notes] == ["horizon_beyond"]
     assert "500 months is beyond the follow-up of split 'test', which can be judged up to" in part.notes[0].text
     quantities = {metric.quantity for metric in part.metrics if metric.split == "test"}
     assert {"harrell_c", "uno_c", "auc_at_24_months", "brier_scaled_at_12_months", "brier_integrated"} <= quantities
     assert {"rmst_difference_at_24_months_p", "median_follow_up_months", "log_rank_stratified_p"} <= quantities
     assert not any("incidence" in quantity for quantity in quantities)
     assert {drawing.name for drawing in drawings(page)} == {
-        f"survival-{kind}-{split}" for kind in ("auc", "error") for split in ("test", "oof")
+        "survival-auc-test",
+        "survival-error-test",
     }
     files = tables(page)
-    assert set(files) == {
-        f"survival-{name}-{split}" for name in ("measures", "halves", "tests") for split in ("test", "oof")
-    }
+    assert set(files) == {f"survival-{name}-test" for name in ("measures", "halves", "tests")}
     assert files["survival-measures-test"].rows[0][0] == "harrell_c"
     text = render(page)
     assert "Dropped as beyond the follow-up: 500 months." in text
