@@ -11,6 +11,8 @@ HIGH = 10.0
 """Variance inflation above which a column is called collinear (Marquardt, Technometrics 1970;12:591)."""
 _ALIKE = 1e-7
 """Share of a column's deviation that the columns before it leave unexplained, below which it follows from them."""
+_WELL_APART = 1e-8
+"""Smallest eigenvalue of the correlations above which no column follows from others, by far."""
 _INVOLVED = 1e-6
 
 
@@ -31,6 +33,8 @@ def dependent_columns(x: Design, names: tuple[str, ...]) -> dict[str, tuple[str,
     {'mixed': ('age', 'er')}
     """
     scaled = (x - x.mean(axis=0)) / x.std(axis=0) / math.sqrt(len(x))
+    if np.linalg.eigvalsh(scaled.T @ scaled)[0] > _WELL_APART:
+        return {}
     kept: list[int] = []
     found = {}
     for j, name in enumerate(names):

@@ -113,16 +113,25 @@ def _fit(
     straight: CoxModel,
 ) -> Shape:
     """The bent model, its test against the straight one and its curve."""
+    middle = np.median(score, keepdims=True)
     columns = spline_columns(score, knots)
+    center = columns.mean(axis=0)
+    # Terms of a spline go with each other so closely that none has a coefficient worth judging: make them orthogonal.
+    axes, triangle = np.linalg.qr(columns - center)
+    apart = np.linalg.inv(triangle) * np.sqrt(len(score))
     terms = columns.shape[1]
-    names = tuple(f"term {j}" for j in range(terms + covariates.shape[1]))
-    design = np.column_stack([columns, covariates])
+    names = (
+        "score",
+        *(f"bend {j}" for j in range(1, terms)),
+        *(f"covariate {j}" for j in range(covariates.shape[1])),
+    )
+    design = np.column_stack([axes * np.sqrt(len(score)), covariates])
     bent = fit_cox(design, names, time, event, strata, Options(diagnose=False))
     if bent.reason or bent.covariance is None:
         return _none(f"the spline cannot be fitted: {bent.reason}", len(score))
     chisq, p = likelihood_ratio_p(straight.log_likelihood, bent.log_likelihood, terms - 1)
     at = np.linspace(score.min(), score.max(), _POINTS)
-    distance = spline_columns(at, knots) - spline_columns(np.array([np.median(score)]), knots)
+    distance = (spline_columns(at, knots) - spline_columns(middle, knots)) @ apart
     value = distance @ np.array([line.coef for line in bent.coefficients[:terms]])
     spread = np.sqrt(np.einsum("ij,jk,ik->i", distance, bent.covariance[:terms, :terms], distance))
     answer = Estimate(p, np.nan, np.nan, len(score), _METHOD)

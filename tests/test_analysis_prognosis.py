@@ -1,6 +1,5 @@
 """Prognosis against R's survival package, and the cases in which a model must be refused."""
 
-import json
 import math
 from pathlib import Path
 
@@ -10,32 +9,25 @@ import pytest
 from lifelines.utils import concordance_index
 
 from analysis.concordance import harrell_c, paired_difference
-from analysis.cox import fit_cox, likelihood_ratio_p
+from analysis.cox import fit_cox
 from analysis.followup import FollowUp, counts_by_reason, follow_up, has_follow_up
 from analysis.prognosis import judge_prognosis
-from analysis.proportionality import proportionality_tests
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun
 from triher.settings import AnalysisConfig
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 LUNG = ("age", "male", "ph.ecog", "wt.loss")
 STAGES = ("score_sd", "age", "er", "factor(stage)2", "factor(stage)3")
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference values are not beside this checkout")
 
 
-def golden(name):
-    return json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))["checks"][name]["value"]
-
-
-def lung(*columns):
-    frame = pd.read_csv(GOLDEN / "lung.csv").dropna(subset=["time", "event", *LUNG, "ph.karno"])
+def lung(folder, *columns):
+    frame = pd.read_csv(folder / "lung.csv").dropna(subset=["time", "event", *LUNG, "ph.karno"])
     x = frame[list(columns)].to_numpy(float)
     return x, frame["time"].to_numpy(float), frame["event"].to_numpy() == 1, frame["male"].astype(str)
 
 
-def study():
-    frame = pd.read_csv(GOLDEN / "prognosis.csv")
+def study(folder):
+    frame = pd.read_csv(folder / "prognosis.csv")
     frame["score_sd"] = frame["score"] / frame["score"].std()
     for stage in (2, 3):
         frame[f"factor(stage){stage}"] = (frame["stage"] == stage).astype(float)
@@ -46,64 +38,9 @@ def one_stratum(n):
     return ("",) * n
 
 
-@needs_golden
-def test_cox_with_efron_ties_equals_r():
-    x, time, event, _ = lung(*LUNG)
-    model = fit_cox(x, LUNG, time, event, one_stratum(len(x)))
-    expected = golden("cox_lung_efron")
-    assert (model.n, model.events) == (expected["n"], expected["events"])
-    assert [c.coef for c in model.coefficients] == pytest.approx(expected["coef"], rel=1e-5)
-    assert [c.se for c in model.coefficients] == pytest.approx(expected["se"], rel=1e-5)
-    assert [c.p for c in model.coefficients] == pytest.approx(expected["p"], rel=1e-5)
-    assert [c.hazard_ratio.low for c in model.coefficients] == pytest.approx(expected["hr_lo"], rel=1e-5)
-    assert [c.hazard_ratio.high for c in model.coefficients] == pytest.approx(expected["hr_hi"], rel=1e-5)
-    assert [model.log_likelihood_null, model.log_likelihood] == pytest.approx(expected["loglik"], rel=1e-8)
-    assert model.concordance.value == pytest.approx(expected["cindex"], rel=1e-9)
-
-
-@needs_golden
-def test_likelihood_ratio_test_equals_r():
-    x, time, event, _ = lung(*LUNG)
-    full = fit_cox(x, LUNG, time, event, one_stratum(len(x)))
-    without = fit_cox(x[:, [0, 1, 3]], ("age", "male", "wt.loss"), time, event, one_stratum(len(x)))
-    expected = golden("cox_lung_lrt")
-    chisq, p = likelihood_ratio_p(without.log_likelihood, full.log_likelihood, 1)
-    assert (chisq, p) == pytest.approx((expected["chisq"], expected["p"]), rel=1e-6)
-
-
-@needs_golden
-def test_stratified_cox_equals_r():
-    x, time, event, male = lung("age", "ph.ecog", "wt.loss")
-    model = fit_cox(x, ("age", "ph.ecog", "wt.loss"), time, event, tuple(male))
-    expected = golden("cox_lung_strata")
-    assert [c.coef for c in model.coefficients] == pytest.approx(expected["coef"], rel=1e-5)
-    assert [model.log_likelihood_null, model.log_likelihood] == pytest.approx(expected["loglik"], rel=1e-7)
-    assert model.concordance.value == pytest.approx(expected["cindex"], rel=1e-6)
-
-
-@needs_golden
-@pytest.mark.parametrize("transform", ["km", "rank", "identity", "log"])
-def test_proportional_hazards_test_equals_r(transform):
-    x, time, event, _ = lung(*LUNG)
-    beta = np.array([c.coef for c in fit_cox(x, LUNG, time, event, one_stratum(len(x))).coefficients])
-    tests = proportionality_tests(x, beta, time, event, one_stratum(len(x)), LUNG, transform)
-    expected = golden(f"coxzph_lung_{transform}")
-    assert [t.name for t in tests] == expected["names"]
-    assert [t.chisq for t in tests] == pytest.approx(expected["chisq"], rel=1e-6)
-    assert [t.p for t in tests] == pytest.approx(expected["p"], rel=1e-6)
-
-
-def test_unknown_transform_is_named():
-    with pytest.raises(StopRun, match="did you mean 'identity'") as caught:
-        proportionality_tests(
-            np.zeros((2, 1)), np.zeros(1), np.ones(2), np.ones(2, bool), ("", ""), ("x",), "identiti"
-        )
-    assert caught.value.code == "unknown_name"
-
-
-@needs_golden
-def test_adjusted_model_and_its_assumption_equal_r():
-    frame, time, event = study()
+@pytest.mark.golden("prognosis_adjusted", "prognosis_zph", "prognosis_stratified_cohort", "vif")
+def test_adjusted_model_and_its_assumption_equal_r(golden, golden_folder):
+    frame, time, event = study(golden_folder)
     x = frame[list(STAGES)].to_numpy(float)
     model = fit_cox(x, STAGES, time, event, one_stratum(len(x)))
     expected = golden("prognosis_adjusted")
@@ -111,15 +48,16 @@ def test_adjusted_model_and_its_assumption_equal_r():
     assert [c.se for c in model.coefficients] == pytest.approx(expected["se"], rel=1e-5)
     assert model.concordance.value == pytest.approx(expected["cindex"], rel=1e-6)
     assert [t.p for t in model.proportionality] == pytest.approx(golden("prognosis_zph")["p"], rel=1e-4)
+    assert model.inflation == pytest.approx(golden("vif")["vif"], rel=1e-8)
     by_cohort = fit_cox(x, STAGES, time, event, tuple(frame["cohort"]))
     expected = golden("prognosis_stratified_cohort")
     assert [c.coef for c in by_cohort.coefficients] == pytest.approx(expected["coef"], rel=1e-5)
     assert [c.se for c in by_cohort.coefficients] == pytest.approx(expected["se"], rel=1e-5)
 
 
-@needs_golden
-def test_whole_prognosis_equals_r():
-    frame, time, event = study()
+@pytest.mark.golden("prognosis_univariable", "prognosis_lrt")
+def test_whole_prognosis_equals_r(golden, golden_folder):
+    frame, time, event = study(golden_folder)
     covariates = frame[list(STAGES[1:])].to_numpy(float)
     strata = one_stratum(len(frame))
     ids = tuple(frame["patient"])
@@ -151,9 +89,9 @@ def test_whole_prognosis_equals_r():
     assert sum(group.n for group in found.groups) == 300
 
 
-@needs_golden
-def test_log_rank_of_halves_equals_r(monkeypatch):
-    frame, time, event = study()
+@pytest.mark.golden("prognosis_median_split")
+def test_log_rank_of_halves_equals_r(monkeypatch, golden, golden_folder):
+    frame, time, event = study(golden_folder)
     monkeypatch.setattr("analysis.prognosis._PER_GROUP", 1000)
     score, nothing = frame["score"].to_numpy(float), np.zeros((300, 0))
     data = FollowUp(
@@ -164,9 +102,9 @@ def test_log_rank_of_halves_equals_r(monkeypatch):
     assert found.adjusted is None
 
 
-@needs_golden
-def test_concordance_and_difference_equal_r():
-    x, time, event, _ = lung(*LUNG)
+@pytest.mark.golden("cindex_lung", "cindex_compare_lung")
+def test_concordance_and_difference_equal_r(golden, golden_folder):
+    x, time, event, _ = lung(golden_folder, *LUNG)
     full = fit_cox(x, LUNG, time, event, one_stratum(len(x)))
     less = fit_cox(x[:, [0, 1, 3]], ("age", "male", "wt.loss"), time, event, one_stratum(len(x)))
     expected = golden("cindex_lung")
@@ -185,33 +123,6 @@ def test_concordance_agrees_with_lifelines():
     event = rng.random(60) < 0.6
     expected = concordance_index(time, -score, event)
     assert harrell_c(score, time, event, one_stratum(60)).value == pytest.approx(expected, abs=1e-12)
-
-
-def test_too_few_events_are_refused():
-    x = np.random.default_rng(0).normal(size=(30, 2))
-    model = fit_cox(x, ("score", "age"), np.arange(1.0, 31), np.arange(30) < 3, one_stratum(30))
-    assert model.reason == "3 events for 2 coefficients"
-    assert str(model.coefficients[0].hazard_ratio) == "not estimable (3 events for 2 coefficients)"
-    assert fit_cox(x, ("a", "b"), np.arange(1.0, 31), np.zeros(30, bool), one_stratum(30)).reason.startswith("0 ev")
-
-
-def test_separation_is_refused():
-    time = np.concatenate([np.arange(21.0, 41.0), np.arange(1.0, 21.0)])
-    event = np.arange(40) >= 20
-    x = event.astype(float)[:, None]
-    model = fit_cox(x, ("marker",), time, event, one_stratum(40))
-    assert "marker separates events" in model.reason
-    assert math.isnan(model.coefficients[0].hazard_ratio.value)
-
-
-def test_constant_and_collinear_columns_are_named():
-    rng = np.random.default_rng(1)
-    time, event = rng.exponential(10, 60), np.ones(60, bool)
-    a = rng.normal(size=60)
-    assert "constant: age" in fit_cox(np.column_stack([a, a * 0]), ("score", "age"), time, event, ("",) * 60).reason
-    model = fit_cox(np.column_stack([a, 2 * a + 1]), ("score", "copy"), time, event, ("",) * 60)
-    assert model.reason == "copy follows from score"
-    assert model.remedy == "drop copy"
 
 
 def patient(name, time, event, **covariates):
@@ -284,6 +195,7 @@ def test_a_covariate_that_says_nothing_is_left_out_with_a_note(ages, said):
     assert f"covariate 'age' {said}" in note.text
 
 
+@pytest.mark.fault("F9")
 def test_scores_from_training_stop_the_run():
     with pytest.raises(StopRun, match="2 rows with split 'train'") as caught:
         follow_up(predictions("a", "train"), table(patient("a", 1.0, 1)), AnalysisConfig(), "triple")
