@@ -43,7 +43,14 @@ def ispy2(data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = table[table["her2_3class"].notna()]
     ids = "ISPY2_" + table["id"]
     cohort = pd.DataFrame(
-        {"patient_id": ids, "site": table["site"], "vendor": table["manufacturer"], "ihc": table["her2_3class"]}
+        {
+            "patient_id": ids,
+            "site": table["site"],
+            "vendor": table["manufacturer"],
+            "ihc": table["her2_3class"],
+            "age": table["age"],
+            "hormone_receptor": table["hr"].map({"1": "positive", "0": "negative"}),
+        }
     )
     volume = table["tum_vol"].astype(float)
     features = pd.DataFrame(
@@ -69,6 +76,11 @@ def tcga(data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             "site": ids.str.split("-").str[1],
             "ihc": table["her2_ihc_score"],
             "ish": table["her2_fish_status"],
+            "time": table["death_days_to"].fillna(table["last_contact_days_to"]),
+            "event": table["vital_status"].map({"Dead": "1", "Alive": "0"}),
+            "age": table["age_at_diagnosis"],
+            "stage": table["ajcc_pathologic_tumor_stage"].str.extract(r"Stage (IV|III|II|I)")[0],
+            "er": table["er_status_by_ihc"],
         }
     )
     status = {"Positive": 1, "Negative": 0}
@@ -104,15 +116,33 @@ HEADS: tuple[dict[str, Any], ...] = (
 )
 
 
+def analysis_of(name: str, data: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of the cohort table is read, and what is stated about it."""
+    if name == "I-SPY2":
+        groups = {"hormone_receptor": (), "vendor": (), "age": (50,)}
+        return {"covariates": ["age"], "groups": ["hormone_receptor"]}, {"subgroups": groups}
+    genes = {
+        "expression": data / "tcga-brca" / "rna_log2_6000x769.csv.gz",
+        "kind": "log",
+        "covariates": ["er"],
+        "gene_sets": [data / "genesets" / "hallmark_v7.0.symbols.gmt"],
+    }
+    chosen = {"subgroups": {"er": (), "age": (50,)}, "covariates": ["age", "stage", "er"], "cutpoint": True}
+    survival = {"time_unit": "days", "covariates": ["age"], "groups": ["stage", "er"]}
+    return survival, {**chosen, "horizons_months": (36, 60), "transcriptomics": genes}
+
+
 def run(name: str, split: str, repeats: int, head: dict[str, Any], data: Path, out: Path) -> RunFolder:
     """One run of classification and analysis."""
     out.mkdir(parents=True, exist_ok=True)
     cohort, features = SOURCES[name](data)
     cohort.to_csv(out / "cohort.csv", index=False)
     features.to_csv(out / "features.csv", index=False)
+    columns, statements = analysis_of(name, data)
     config = Config.model_validate(
         {
-            "cohort": {"table": out / "cohort.csv", "name": name},
+            "cohort": {"table": out / "cohort.csv", "name": name, **columns},
+            "analysis": statements,
             "classify": {
                 "features": out / "features.csv",
                 "missing": "impute",
