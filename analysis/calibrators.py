@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 from scipy.special import expit, log_softmax, softmax
 
 from analysis.brier import LOG_CLIP, patient_losses
 from analysis.calibrators_stepwise import Isotonic, VennAbers, fit_isotonic, fit_venn_abers, normalized
 from analysis.logistic_model import binary_design, fit_logistic, logit, one_hot
 from classify.calibration import apply_temperature, fit_temperature
-from classify.splits import Split, stratified_folds
 from triher.errors import unknown_name
 from triher.types import Labels, Probabilities
 
 FOLDS = 5
 _INNER_FOLDS = 3
+Rows = Int[np.ndarray, " _"]
 _PENALTIES = (1.0, 10.0, 100.0)  # on the sum over patients; the range of Kull et al. in decades
 _UNIT = 1.0  # penalty of a normal prior with standard deviation 1 around "as predicted"
 
@@ -102,10 +102,9 @@ def fit_dirichlet(p: Probabilities, y: Labels, seed: int) -> LinearLogs:
     loss in three folds of these patients. The diagonal is drawn to 1 by a penalty of 1, so that separated classes
     have a solution.
     """
-    n_classes = p.shape[1]
-    folds = folds_of(y, n_classes, _INNER_FOLDS, seed)
+    folds = folds_of(y, _INNER_FOLDS, seed)
     losses = [
-        np.mean([_loss(_dirichlet(p[f.train], y[f.train], penalty), p[f.test], y[f.test]) for f in folds])
+        np.mean([_loss(_dirichlet(p[learn], y[learn], penalty), p[rest], y[rest]) for learn, rest in folds])
         for penalty in _PENALTIES
     ]
     return _dirichlet(p, y, _PENALTIES[int(np.argmin(losses))])
@@ -172,9 +171,9 @@ CALIBRATORS: dict[str, Method] = {
     "temperature": Method("Temperature", fit_one_temperature, keeps_order=True),
     "vector": Method("Vector scaling", fit_vector),
     "dirichlet": Method("Dirichlet (ODIR)", fit_dirichlet),
-    "platt": Method("Platt, one class against the rest", fit_platt),
-    "isotonic": Method("Isotonic, one class against the rest", _isotonic, asks_for=1000),
-    "venn-abers": Method("Venn-Abers, one class against one", _venn_abers),
+    "platt": Method("Platt, one against the rest", fit_platt),
+    "isotonic": Method("Isotonic, one against the rest", _isotonic, asks_for=1000),
+    "venn-abers": Method("Venn-Abers, one against one", _venn_abers),
 }
 """Name in ``analysis.calibrators`` -> method."""
 
@@ -200,18 +199,27 @@ def cross_fitted(name: str, p: Probabilities, y: Labels, seed: int) -> Probabili
         seed: of the stratified folds.
 
     Raises:
-        StopRun: ``unknown_name``, ``class_too_small``.
+        StopRun: ``unknown_name``.
     """
     method, found = find_calibrator(name), np.empty_like(p)
-    for fold in folds_of(y, p.shape[1], FOLDS, seed):
-        found[fold.test] = method.fit(p[fold.train], y[fold.train], seed).apply(p[fold.test])
+    for learn, rest in folds_of(y, FOLDS, seed):
+        found[rest] = method.fit(p[learn], y[learn], seed).apply(p[rest])
     return found
 
 
-def folds_of(y: Labels, n_classes: int, folds: int, seed: int) -> list[Split]:
-    """Stratified folds of patients."""
-    together = np.full(len(y), "", dtype=object)
-    return stratified_folds(y, together, np.arange(len(y)), folds=folds, n_classes=n_classes, seed=seed)
+def folds_of(y: Labels, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
+    """Stratified folds of patients: positions of those to learn from, and of those to apply it to.
+
+    Args:
+        y: class of each patient, at least 2 of every class that there is.
+        folds: no more are made than the smallest class has patients.
+        seed: decides who goes where.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    smallest = int(np.unique(y, return_counts=True)[1].min())
+    divider = StratifiedKFold(min(folds, smallest), shuffle=True, random_state=seed)
+    return list(divider.split(y, y))
 
 
 def _loss(calibrator: Calibrator, p: Probabilities, y: Labels) -> float:

@@ -158,7 +158,7 @@ def recalibrate_sites(frame: pd.DataFrame, scheme: str, seed: int) -> tuple[pd.D
 def _intercepts(sample: Sample, seed: int) -> tuple[dict[str, Shares], Shares]:
     """The intercepts for each labeled patient, who did not help to fit them, and those of all."""
     own: dict[str, Shares] = {}
-    for fold in folds_of(sample.y, sample.probabilities.shape[1], FOLDS, seed):
-        found = fit_intercepts(sample.probabilities[fold.train], sample.y[fold.train])
-        own |= {sample.patient_id[i]: found for i in fold.test}
+    for learn, rest in folds_of(sample.y, FOLDS, seed):
+        found = fit_intercepts(sample.probabilities[learn], sample.y[learn])
+        own |= {sample.patient_id[i]: found for i in rest}
     return own, fit_intercepts(sample.probabilities, sample.y)

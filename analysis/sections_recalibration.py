@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.calibrator_comparison import LEAST
 from analysis.calibrators import FOLDS
-from analysis.canvas import plain
+from analysis.canvas import Drawing, plain
 from analysis.figures import ForestRow, forest_figure
 from analysis.long_table import long_data
 from analysis.metrics import Metric, find
@@ -106,10 +106,10 @@ def _for_sites(material: Material) -> _Act:
     frame, done = recalibrate_sites(material.frame, material.config.scheme, material.config.seed)
     text = (
         "As the configuration asks (analysis.recalibrate: site), each site got class intercepts of its own, the "
-        f"slopes untouched. They were fitted over {FOLDS} stratified folds of the site's labeled patients, each patient "
-        "getting those of the other folds; unlabeled patients get those of all. This needs labeled patients of the "
-        "site where the model is to be used, and the scores below say what is to be expected with as many. Sites "
-        f"with fewer than {LEAST} labeled patients of a class were left as they are."
+        f"slopes untouched. They were fitted over {FOLDS} stratified folds of the site's labeled patients, each "
+        "patient getting those of the other folds; unlabeled patients get those of all. This needs labeled patients "
+        "of the site where the model is to be used; the scores below say what to expect with as many. Sites with "
+        f"fewer than {LEAST} labeled patients of a class were left as they are."
     )
     notes = tuple(_too_few(site, material.classes) for site in done if site.intercepts is None)
     return _Act(frame, (Paragraph(text), _site_table(done, material.classes)), notes=notes)
@@ -156,6 +156,23 @@ def _split_blocks(metrics: Sequence[Metric], split: str, classes: Sequence[str],
     header = ["", "Before", "After", "Change"]
     caption = f"{split_name(split)}: scores, lower is better"
     table = Table(caption, header, rows, name=f"recalibration-{split}", data=long_data(own))
+    blocks: list[Block] = [Heading(split_name(split)), table]
+    drawing = _shares_figure(metrics, split) if at_shares else _sites_figure(metrics, split, classes)
+    return [*blocks, Gallery("", [drawing])] if drawing is not None else blocks
+
+
+def _shares_figure(metrics: Sequence[Metric], split: str) -> Drawing | None:
+    """The change of the log loss in both populations."""
+    lines = [
+        ForestRow("On the patients as they are", find(metrics, split, "log_loss_change")),
+        ForestRow("At the stated shares", find(metrics, split, "log_loss_change_at_stated_shares")),
+    ]
+    title = "Change in log loss with 95 % intervals; below 0 is better"
+    return _forest(split, title, lines, "Log loss after minus before")
+
+
+def _sites_figure(metrics: Sequence[Metric], split: str, classes: Sequence[str]) -> Drawing | None:
+    """Calibration in the large of each class, after and before."""
     lines = [
         ForestRow(
             class_label(name),
@@ -165,11 +182,12 @@ def _split_blocks(metrics: Sequence[Metric], split: str, classes: Sequence[str],
         )
         for name in classes
     ]
-    blocks: list[Block] = [Heading(split_name(split)), table]
-    if any(line.estimate is not None and math.isfinite(line.estimate.value) for line in lines):
-        title = "Calibration in the large after recalibration, with 95 % intervals; hollow: before"
-        drawing = forest_figure(
-            f"recalibration-{split}", title, lines, x_label="Intercept at slope 1 (ideal 0)", line_at=0.0
-        )
-        blocks.append(Gallery("", [drawing]))
-    return blocks
+    title = "Calibration in the large after recalibration, with 95 % intervals; hollow: before"
+    return _forest(split, title, lines, "Intercept at slope 1 (ideal 0)")
+
+
+def _forest(split: str, title: str, lines: list[ForestRow], x_label: str) -> Drawing | None:
+    """The figure of one split, None where nothing can be estimated."""
+    if not any(line.estimate is not None and math.isfinite(line.estimate.value) for line in lines):
+        return None
+    return forest_figure(f"recalibration-{split}", title, lines, x_label=x_label, line_at=0.0)

@@ -207,7 +207,7 @@ def test_the_scaled_brier_score_is_0_for_the_class_shares_and_1_for_certainty():
 
 
 def test_a_calibrated_world_looks_calibrated():
-    y, probabilities = calibrated_world(1500)
+    y, probabilities = calibrated_world(900)
     for c in range(3):
         p = probabilities[:, c].copy()
         found = logistic_recalibration(y == c, p, "low")
@@ -228,20 +228,20 @@ def test_a_calibrated_world_looks_calibrated():
 
 
 def test_coverage_and_size_where_the_predictions_are_right():
-    """500 worlds of 250 patients: 95 % of intervals should hold the truth, give or take 3 standard errors (2.9 %)."""
+    """400 worlds of 250 patients: 95 % of intervals should hold the truth, give or take 3 standard errors (3.3 %)."""
     rng = np.random.default_rng(11)
     p = rng.beta(1.5, 2.5, 250)
     slopes, covered, rejected = [], np.zeros(3), 0
-    for _ in range(500):
+    for _ in range(400):
         found = logistic_recalibration(rng.random(250) < p, p, "low")
         slopes.append(found.slope.value)
         truths = ((found.slope, 1.0), (found.intercept, 0.0), (found.in_the_large, 0.0))
         covered += [estimate.low <= truth <= estimate.high for estimate, truth in truths]
         rejected += found.unreliability_p.value < 0.05
     assert np.mean(slopes) == pytest.approx(1.0, abs=0.04)
-    assert (covered / 500 > 0.95 - 0.029).all()
-    assert (covered / 500 < 0.95 + 0.029).all()
-    assert rejected / 500 == pytest.approx(0.05, abs=0.029)
+    assert (covered / 400 > 0.95 - 0.033).all()
+    assert (covered / 400 < 0.95 + 0.033).all()
+    assert rejected / 400 == pytest.approx(0.05, abs=0.033)
 
 
 def test_a_world_of_known_slope_is_found():
@@ -251,7 +251,6 @@ def test_a_world_of_known_slope_is_found():
     design = binary_design(np.column_stack([logit(p), np.ones(400)]))
     found = fit_logistic(design, np.column_stack([1 - q, q]), np.zeros((400, 2)))
     assert found.coefficients == pytest.approx([0.5, 0.7], abs=1e-9)
-    assert spiegelhalter(rng.random(400) < q, p)[1] < 0.01
 
 
 def test_impossible_slopes_are_refused():
