@@ -10,6 +10,7 @@ from analysis.part import Material, Part
 from analysis.survival_measures import CompetingRisks, SurvivalMeasures, judge_survival
 from analysis.survival_rows import (
     Row,
+    group_rows,
     half_rows,
     hazard_rows,
     horizon_notes,
@@ -17,7 +18,6 @@ from analysis.survival_rows import (
     ranking_rows,
     ratio,
     survival_metrics,
-    group_rows,
 )
 from analysis.wording import count, p_value, split_name, told, told_p
 from triher.estimate import Estimate
