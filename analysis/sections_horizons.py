@@ -149,7 +149,7 @@ def _tests_table(measures: SurvivalMeasures) -> Table:
     """Whether the halves differ."""
     rows = [
         [
-            test.p.method.removesuffix(", p value").capitalize(),
+            test.p.method[0].upper() + test.p.method[1:].removesuffix(", p value"),
             f"{test.chisq:.2f}" if math.isfinite(test.chisq) else "-",
             str(test.df),
             told_p(test.p),

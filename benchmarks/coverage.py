@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.special import softmax
-from scipy.stats import norm, qmc
+from scipy.stats import chi2, norm, qmc
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
@@ -210,14 +210,16 @@ def scores(n: int, distance: float, rng: np.random.Generator) -> tuple[np.ndarra
     return sick, rng.normal(size=n) + distance * sick
 
 
-def rejected(sick: np.ndarray, score: np.ndarray, level: np.ndarray) -> bool | None:
-    """Whether Q rejects at 5 %; None where fewer than two levels can be compared."""
+def rejected(sick: np.ndarray, score: np.ndarray, level: np.ndarray) -> tuple[bool, bool] | None:
+    """Whether the test rejects at 5 %, and would on the AUC scale; None with fewer than two levels to compare."""
     members = [level == k for k in np.unique(level)]
     found = [delong(score[m & sick], score[m & ~sick]) for m in members if min(sum(sick[m]), sum(~sick[m])) >= FEWEST]
-    usable = [pair for pair in found if pair[1] > 0]
+    usable = np.array([pair for pair in found if pair[1] > 0])
     if len(usable) < 2:
         return None
-    return heterogeneity([a for a, _ in usable], [v for _, v in usable])[1] < 0.05
+    a, v = usable.T
+    plain = np.sum((a - np.sum(a / v) / np.sum(1 / v)) ** 2 / v)
+    return heterogeneity(list(a), list(v))[1] < 0.05, bool(chi2.sf(plain, len(a) - 1) < 0.05)
 
 
 def false_alarms(repeats: int) -> None:
@@ -242,9 +244,10 @@ def false_alarms(repeats: int) -> None:
         report(f"models of 5 folds, {p} features, shift {shift}, 2 levels of 150", found)
 
 
-def report(what: str, found: Sequence[bool | None]) -> None:
+def report(what: str, found: Sequence[tuple[bool, bool] | None]) -> None:
     tested = [verdict for verdict in found if verdict is not None]
-    print(f"{what}: {100 * statistics.mean(tested):.1f} % of {len(tested)} rejected", flush=True)
+    shares = [f"{100 * statistics.mean(side):.1f} %" for side in zip(*tested, strict=True)]
+    print(f"{what}: {shares[0]} of {len(tested)} rejected, {shares[1]} on the AUC scale", flush=True)
 
 
 def main() -> None:

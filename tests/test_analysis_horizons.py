@@ -217,6 +217,7 @@ def test_uno_and_auc_hold_under_censoring_where_harrell_drifts():
     assert abs(np.mean(auc) - true_auc) < 3 * area_error < 0.025
 
 
+@pytest.mark.slow
 def test_intervals_of_both_indices_cover():
     """400 studies of 100 patients; log time is the score plus noise as large, so C is 3/4 (Kendall's tau is 1/2)."""
     rng, held_harrell, held_uno = np.random.default_rng(3), 0, 0
