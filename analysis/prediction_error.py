@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from analysis.censoring import Drawn, bootstrapped, inverse, uncensored
-from analysis.cox import fit_cox
+from analysis.cox import Options, fit_cox
 from analysis.followup import Events, Months
 from analysis.intervals import FEWEST
 from analysis.kaplan_meier import kaplan_meier, survival_steps
@@ -14,6 +14,7 @@ from triher.estimate import Estimate, not_estimable
 from triher.types import Scores
 
 _FOLDS = 5
+_QUICK = Options(diagnose=False)
 _GRID = 50  # times of the curve; more change the third digit of its area at most
 
 Times = Float64[np.ndarray, " horizon"]
@@ -65,16 +66,15 @@ def cross_fitted(score: Scores, time: Months, event: Events, months: Times, *, s
         seed: of the folds.
     """
     fold = _folds(event, seed)
+    per_sd = (score - score.mean()) / (score.std(ddof=1) or 1.0)
     model, null = np.ones((len(time), len(months))), np.ones((len(time), len(months)))
     for k in range(_FOLDS):
         inside, rest = fold == k, fold != k
-        fitted = fit_cox(
-            score[rest, None].astype(float), ("score",), time[rest], event[rest], ("",) * int(rest.sum())
-        )
+        fitted = fit_cox(per_sd[rest, None], ("score",), time[rest], event[rest], ("",) * int(rest.sum()), _QUICK)
         if fitted.reason:
             return Predictions(months, model[:0], null[:0], f"no Cox model of four fifths: {fitted.reason}")
         hazard = _baseline_hazard(fitted.linear_predictor, time[rest], event[rest], months)
-        ratio = np.exp(score[inside] * fitted.coefficients[0].coef)
+        ratio = np.exp(per_sd[inside] * fitted.coefficients[0].coef)
         model[inside] = np.exp(-np.outer(ratio, hazard))
         null[inside] = survival_steps(kaplan_meier(time[rest], event[rest]), months)
     return Predictions(months, model, null)
