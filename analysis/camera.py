@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.stats import t
 
-from analysis.enrichment import benjamini_hochberg
+from analysis.corrected_p import corrected
 from analysis.gene_sets import GeneSet, GeneSets
 
 _ROUNDING = 1e-10  # of the values: what is left of a gene that the design explains
@@ -65,8 +65,8 @@ def camera(
         shift = float(statistic[inside].mean() - statistic[~inside].mean())
         p = shift_p(statistic[inside], statistic[~inside], correlation=correlation, df=df)
         found.append(SetShift(one, shift, correlation, p, math.nan))
-    corrected = benjamini_hochberg([one.p for one in found])
-    return tuple(replace(one, p_adjusted=p) for one, p in zip(found, corrected, strict=True))
+    adjusted = corrected([one.p for one in found])
+    return tuple(replace(one, p_adjusted=float(p)) for one, p in zip(found, adjusted, strict=True))
 
 
 def _residuals(values: Values, design: Design) -> tuple[Values, int]:

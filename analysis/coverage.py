@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Bool, Shaped
 from scipy.stats import binomtest
 
+from analysis.corrected_p import corrected_estimates
 from analysis.intervals import wald, wilson
 from analysis.samples import class_label
 from classify.conformal import fit_conformal, prediction_sets
@@ -208,17 +209,9 @@ def coverage_p(hits: int, n: int, alpha: float, *, of_what: str) -> Estimate:
 
 def _adjusted(rows: Sequence[Coverage]) -> tuple[Coverage, ...]:
     """Correct the p values of a split after Benjamini and Hochberg."""
-    from statsmodels.stats.multitest import multipletests
-
     tested = [i for i, row in enumerate(rows) if row.p is not None and math.isfinite(row.p.value)]
-    raw = [p.value for i in tested if (p := rows[i].p) is not None]
-    corrected = multipletests(raw, method="fdr_bh")[1].tolist() if raw else []
-    method = f"{_P_METHOD}, Benjamini-Hochberg over {len(raw)} tests"
-    found = dict(zip(tested, corrected, strict=True))
-    return tuple(
-        replace(row, p_adjusted=Estimate(found[i], math.nan, math.nan, row.covered.n, method)) if i in found else row
-        for i, row in enumerate(rows)
-    )
+    found = dict(zip(tested, corrected_estimates([p for i in tested if (p := rows[i].p) is not None]), strict=True))
+    return tuple(replace(row, p_adjusted=found[i]) if i in found else row for i, row in enumerate(rows))
 
 
 def set_sizes(members: Bool[np.ndarray, "patient class"]) -> dict[str, Estimate]:

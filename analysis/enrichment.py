@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import hypergeom
 
+from analysis.corrected_p import corrected
 from analysis.gene_sets import GeneSet, GeneSets
 from triher.errors import StopRun
 
@@ -72,8 +73,8 @@ def over_representation(significant: Collection[str], gene_sets: GeneSets) -> tu
         hits = tuple(gene for gene in one.genes if gene in chosen)
         p = float(hypergeom.sf(len(hits) - 1, len(background), len(one.genes), len(chosen)))
         found.append(SetOverlap(one, hits, len(one.genes) * len(chosen) / len(background), p, math.nan))
-    corrected = benjamini_hochberg([one.p for one in found])
-    return tuple(replace(one, p_adjusted=p) for one, p in zip(found, corrected, strict=True))
+    adjusted = corrected([one.p for one in found])
+    return tuple(replace(one, p_adjusted=float(p)) for one, p in zip(found, adjusted, strict=True))
 
 
 def enrichment(
@@ -117,8 +118,8 @@ def enrichment(
         summaries = prerank(genes, values, members, weight, 1, len(genes), permutations, 1, seed).summaries
         found = {summary.term: summary for summary in summaries}
         tests += [_enriched(one, found[one.name], genes) for one in some]
-    corrected = benjamini_hochberg([one.p for one in tests])
-    return tuple(replace(one, p_adjusted=p) for one, p in zip(tests, corrected, strict=True))
+    adjusted = corrected([one.p for one in tests])
+    return tuple(replace(one, p_adjusted=float(p)) for one, p in zip(tests, adjusted, strict=True))
 
 
 def _prerank() -> Callable[..., Any]:
@@ -146,14 +147,3 @@ def _enriched(one: GeneSet, summary: Any, genes: Sequence[str]) -> SetEnrichment
         leading = [i for i in reversed(hits) if i >= running.argmin()]
     edge = tuple(genes[i] for i in leading)
     return SetEnrichment(one, score, normalized, p, math.nan, len(same), edge)
-
-
-def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """P values adjusted for the false discovery rate (Benjamini & Hochberg, J R Stat Soc B 1995;57:289).
-
-    >>> benjamini_hochberg([0.25, 0.5, 1.0])
-    [0.75, 0.75, 1.0]
-    """
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(q) for q in multipletests(p, method="fdr_bh")[1]] if p else []

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from analysis.corrected_p import corrected
+
 PerGene = Float64[np.ndarray, " gene"]
 
 
@@ -39,7 +41,4 @@ class GeneTests:
 
 def false_discovery_rates(p: PerGene) -> PerGene:
     """Benjamini & Hochberg's adjusted p values over all genes; a gene without p value counts as 1."""
-    from statsmodels.stats.multitest import multipletests
-
-    filled = np.where(np.isnan(p), 1.0, p)
-    return np.asarray(multipletests(filled, method="fdr_bh")[1]) if len(filled) else filled
+    return corrected(np.where(np.isnan(p), 1.0, p))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.auc_tests import against_half, p_estimate
+from analysis.corrected_p import corrected
 from analysis.metrics import Metric
 from analysis.part import Material
 from analysis.questions import primary_questions
@@ -27,22 +28,6 @@ class Hypothesis:
     """NaN where there is no p value."""
     method: str
     """A key of `NAMES`: which family it belongs to."""
-
-
-def adjust(p: Sequence[float], method: str) -> np.ndarray:
-    """Correct p values for their number.
-
-    Args:
-        p: none of them NaN.
-        method: as `statsmodels.stats.multitest.multipletests` calls it: ``holm`` (Scand J Stat 1979;6:65), ``fdr_bh``
-            (Benjamini & Hochberg, J R Stat Soc B 1995;57:289), ``bonferroni``, ``simes-hochberg``, ``fdr_by``.
-
-    >>> adjust([0.01, 0.04, 0.03], "holm").tolist()
-    [0.03, 0.06, 0.06]
-    """
-    from statsmodels.stats.multitest import multipletests
-
-    return np.asarray(multipletests(p, method=method)[1]) if len(p) else np.zeros(0)
 
 
 def primary_tests(material: Material) -> list[Metric]:
@@ -86,11 +71,11 @@ def correct(primary: Sequence[Metric], others: Iterable[Metric]) -> tuple[Hypoth
     planned = [1.0 if np.isnan(m.estimate.value) else m.estimate.value for m in primary]
     found = [
         Hypothesis(m, np.nan if np.isnan(m.estimate.value) else float(p), _HOLM)
-        for m, p in zip(primary, adjust(planned, _HOLM), strict=True)
+        for m, p in zip(primary, corrected(planned, _HOLM), strict=True)
     ]
     tests = [m for m in others if m.quantity.endswith("_p") and np.isfinite(m.estimate.value)]
-    corrected = adjust([m.estimate.value for m in tests], _BH)
-    return (*found, *(Hypothesis(m, float(p), _BH) for m, p in zip(tests, corrected, strict=True)))
+    adjusted = corrected([m.estimate.value for m in tests], _BH)
+    return (*found, *(Hypothesis(m, float(p), _BH) for m, p in zip(tests, adjusted, strict=True)))
 
 
 def corrected_metrics(hypotheses: Sequence[Hypothesis]) -> list[Metric]:

@@ -11,7 +11,18 @@ from analysis.wording import count
 from triher.config import dump_config
 from triher.settings import Config
 
-_HIDDEN = {"key", "outputs", "seconds", "weights_dir", "reference", "table", "root"}
+_HIDDEN = {
+    "key",
+    "outputs",
+    "seconds",
+    "weights_dir",
+    "reference",
+    "table",
+    "root",
+    "expression",
+    "gene_sets",
+    "compare",
+}
 _TOLD_ELSEWHERE = {"encoder", "recipe", "settings", "thresholds", "baselines_left_out", "openings"}
 _COUNTS = ("n_patients", "n_done", "n_skipped", "n_slices", "n_features")
 _LONG = 60
@@ -104,7 +115,8 @@ def limits_section(evaluation: Evaluation) -> Section:
         "and in-situ hybridization remain the way to determine HER2.",
         "The numbers hold for patients like these, imaged like these. Other scanners, protocols, sites or class "
         "shares can change both ranking and calibration.",
-        "No number was corrected for looking at several classes, splits and sites; name one comparison beforehand.",
+        "P values are corrected for their number, intervals are not; name one comparison beforehand, under "
+        "analysis.primary.",
     ]
     small = _small_classes(evaluation)
     if small:

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.stats import rankdata, t, ttest_ind
 
+from analysis.corrected_p import corrected
 from analysis.discrimination import auc, shortage
-from analysis.enrichment import benjamini_hochberg
 from analysis.gene_sets import GeneSet, GeneSets
 from analysis.intervals import FEWEST, without_interval
 from triher.estimate import Estimate, not_estimable
@@ -98,9 +98,8 @@ def compare_scores(
     found = [
         _difference(one, scores[:, column], group, names, covariates) for column, one in enumerate(gene_sets.sets)
     ]
-    tested = [one.p for one in found if math.isfinite(one.p)]
-    corrected = iter(benjamini_hochberg(tested))
-    return tuple(replace(one, p_adjusted=next(corrected)) if math.isfinite(one.p) else one for one in found)
+    adjusted = corrected([one.p for one in found])
+    return tuple(replace(one, p_adjusted=float(p)) for one, p in zip(found, adjusted, strict=True))
 
 
 def _difference(

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import chi2
-from statsmodels.stats.multitest import multipletests
 
 from analysis.bootstrap import macro_auc, macro_rankings, mean_area, resampled
 from analysis.calibration import logistic_recalibration
+from analysis.corrected_p import corrected_estimates
 from analysis.cross_validation import Folds, folds_of, widened
 from analysis.delong import delong
 from analysis.discrimination import conditional_positive, low_vs_positive, zero_vs_rest
@@ -120,7 +120,7 @@ def judge_split(
         classes: of the scheme.
     """
     divided = [_divided(sample, grouping, folds, config, classes) for grouping in wanted]
-    corrected = iter(adjusted([test.p for group in divided for test in group.interactions]))
+    corrected = iter(corrected_estimates([test.p for group in divided for test in group.interactions]))
     return tuple(
         replace(group, interactions=tuple(replace(t, p_adjusted=next(corrected)) for t in group.interactions))
         for group in divided
@@ -232,15 +232,3 @@ def interaction(quantity: str, levels: Sequence[Level]) -> Interaction:
     q, p = heterogeneity(values, [level.variances[quantity] for level in used])
     statistic, found = (Estimate(number, math.nan, math.nan, n, method) for number in (q, p))
     return Interaction(quantity, labels, left_out, statistic, found, found)
-
-
-def adjusted(ps: Sequence[Estimate]) -> list[Estimate]:
-    """P values after Benjamini & Hochberg (J R Stat Soc B 1995;57:289); those not estimable stay so."""
-    known = [i for i, p in enumerate(ps) if math.isfinite(p.value)]
-    found = list(ps)
-    if known:
-        corrected = multipletests([ps[i].value for i in known], method="fdr_bh")[1]
-        for i, value in zip(known, corrected, strict=True):
-            method = f"{ps[i].method}; Benjamini-Hochberg over {len(known)} tests"
-            found[i] = replace(ps[i], value=float(value), method=method)
-    return found

@@ -14,10 +14,11 @@ from analysis.agreement import kappa, mcnemar_test, quadratic_kappa
 from analysis.auc_kernel import areas, rank
 from analysis.auc_tests import against_half, paired_test, unpaired_test
 from analysis.bootstrap import multiplicities
+from analysis.corrected_p import corrected
 from analysis.delong import delong, delong_covariance
 from analysis.discrimination import auc
 from analysis.metrics import Metric
-from analysis.multiplicity import adjust, correct, corrected_metrics
+from analysis.multiplicity import correct, corrected_metrics
 from analysis.operating import at_threshold
 from classify.thresholds import youden
 from triher.estimate import Estimate, not_estimable
@@ -263,8 +264,8 @@ def test_corrected_p_values_equal_r(golden, golden_folder):
     p, expected = pd.read_csv(golden_folder / "pvalues.csv")["p"].tolist(), golden("p_adjust")
     names = {"bonferroni": "bonferroni", "holm": "holm", "hochberg": "simes-hochberg", "BH": "fdr_bh", "BY": "fdr_by"}
     for name, method in names.items():
-        assert adjust(p, method).tolist() == pytest.approx(expected[name], rel=1e-10)
-    assert adjust([], "holm").tolist() == []
+        assert corrected(p, method).tolist() == pytest.approx(expected[name], rel=1e-10)
+    assert corrected([], "holm").tolist() == []
 
 
 def p_metric(quantity, p, part="comparisons"):

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from analysis.bootstrap import macro_auc
+from analysis.corrected_p import corrected_estimates
 from analysis.cross_validation import Folds
 from analysis.discrimination import delong, low_vs_positive, zero_vs_rest
 from analysis.groupings import NOT_KNOWN, groupings
@@ -16,7 +17,7 @@ from analysis.page import Gallery, Paragraph, Table
 from analysis.part import Material, Part
 from analysis.samples import split_samples
 from analysis.sections_subgroups import subgroups_part
-from analysis.subgroups import adjusted, heterogeneity, interaction, judge_subgroups
+from analysis.subgroups import heterogeneity, interaction, judge_subgroups
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun
 from triher.estimate import Estimate
@@ -230,7 +231,7 @@ def test_levels_without_a_variance_are_named_and_left_out():
 @pytest.mark.golden("p_adjust")
 def test_adjusted_p_values_are_those_of_r(golden, golden_folder):
     ps = pd.read_csv(golden_folder / "pvalues.csv").iloc[:, -1].to_numpy(float)
-    found = adjusted([Estimate(float(p), math.nan, math.nan, 9, "p") for p in ps])
+    found = corrected_estimates([Estimate(float(p), math.nan, math.nan, 9, "p") for p in ps])
     assert [p.value for p in found] == pytest.approx(golden("p_adjust")["BH"], rel=1e-9)
 
 
@@ -243,7 +244,7 @@ def test_p_values_of_a_split_are_corrected_together_and_missing_ones_do_not_coun
     assert largest.p_adjusted.value == pytest.approx(largest.p.value)
     assert all(test.p_adjusted.value >= test.p.value for test in known)
     assert "over 6 tests" in largest.p_adjusted.method
-    assert adjusted([]) == []
+    assert corrected_estimates([]) == []
 
 
 def test_intervals_of_scores_by_several_models_are_widened_by_the_share_of_the_level():

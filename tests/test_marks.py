@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-SECTIONS = {"A": 32, "B": 17, "C": 27, "D": 22, "E": 24, "G": 24}
-"""Section -> number of its cases: A images and masks, B DICOM, C clinical tables, D feature stores,
-E heads, tuning and evaluation, G bundles, configuration, command line and environment."""
+SECTIONS = {"A": 32, "B": 17, "C": 27, "D": 22, "E": 24, "F": 18, "G": 24}
+"""Section -> number of its cases: A images and masks, B DICOM, C clinical tables, D feature stores, E heads, tuning
+and evaluation, F survival and transcriptomics, G bundles, configuration, command line and environment."""
 
 
 def marked(path: Path, mark: str) -> Iterator[str]:
