@@ -89,6 +89,7 @@ def test_few_events_are_noted_and_printed():
     assert "events per coefficient; below 10" in alone.text
     forced = judge_prognosis("test", data, few_events="firth")
     assert forced.adjusted.penalty == "firth"
+    assert forced.covariates_only.penalty == "firth"
     assert forced.added.method.startswith("penalized likelihood-ratio test")
     assert forced.added.value == forced.adjusted.coefficients[0].p
     assert f"has Firth's penalty, because of {events} events for 4" in " ".join(note.text for note in forced.notes)
