@@ -3,12 +3,11 @@
 import math
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from firthmodels import FirthCoxPH
 from jaxtyping import Float64
 from numpy.linalg import LinAlgError
-from sklearn.exceptions import ConvergenceWarning
 
 from analysis.followup import Events, Months
 
@@ -48,6 +47,9 @@ def fit_firth(x: Design, time: Months, event: Events) -> FirthFit | None:
     Returns:
         The fit, or None where the iterations do not settle.
     """
+    from firthmodels import FirthCoxPH  # half a second, and seldom needed
+    from sklearn.exceptions import ConvergenceWarning
+
     scale = x.std(axis=0)
     model = FirthCoxPH(backend="numpy", max_iter=_MOST_STEPS, gtol=1e-8, xtol=1e-8)
     with warnings.catch_warnings():
@@ -65,7 +67,7 @@ def fit_firth(x: Design, time: Months, event: Events) -> FirthFit | None:
     return FirthFit(model.coef_ / scale, model.bse_ / scale, low, high, p, float(model.loglik_))
 
 
-def _limits(model: FirthCoxPH, j: int) -> tuple[float, float]:
+def _limits(model: Any, j: int) -> tuple[float, float]:
     """Profile limits of one coefficient."""
     try:
         low, high = model.conf_int(method="pl", features=[j], max_iter=_MOST_STEPS, tol=1e-7)[j]
