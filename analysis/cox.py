@@ -30,6 +30,8 @@ class Options:
 
     few_events: Literal["refuse", "firth"] = "refuse"
     """With fewer than 5 events per coefficient, or a monotone likelihood."""
+    like_penalized: bool = False
+    """Use Firth's penalty in any case, for a model that is compared with one that needed it."""
     robust: bool = False
     """Sandwich standard errors (Lin & Wei, J Am Stat Assoc 1989;84:1074) instead of the model's."""
     cluster: tuple[str, ...] = ()
@@ -116,7 +118,7 @@ def fit_cox(
     useless, to_drop = useless_columns(x, names)
     if useless:
         return _refused(names, *counts, "covariates_collinear", useless, f"drop {', '.join(to_drop)}")
-    if counts[1] < FEWEST_EVENTS * len(names):
+    if counts[1] < FEWEST_EVENTS * len(names) or options.like_penalized:
         reason = f"{_plural(counts[1], 'event')} for {_plural(len(names), 'coefficient')}"
         return _penalized(x, names, time, event, strata, options, "few_events", reason)
     fitted = find_maximum(x, time, event, strata, robust=options.robust, cluster=options.cluster, ridge=options.ridge)

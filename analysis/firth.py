@@ -2,13 +2,13 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from firthmodels import FirthCoxPH
 from jaxtyping import Float64
 from numpy.linalg import LinAlgError
-from sklearn.exceptions import ConvergenceWarning
 
 from analysis.followup import Events, Months
 
@@ -48,6 +48,9 @@ def fit_firth(x: Design, time: Months, event: Events) -> FirthFit | None:
     Returns:
         The fit, or None where the iterations do not settle.
     """
+    from firthmodels import FirthCoxPH  # half a second, and seldom needed
+    from sklearn.exceptions import ConvergenceWarning
+
     scale = x.std(axis=0)
     model = FirthCoxPH(backend="numpy", max_iter=_MOST_STEPS, gtol=1e-8, xtol=1e-8)
     with warnings.catch_warnings():
@@ -59,16 +62,17 @@ def fit_firth(x: Design, time: Months, event: Events) -> FirthFit | None:
             return None
         if not model.converged_:
             return None
-        limits = np.array([_limits(model, j) for j in range(x.shape[1])])
+        profile = partial(model.conf_int, method="pl", max_iter=_MOST_STEPS, tol=1e-7)
+        limits = np.array([_limits(profile, j) for j in range(x.shape[1])])
         p = model.lrt().lrt_pvalues_
     low, high = limits.T / scale
     return FirthFit(model.coef_ / scale, model.bse_ / scale, low, high, p, float(model.loglik_))
 
 
-def _limits(model: FirthCoxPH, j: int) -> tuple[float, float]:
+def _limits(profile: Callable[..., np.ndarray], j: int) -> tuple[float, float]:
     """Profile limits of one coefficient."""
     try:
-        low, high = model.conf_int(method="pl", features=[j], max_iter=_MOST_STEPS, tol=1e-7)[j]
+        low, high = profile(features=[j])[j]
     except LinAlgError:
         return math.nan, math.nan
     return (float(low), float(high)) if np.isfinite(low + high) else (math.nan, math.nan)

@@ -9,6 +9,7 @@ import pandas as pd
 from lifelines import CoxPHFitter
 from lifelines.exceptions import ConvergenceError, ConvergenceWarning, StatisticalWarning
 
+from analysis.collinearity import variance_inflation
 from analysis.followup import Events, Months
 from analysis.partial_likelihood import Beta, Design, Information, maximize, risk_sets
 
@@ -100,10 +101,12 @@ def runaway_columns(x: Design, names: tuple[str, ...], found: Maximum) -> list[s
 
     The likelihood is then monotone, and what iterations return is where they gave up (Heinze & Schemper, Biometrics
     2001;57:114). A hazard that differs more than exp(10)-fold between the lowest and the highest value is taken for
-    such a case.
+    such a case. Collinear columns have large coefficients of opposite sign without that, so both yardsticks are
+    divided by the square root of the variance inflation.
     """
+    own = 1 / np.sqrt(variance_inflation(x))
     scale = np.maximum(x.std(axis=0, ddof=1), np.finfo(float).tiny)
     finite = np.isfinite(found.coef) & np.isfinite(found.errors)
-    far = np.abs(found.coef) * np.ptp(x, axis=0) > _RUNAWAY
-    runaway = ~finite | far | (found.errors * scale > _RUNAWAY)
+    far = np.abs(found.coef) * np.ptp(x, axis=0) * own > _RUNAWAY
+    runaway = ~finite | far | (found.errors * scale * own > _RUNAWAY)
     return [name for name, bad in zip(names, runaway, strict=True) if bad]

@@ -169,7 +169,8 @@ def _adjusted(
     time, event = data.time_months[complete], data.event[complete]
     both = np.column_stack([per_sd, data.covariates])[complete]
     full = fit_cox(both, (SCORE, *data.names), time, event, strata, options)
-    return full, fit_cox(data.covariates[complete], data.names, time, event, strata, replace(options, diagnose=False))
+    alike = replace(options, diagnose=False, like_penalized=full.penalty == "firth")
+    return full, fit_cox(data.covariates[complete], data.names, time, event, strata, alike)
 
 
 def _added(alone: CoxModel, adjusted: CoxModel | None, base: CoxModel | None) -> tuple[Estimate, float]:

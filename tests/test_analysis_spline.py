@@ -1,9 +1,14 @@
 """The restricted cubic spline of the score: its formula, its test, and where there is none."""
 
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 
 from analysis.cox import Options, fit_cox
+from analysis.figures_survival import shape_figure
+from analysis.followup import FollowUp
+from analysis.prognosis import judge_prognosis
 from analysis.spline import judge_shape, spline_columns
 
 
@@ -74,3 +79,14 @@ def test_a_score_of_two_values_has_no_shape():
     score, age, time, event = bent()
     found = judge((score > 0).astype(float), age, time, event)
     assert found.nonlinear.reason == "the score has too few values for 3 knots"
+
+
+def test_the_figure_is_the_same_on_every_run_and_well_formed():
+    score, age, time, event = bent(150)
+    nobody = np.zeros(150, bool)
+    data = FollowUp(tuple(map(str, range(150))), score, time, event, age, ("age",), one(150), (), (), nobody)
+    drawing = shape_figure(judge_prognosis("test", data))
+    root = ET.fromstring(drawing.svg)  # noqa: S314
+    assert (drawing.name, root.tag) == ("shape-test", "{http://www.w3.org/2000/svg}svg")
+    assert "Restricted cubic spline with 4 knots" in drawing.description
+    assert shape_figure(judge_prognosis("test", data)).svg == drawing.svg
