@@ -5,6 +5,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from analysis.beside import read_companions
 from analysis.evaluation import Evaluation, evaluate
@@ -60,12 +61,14 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     reporter.say(f"analysis: judging {frame['patient_id'].nunique()} patients")
     follow_ups = all_follow_ups(frame, cohort, config)
     companions = _companions(config, run)
-    evaluation = evaluate(
-        frame, _reference(config), follow_ups, config, companions=companions, shortcuts=_shortcuts(run)
-    )
     samples = split_samples(frame, config.scheme)
     material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record())
-    outputs = _write(evaluation, judge_parts(material, evaluation.metrics), material, run)
+    with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
+        evaluation = evaluate(
+            frame, _reference(config), follow_ups, config, companions=companions, shortcuts=_shortcuts(run)
+        )
+        parts = judge_parts(material, evaluation.metrics)
+    outputs = _write(evaluation, parts, material, run)
     _remove_stale(run, outputs)
     run.record_stage(STAGE, key, outputs, time.monotonic() - start, headline=_headline(evaluation))
     reporter.say(f"analysis: {run.report_file}")
@@ -91,7 +94,8 @@ def _shortcuts(run: RunFolder) -> tuple[Shortcut, ...]:
 
 def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, run: RunFolder) -> list[Path]:
     """Write all numbers, the tables, the figures and the page."""
-    run.write_notes(STAGE, [note for part in parts.values() for note in part.notes])
+    notes = [note for split in evaluation.splits if split.prognosis for note in split.prognosis.notes]
+    run.write_notes(STAGE, [*notes, *(note for part in parts.values() for note in part.notes)])
     page = build_page(
         evaluation,
         material.frame,
