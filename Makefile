@@ -35,6 +35,7 @@ bench: $(VENV)/ready
 	$(BIN)/python -P benchmarks/extract.py
 	$(BIN)/python -P benchmarks/classify.py
 	$(BIN)/python -P benchmarks/honesty.py
+	$(BIN)/python -P benchmarks/statistics.py
 
 install: $(VENV)/ready
 

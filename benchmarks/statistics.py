@@ -1,10 +1,13 @@
-"""What the statistics cost, against the loops that people write, as ratios measured in one run.
+"""What the statistics cost, against what people write or call, as ratios measured in one run.
 
 Usage: ``python -P benchmarks/statistics.py`` (-P keeps this folder from hiding the module of the same name).
 ``bootstrap``: the macro AUC of several models in stratified resamples of the patients, ours against a loop over
-scikit-learn's ``roc_auc_score``, of which ``--loop`` resamples are run and the rest is scaled; both are also compared
-in value. ``delong``: AUC and variance, and a paired test, of many patients. Scores are synthetic, three classes of
-unequal size. Wall clock and CPU time of the process are both shown; compiling is not counted, but shown.
+scikit-learn's ``roc_auc_score``, of which ``--loop`` resamples are run and the rest is scaled. ``delong``: AUC and
+variance, and a paired test, of many patients. ``cox``: lifelines' fit with its own test of proportional hazards,
+which is not R's, and ours with the exact test, Harrell's C with its interval, variance inflation and the likelihood
+ratio of adding the first column. ``concordance``: Harrell's C with its interval against lifelines'
+``concordance_index``, which gives none, and 500 resamples of it against a loop. What both sides compute is compared in
+every part. Data are synthetic. Linear algebra runs on one thread; compiling is not counted, but shown.
 """
 
 import argparse
@@ -15,15 +18,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from lifelines import CoxPHFitter
+from lifelines.statistics import proportional_hazard_test
+from lifelines.utils import concordance_index
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from analysis.auc_tests import paired_test
 from analysis.bootstrap import macro_rankings, mean_area, multiplicities, resampled
+from analysis.concordance import harrell_c
+from analysis.cox import CoxModel, Options, fit_cox, likelihood_ratio_p
 from analysis.delong import delong
+from analysis.pairs import resampled_index, sort_patients
+from analysis.partial_likelihood import maximize, risk_sets
 
-PARTS = ("bootstrap", "delong")
 SHARES = (0.2, 0.55, 0.25)
-N_DELONG, REPEATS = 10_000, 20
+N_MANY, REPEATS = 10_000, 20
+N_COVARIATES, ROUNDS = 10, 5
+N_RESAMPLED, N_LOOPED = 500, 5
 
 
 @dataclass(frozen=True)
@@ -86,9 +99,9 @@ def measure_bootstrap(options: argparse.Namespace) -> None:
     show("largest difference in value", float(np.abs(ours(options.loop) - values).max()), "<= 1e-12")
 
 
-def measure_delong() -> None:
+def measure_delong(_: argparse.Namespace) -> None:
     """One interval, and one paired test."""
-    y, (first, second) = scores(N_DELONG, 2)
+    y, (first, second) = scores(N_MANY, 2)
     sick = y == 0
     calls = {
         "AUC and variance": lambda: delong(first[sick, 0], first[~sick, 0]),
@@ -96,9 +109,101 @@ def measure_delong() -> None:
     }
     for name, call in calls.items():
         found = [timed(call)[1] for _ in range(REPEATS)]
-        what = f"DeLong, {name}, {N_DELONG} patients: ms, best of {REPEATS}"
+        what = f"DeLong, {name}, {N_MANY} patients: ms, best of {REPEATS}"
         show(f"{what}, wall clock", 1000 * min(spent.wall for spent in found), "< 20")
         show(f"{what}, CPU time", 1000 * min(spent.cpu for spent in found), "< 20")
+
+
+def survivors(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covariates with planted effects, months with ties, and who had the event."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(N_MANY, k))
+    months = rng.exponential(40 / np.exp(x @ np.linspace(-0.5, 0.5, k)))
+    censored = rng.exponential(60, N_MANY)
+    return x, np.ceil(np.minimum(months, censored) * 4) / 4, months <= censored
+
+
+def in_turns(cases: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Least CPU seconds of each case; the cases take turns."""
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(ROUNDS):
+        for name, case in cases.items():
+            found[name].append(timed(case)[1].cpu)
+    return {name: min(values) for name, values in found.items()}
+
+
+def measure_cox(_: argparse.Namespace) -> None:
+    """A model with all its diagnostics."""
+    x, months, event = survivors(N_COVARIATES)
+    names, strata = tuple(f"x{i}" for i in range(N_COVARIATES)), ("",) * N_MANY
+    frame = pd.DataFrame(x, columns=names).assign(time=months, event=event)
+
+    def fit_alone() -> CoxPHFitter:
+        return CoxPHFitter().fit(frame, "time", "event", fit_options={"precision": 1e-10})
+
+    def lifelines() -> CoxPHFitter:
+        model = fit_alone()
+        proportional_hazard_test(model, frame, time_transform="km")
+        return model
+
+    def ours() -> tuple[CoxModel, float]:
+        model = fit_cox(x, names, months, event, strata)
+        without = fit_cox(x[:, 1:], names[1:], months, event, strata, Options(diagnose=False))
+        return model, likelihood_ratio_p(without.log_likelihood, model.log_likelihood, 1)[1]
+
+    def newton() -> np.ndarray:
+        maximum = maximize(risk_sets(months, event, strata), x)
+        assert maximum is not None
+        return maximum[0]
+
+    (model, _p), reference = ours(), lifelines()
+    coefficients = [line.coef for line in model.coefficients]
+    assert np.allclose(coefficients, reference.params_, rtol=1e-6, atol=1e-9)
+    assert np.allclose(newton(), coefficients, rtol=1e-6, atol=1e-9)
+    assert len(model.proportionality) == N_COVARIATES + 1
+    spent = in_turns({"lifelines": lifelines, "ours": ours, "fit": fit_alone, "newton": newton})
+    print(f"    lifelines {spent['lifelines']:.2f} s CPU, ours {spent['ours']:.2f} s CPU; {int(event.sum())} events")
+    what = f"Cox, {N_MANY} x {N_COVARIATES}, ours with all diagnostics / lifelines with its own test, CPU time"
+    show(what, spent["ours"] / spent["lifelines"], "<= 1")
+    show("Cox, lifelines' fit alone / our own maximum, CPU time", spent["fit"] / spent["newton"], "")
+
+
+def measure_concordance(_: argparse.Namespace) -> None:
+    """One index with its interval, and many resamples."""
+    x, months, event = survivors(1)
+    score, strata = x[:, 0], ("",) * N_MANY
+    drawn = multiplicities(np.zeros(N_MANY, np.int64), N_RESAMPLED, np.random.default_rng(1))
+
+    def one() -> float:
+        return harrell_c(score, months, event, strata).value
+
+    def theirs() -> float:
+        return float(concordance_index(months, -score, event))
+
+    def many() -> np.ndarray:
+        ready = sort_patients(score, months, event, strata)
+        return resampled_index(ready, np.ones((N_RESAMPLED, N_MANY)), drawn)
+
+    def loop() -> list[float]:
+        copies = [np.repeat(np.arange(N_MANY), times) for times in drawn[:N_LOOPED]]
+        return [concordance_index(months[at], -score[at], event[at]) for at in copies]
+
+    assert abs(one() - theirs()) < 1e-9
+    assert np.abs(many()[:N_LOOPED] - loop()).max() < 1e-9
+    spent = in_turns({"one": one, "theirs": theirs, "many": many})
+    looped = timed(loop)[1].cpu * N_RESAMPLED / N_LOOPED
+    print(f"    with interval {1000 * spent['one']:.1f} ms, {N_RESAMPLED} resamples {spent['many']:.2f} s CPU")
+    what = f"Harrell's C of {N_MANY} patients, lifelines without interval / ours with it, CPU time"
+    show(what, spent["theirs"] / spent["one"], "")
+    show(f"{N_RESAMPLED} resamples of it, loop over lifelines / ours, CPU time", looped / spent["many"], ">= 200")
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "bootstrap": measure_bootstrap,
+    "delong": measure_delong,
+    "cox": measure_cox,
+    "concordance": measure_concordance,
+}
 
 
 def main() -> None:
@@ -112,10 +217,9 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=5)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
-    if "bootstrap" in options.only:
-        measure_bootstrap(options)
-    if "delong" in options.only:
-        measure_delong()
+    with threadpool_limits(limits=1):
+        for name in options.only:
+            PARTS[name](options)
 
 
 if __name__ == "__main__":
