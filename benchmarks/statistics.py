@@ -6,8 +6,8 @@ scikit-learn's ``roc_auc_score``, of which ``--loop`` resamples are run and the 
 variance, and a paired test, of many patients. ``cox``: lifelines' fit with its own test of proportional hazards,
 which is not R's, and ours with the exact test, Harrell's C with its interval, variance inflation and the likelihood
 ratio of adding the first column. ``concordance``: Harrell's C with its interval against lifelines'
-``concordance_index``, which gives none, and 500 resamples of it against a loop. What both sides compute is compared in
-every part. Data are synthetic. Linear algebra runs on one thread; compiling is not counted, but shown.
+``concordance_index``, which gives none, and 500 resamples of it against a loop. What both sides compute is compared
+in every part. Data are synthetic. Linear algebra runs on one thread; compiling is not counted, but shown.
 """
 
 import argparse
