@@ -8,7 +8,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-_CORE = ("numpy", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines")
+_CORE = ("numpy", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "statsmodels")
 _EXTRACT = ("torch", "timm", "open_clip_torch", "SimpleITK", "nibabel", "isal")
 
 

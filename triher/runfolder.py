@@ -16,11 +16,12 @@ from triher.tables import read_own_table, write_table
 
 LIBRARIES = (
     "numpy", "scipy", "pandas", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "nibabel", "SimpleITK",
-    "torch", "timm", "open_clip_torch",
+    "torch", "timm", "open_clip_torch", "statsmodels", "scikit-misc", "firthmodels", "venn-abers", "pydeseq2",
+    "gseapy",
 )  # fmt: skip
 
 
-_OWN_FOLDERS = ("slabs", "features", "bundle", "figures")
+_OWN_FOLDERS = ("slabs", "features", "bundle", "figures", "tables")
 
 
 @dataclass(frozen=True)
