@@ -106,9 +106,9 @@ def draw(
     with style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's browser has the glyph
         figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
+        canvas = FigureCanvasSVG(figure)
         paint(figure)
-        figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+        canvas.print_svg(buffer, metadata=_NO_METADATA)  # `savefig` would draw everything once more to lay it out
     return Drawing(name, title, description, _finish(buffer.getvalue(), name, title, description), wide)
 
 

@@ -11,7 +11,6 @@ from analysis.figures import brief
 from analysis.metrics import find
 from analysis.page import Gallery, Paragraph, Table
 from analysis.part import Material, Part
-from analysis.parts import judge_parts
 from analysis.questions import primary_questions, questions
 from analysis.samples import split_samples
 from analysis.sections_comparisons import judge_comparisons
@@ -203,9 +202,7 @@ def test_each_held_out_cohort_is_a_hypothesis_and_development_is_not_divided():
 def test_all_p_values_of_all_parts_are_in_one_table():
     companions = table(strength=0.3, seed=1, model="volume")
     own = material(table(), companions=companions, record=RECORD)
-    parts = judge_parts(own)
-    assert list(parts) == ["comparisons", "thresholds", "multiplicity"]
-    part = parts["multiplicity"]
+    part = judge_multiplicity(own, judge_comparisons(own).metrics)
     primary, others = tables(part)
     assert [row[0] for row in primary.rows] == [
         "Zero against low or positive: AUC is not 0.5",

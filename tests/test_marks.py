@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def marked(path: Path, mark: str) -> Iterator[str]:
             yield from (argument.value for argument in node.args)
 
 
+@cache
 def all_marked(mark: str) -> set[str]:
     """The names in the marks of all test modules."""
     return {name for path in Path(__file__).parent.glob("test_*.py") for name in marked(path, mark)}
