@@ -11,7 +11,7 @@ from analysis.figures import brief
 from analysis.metrics import find
 from analysis.page import Gallery, Paragraph, Table
 from analysis.part import Material, Part
-from analysis.parts import judge_parts
+from analysis.parts import PARTS, judge_parts
 from analysis.questions import primary_questions, questions
 from analysis.samples import split_samples
 from analysis.sections_comparisons import judge_comparisons
@@ -124,10 +124,11 @@ def test_a_run_may_not_be_called_as_a_companion(tmp_path):
         judge_comparisons(material(table(), companions=table(model="volume"), compare={"volume": path}))
 
 
-def test_a_run_without_patients_of_the_split_gives_no_row(tmp_path):
+def test_a_run_of_other_splits_only_is_not_left_out_without_a_word(tmp_path):
     path = tmp_path / "other.csv"
     write_predictions(path, table(split="oof"), "triple")
-    assert judge_comparisons(material(table(), compare={"old": path})) == Part()
+    with pytest.raises(StopRun, match="'old' predicts the split oof, this run test"):
+        judge_comparisons(material(table(), compare={"old": path}))
 
 
 def test_cohorts_of_a_split_are_compared_unpaired():
@@ -200,10 +201,12 @@ def test_each_held_out_cohort_is_a_hypothesis_and_development_is_not_divided():
     assert "describe rather than test" in texts(alone)[1]
 
 
-def test_all_p_values_of_all_parts_are_in_one_table():
+def test_all_p_values_of_all_parts_are_in_one_table(monkeypatch):
+    two = {name: PARTS[name] for name in ("comparisons", "thresholds")}
+    monkeypatch.setattr("analysis.parts.PARTS", two)
     companions = table(strength=0.3, seed=1, model="volume")
     own = material(table(), companions=companions, record=RECORD)
-    parts = judge_parts(own)
+    parts = judge_parts(own, ())
     assert list(parts) == ["comparisons", "thresholds", "multiplicity"]
     part = parts["multiplicity"]
     primary, others = tables(part)
