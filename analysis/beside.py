@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.bootstrap import macro_auc_lead
+from analysis.cross_validation import Folds, folds_of, widened
 from analysis.delong import delong
 from analysis.discrimination import shortage
 from analysis.metrics import Metric
@@ -42,6 +43,8 @@ class Pair:
     companion: Probabilities
     strata: Labels
     """Class and cohort together, within which patients are resampled."""
+    folds: Folds | None
+    """How the patients were predicted, where several models did it."""
 
 
 def read_companions(path: Path, scheme: str) -> pd.DataFrame:
@@ -116,7 +119,8 @@ def pair_up(name: str, sample: Sample, rows: pd.DataFrame, scheme: str) -> Pair:
         probabilities=sample.probabilities[mine],
         place=sample.place[mine],
     )
-    return Pair(name, common, other.probabilities[theirs], sample_strata(rows, common))
+    folds = folds_of(rows, sample.split)
+    return Pair(name, common, other.probabilities[theirs], sample_strata(rows, common), folds)
 
 
 def _require_equal_truth(name: str, mine: Labels, theirs: Labels, ids: Sequence[str]) -> None:
@@ -130,7 +134,10 @@ def _require_equal_truth(name: str, mine: Labels, theirs: Labels, ids: Sequence[
 
 
 def lead(pair: Pair, config: Config) -> dict[str, Estimate]:
-    """The companion's macro AUC, how far the model is ahead of it, and its AUC within sites if there are several."""
+    """The companion's macro AUC, how far the model is ahead of it, and its AUC within sites if there are several.
+
+    Where several models predicted the patients, intervals are widened as the model's own are.
+    """
     common, classes = pair.common, scheme_classes(config.scheme)
     n, seed = config.analysis.resamples, config.seed
     macro, ahead = macro_auc_lead(
@@ -140,7 +147,9 @@ def lead(pair: Pair, config: Config) -> dict[str, Estimate]:
     if common.n_places > 1:
         within = within_site_auc(common.y, pair.companion, common.place, classes, resamples=n, seed=seed)
         found["companion_auc_within_site"] = within
-    return found
+    if pair.folds is None:
+        return found
+    return {name: widened(e, pair.folds, bounds=(-1.0 if e is ahead else 0.0, 1.0)) for name, e in found.items()}
 
 
 def is_label_noise(name: str) -> bool:

@@ -57,10 +57,11 @@ def compare_models(material: Material) -> tuple[Comparison, ...]:
 
     Raises:
         StopRun: as `triher.predictions.read_predictions` and `analysis.beside.pair_up`; ``config_value`` when a run
-            is called as a companion is.
+            is called as a companion is, or has no split of this run.
     """
     config = material.config
     runs = {name: read_predictions(path, config.scheme) for name, path in config.analysis.compare.items()}
+    _require_a_split(runs, [sample.split for sample in material.samples])
     known = set() if material.companions is None else set(material.companions["model"])
     for name in runs:
         if name in known:
@@ -71,6 +72,17 @@ def compare_models(material: Material) -> tuple[Comparison, ...]:
         for sample in material.samples
         for pair in _all_pairs(material, runs, sample)
     )
+
+
+def _require_a_split(runs: Mapping[str, pd.DataFrame], splits: list[str]) -> None:
+    """Demand of each run a split to compare, or it would be left out without a word."""
+    for name, frame in runs.items():
+        theirs = sorted(frame["split"].unique())
+        if not set(theirs) & set(splits):
+            message = f"analysis.compare: '{name}' predicts the split {', '.join(theirs)}, this run " + ", ".join(
+                splits
+            )
+            raise StopRun("config_value", message, remedy="name a run that predicts the same split")
 
 
 def _all_pairs(material: Material, runs: Mapping[str, pd.DataFrame], sample: Sample) -> Iterator[Pair]:

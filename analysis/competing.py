@@ -11,6 +11,7 @@ from analysis.intervals import Z95
 from triher.estimate import Estimate, not_estimable
 
 _METHOD = "Aalen-Johansen, log-log limits"
+_ROUNDING = 1e-12  # an incidence this near to 1 is 1
 
 Steps = Float64[np.ndarray, " step"]
 
@@ -52,7 +53,8 @@ def cumulative_incidence(time: Months, event: Events, competing: Events) -> Inci
     at_risk = np.cumsum(leaving[::-1])[::-1]
     left = np.cumprod(1 - (own + other) / at_risk)
     before = np.append(1.0, left[:-1])
-    value = np.cumsum(before * own / at_risk)
+    value = np.minimum(np.cumsum(before * own / at_risk), 1.0)
+    value[value > 1 - _ROUNDING] = 1.0
     error = np.sqrt(np.maximum(_variance(value, before, own, own + other, at_risk), 0))
     with np.errstate(divide="ignore", invalid="ignore"):
         half = Z95 * error / (value * np.log(value))

@@ -26,7 +26,10 @@ import pandas as pd
 from analysis.metrics import Metric
 from triher.estimate import Estimate
 
-_AREAS = ("auc_macro", "auc_micro", "auc_within_site", "auc", "auc_zero_vs_rest", "auc_low_vs_positive")
+_AREAS = (
+    "auc_macro", "auc_micro", "auc_hand_till", "auc_within_site", "auc", "auc_partial", "auc_zero_vs_rest",
+    "auc_low_vs_positive",
+)  # fmt: skip
 _SEVERAL = 2
 
 

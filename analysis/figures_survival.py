@@ -47,7 +47,8 @@ def _month_ticks(longest: float) -> list[float]:
     """Round numbers of months that cover the follow-up."""
     steps = [1, 2, 3, 6, 12, 24, 36, 60, 120]
     step = next((s for s in steps if longest / s <= _TICKS), 240)
-    return [float(t) for t in np.arange(0, longest + step, step) if t <= longest + step / 2]
+    covering = [float(t) for t in np.arange(0, longest + step, step) if t <= longest + step / 2]
+    return covering if len(covering) > 1 else [0.0, float(step)]
 
 
 def _curve(axes: Axes, group: RiskGroup, color: str, line: str) -> None:

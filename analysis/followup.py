@@ -15,7 +15,8 @@ from triher.labels import scheme_classes
 from triher.predictions import one_row_a_patient
 from triher.settings import AnalysisConfig, Config
 
-OUT_OF_SAMPLE = ("oof", "test")
+OUT_OF_SAMPLE = ("oof", "test", "new")
+"""Splits of patients whom the model did not see; `triher.predictions.refuse_trained` looks after ``new``."""
 _EPSILON_MONTHS = 0.5 * 12 / 365.25
 """Half a day: an event on the day of inclusion is at risk for less than a day, not for no time."""
 _LONGEST_MONTHS = 1200  # a hundred years: nobody is followed up for longer
@@ -78,7 +79,7 @@ def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, schem
         scheme: label scheme of the predictions.
 
     Raises:
-        StopRun: ``score_in_sample`` when a row is neither out of fold nor held out; ``unknown_name`` when the
+        StopRun: ``score_in_sample`` when a row is neither out of fold nor held out nor of new patients; ``unknown_name`` when the
             score's class or a covariate is not known.
     """
     _check(frame, cohort, config, scheme)
@@ -113,7 +114,7 @@ def _check(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, scheme: 
     other = sorted(set(frame["split"]) - set(OUT_OF_SAMPLE))
     if other:
         message = (
-            f"prognosis needs scores of patients the model did not see (split 'oof' or 'test'); "
+            f"prognosis needs scores of patients the model did not see (split 'oof', 'test' or 'new'); "
             f"found {int(frame['split'].isin(other).sum())} rows with split '{other[0]}'"
         )
         raise StopRun("score_in_sample", message)

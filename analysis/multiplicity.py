@@ -66,7 +66,8 @@ def correct(primary: Sequence[Metric], others: Iterable[Metric]) -> tuple[Hypoth
 
     Args:
         primary: the planned tests.
-        others: any metrics; those whose quantity ends with ``_p`` are p values.
+        others: any metrics; those whose quantity ends with ``_p`` are p values, and nothing else ends so. Those that
+            were corrected already end with ``_p_adjusted``, and one that no claim may rest on with ``_p_naive``.
     """
     planned = [1.0 if np.isnan(m.estimate.value) else m.estimate.value for m in primary]
     found = [

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from lifelines import KaplanMeierFitter
 
+from analysis.kaplan_meier import median_follow_up
 from analysis.page import Block, Paragraph, Table
 from analysis.samples import class_label
 from analysis.wording import count, split_name
@@ -145,9 +145,9 @@ def _follow_up_lines(groups: Sequence[Sequence[Patient]]) -> list[list[str]]:
 
 
 def _median_follow_up(followed: Sequence[Patient]) -> str:
-    """Reverse Kaplan-Meier: censoring is the event (Schemper & Smith, Control Clin Trials 1996;17:343)."""
+    """Reverse Kaplan-Meier: censoring is the event, and any event, a competing one too, ends the view of it."""
     if not followed:
         return "-"
-    fitted = KaplanMeierFitter().fit([p.time_months for p in followed], [p.event != 1 for p in followed])
-    median = float(fitted.median_survival_time_)
+    time = np.array([p.time_months for p in followed], dtype=np.float64)
+    median = median_follow_up(time, np.array([p.event == 0 for p in followed])).value
     return f"{median:.1f}" if math.isfinite(median) else "not reached"

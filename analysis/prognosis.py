@@ -14,6 +14,7 @@ from analysis.concordance import harrell_c, paired_difference
 from analysis.cox import CoxModel, Options, fit_cox, likelihood_ratio_p
 from analysis.depth import Depth, look_deeper
 from analysis.followup import Events, FollowUp, Months
+from analysis.kaplan_meier import median_follow_up
 from analysis.remarks import remarks
 from triher.errors import Note
 from triher.estimate import Estimate, not_estimable
@@ -100,7 +101,7 @@ def judge_prognosis(
     return Prognosis(
         split=split,
         follow_up=data,
-        median_follow_up_months=_median(data.time_months, ~data.event),
+        median_follow_up_months=_follow_up(data),
         groups=groups,
         grouped_by=grouped_by[0],
         log_rank=_log_rank(group, data.time_months, data.event),
@@ -145,9 +146,10 @@ def _risk_group(label: str, time: Months, event: Events) -> RiskGroup:
     )
 
 
-def _median(time: Months, event: Events) -> float:
-    """Kaplan-Meier median; infinity when not reached, NaN without patients."""
-    return float(KaplanMeierFitter().fit(time, event).median_survival_time_) if len(time) else math.nan
+def _follow_up(data: FollowUp) -> float:
+    """Median follow-up; infinity when not reached, NaN without patients. A competing event is no loss."""
+    median = median_follow_up(data.time_months, ~(data.event | data.competing)).value
+    return math.inf if math.isnan(median) and len(data.time_months) else median
 
 
 def _log_rank(group: np.ndarray, time: Months, event: Events) -> Estimate:

@@ -10,6 +10,9 @@ from analysis.followup import Events, Months
 from analysis.partial_likelihood import Design, evaluate, information, residuals, risk_sets
 from triher.errors import unknown_name
 
+_SINGULAR = 1e-10
+"""Smallest eigenvalue of the scaled information below which a column follows from others."""
+
 Transform = Float64[np.ndarray, " event"]
 
 
@@ -48,7 +51,8 @@ def proportionality_tests(
         transform: g(t): ``km`` (1 - Kaplan-Meier just before t), ``rank`` (among all times), ``identity`` or ``log``.
 
     Returns:
-        One test a coefficient with 1 degree of freedom, then ``GLOBAL``.
+        One test a coefficient with 1 degree of freedom, then ``GLOBAL``; without those that the events leave no room
+        for, as where all happen at one time.
 
     Raises:
         StopRun: ``unknown_name``.
@@ -62,8 +66,9 @@ def proportionality_tests(
         score[k:] += at @ residuals(state)
         moments = [information(state, at**power) for power in range(3)]
         whole += np.block([[moments[0], moments[1]], [moments[1], moments[2]]])
-    tests = [_test(name, score, whole, [*range(k), k + j]) for j, name in enumerate(names)]
-    return (*tests, _test("GLOBAL", score, whole, list(range(2 * k))))
+    asked = {name: [*range(k), k + j] for j, name in enumerate(names)} | {"GLOBAL": list(range(2 * k))}
+    tests = (_test(name, score, whole, columns) for name, columns in asked.items())
+    return tuple(test for test in tests if test is not None)
 
 
 def _transformed(time: Months, event: Events, transform: str) -> tuple[Transform, Transform]:
@@ -87,9 +92,12 @@ def _test(
     score: Float64[np.ndarray, " all"],
     information: Float64[np.ndarray, "all all"],
     columns: list[int],
-) -> ProportionalityTest:
-    """The score test of the time-dependent columns given the constant ones."""
-    u = score[columns]
-    chisq = float(u @ np.linalg.solve(information[np.ix_(columns, columns)], u))
+) -> ProportionalityTest | None:
+    """The score test of the time-dependent columns given the constant ones; None without information on them."""
+    u, matrix = score[columns], information[np.ix_(columns, columns)]
+    spread = np.sqrt(np.diag(matrix))
+    if not spread.all() or np.linalg.eigvalsh(matrix / np.outer(spread, spread))[0] < _SINGULAR:
+        return None
+    chisq = float(u @ np.linalg.solve(matrix, u))
     df = len(columns) - len(score) // 2
     return ProportionalityTest(name, chisq, df, float(chi2.sf(chisq, df)))

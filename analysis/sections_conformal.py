@@ -44,9 +44,10 @@ def judge_conformal(material: Material) -> Part:
 
 
 def promised_alpha(record: Mapping[str, Any], config: Config) -> float:
-    """The error rate that the sets were made for, from the record of the training where it says so."""
-    settings = record.get("stages", {}).get("classify", {}).get("settings", {})
-    return float(settings.get("alpha", config.classify.alpha))
+    """The error rate that the sets were made for, from the record of training or application where it says so."""
+    stages = record.get("stages", {})
+    settings = [stages.get(name, {}).get("settings", {}) for name in ("classify", "apply")]
+    return float(next((s["alpha"] for s in settings if "alpha" in s), config.classify.alpha))
 
 
 def _intro(alpha: float) -> str:

@@ -22,7 +22,7 @@ from triher.cohort import Cohort, read_cohort
 from triher.config import dump_config
 from triher.errors import StopRun
 from triher.files import sha256_of_file, sha256_of_json, write_text
-from triher.predictions import read_predictions, write_predictions
+from triher.predictions import read_predictions, refuse_trained, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
@@ -46,7 +46,8 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
 
     Raises:
         StopRun: ``file_unreadable`` when there are no predictions yet; as the readers of the tables;
-            ``score_in_sample`` and ``unknown_name`` as `analysis.followup.follow_up`.
+            ``score_in_sample`` as `triher.predictions.refuse_trained`; ``score_in_sample`` and ``unknown_name`` as
+            `analysis.followup.follow_up`.
     """
     start = time.monotonic()
     if not run.predictions_file.is_file():
@@ -58,6 +59,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
         reporter.say("analysis: up to date")
         return False
     frame = read_predictions(run.predictions_file, config.scheme)
+    refuse_trained(frame)
     reporter.say(f"analysis: judging {frame['patient_id'].nunique()} patients")
     follow_ups = all_follow_ups(frame, cohort, config)
     companions = _companions(config, run)

@@ -15,9 +15,8 @@ from classify.table import Place, prediction_frame
 from classify.view_algebra import derive_views, needed_views
 from triher.cohort import Cohort
 from triher.errors import Skipped, StopRun
+from triher.predictions import TRAINED
 from triher.store import COSMETIC, Header
-
-_TRAINED = "the bundle was trained on these very images, so this is no prediction"
 
 
 def apply_bundle(
@@ -59,7 +58,7 @@ def apply_bundle(
     y = np.array([known.get(patient.patient_id, np.nan) for patient in patients], dtype=np.float64)
     trained_on = set(bundle.training.images)
     reasons = [
-        [*([_TRAINED] if image_fingerprint(digest) in trained_on else []), *found]
+        [*([TRAINED] if image_fingerprint(digest) in trained_on else []), *found]
         for digest, found in zip(
             chosen.input_sha256, outside(bundle.seen, chosen.acquisition, inputs.means()), strict=True
         )

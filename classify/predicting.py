@@ -63,6 +63,7 @@ def predict_plan(
     Patients of an inner fold come from the same patients as the training, so they are not compared with the training
     range. Where several models together predict one cohort, fold by fold or site by site, the class shares behind
     them are made equal (`classify.prior`); a held-out part that one model predicts is left as that model says.
+    Prediction sets are made before that, of probabilities like those that the model's quantiles come from.
 
     Args:
         task: what to train.
@@ -121,14 +122,13 @@ def _predict(
     Shares are the labels trained on and those of the whole cohort, where these are to be aligned.
     """
     inputs = task.cases.inputs.take(rows)
-    p = model.predict(inputs)
-    if shares is not None:
-        p = align_prior(p, *shares)
+    given = model.predict(inputs)
+    p = given if shares is None else align_prior(given, *shares)
     reasons: Sequence[Sequence[str]] = ()
     if seen is not None and acquisition is not None:
         facts = {name: values[rows] for name, values in acquisition.items()}
         reasons = outside(seen, facts, inputs.means())
-    return _frame(task, rows, p, model, reasons, place)
+    return _frame(task, rows, (given, p), model, reasons, place)
 
 
 def _range(
@@ -142,8 +142,15 @@ def _range(
 
 
 def _frame(
-    task: Task, rows: np.ndarray, p: Probabilities, model: Model, reasons: Sequence[Sequence[str]], place: Place
+    task: Task,
+    rows: np.ndarray,
+    p: tuple[Probabilities, Probabilities],
+    model: Model,
+    reasons: Sequence[Sequence[str]],
+    place: Place,
 ) -> pd.DataFrame:
-    """Rows of the prediction table for the patients at the given positions."""
+    """Rows of the prediction table for the patients at the given positions; p as the model gave it, and aligned."""
     people, y = [task.patients[i] for i in rows], task.cases.y[rows].astype(np.float64)
-    return prediction_frame(people, y, p, model=model, scheme=task.scheme, place=place, reasons=reasons)
+    return prediction_frame(
+        people, y, p[1], model=model, scheme=task.scheme, place=place, reasons=reasons, for_sets=p[0]
+    )

@@ -37,6 +37,7 @@ def prediction_frame(
     scheme: str,
     place: Place,
     reasons: Sequence[Sequence[str]] = (),
+    for_sets: Probabilities | None = None,
 ) -> pd.DataFrame:
     """One row a patient, with the prediction set and what lies outside the training range.
 
@@ -48,8 +49,9 @@ def prediction_frame(
         scheme: names the classes.
         place: where in the run they were predicted.
         reasons: why each patient is outside the training range; none given means not looked at.
+        for_sets: the probabilities as the model gave them, where `p` was moved since; the quantiles are of such.
     """
-    sets = name_sets(prediction_sets(p, model.conformal), scheme_classes(scheme))
+    sets = name_sets(prediction_sets(p if for_sets is None else for_sets, model.conformal), scheme_classes(scheme))
     return pd.DataFrame(
         {
             "patient_id": [patient.patient_id for patient in patients],

@@ -162,3 +162,14 @@ def test_the_table_pairs_before_and_after_and_a_small_class_is_told():
     part = calibrators_part(material_of([sample_of(y[keep], p[keep])]))
     assert {m.estimate.reason for m in part.metrics} == {"only 9 HER2-positive"}
     assert calibrators_part(material_of([sample_of(y, p)], calibrators=())).section is None
+
+
+def test_no_quantity_but_a_p_value_ends_like_one():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), 60)
+    sample = Sample("test", "", "", tuple(map(str, range(60))), np.arange(60) % 3, p, 0, np.zeros(60, np.int64))
+    config = Config(
+        cohort=CohortConfig(table="cohort.csv"), analysis=AnalysisConfig(resamples=100, calibrators=("temperature",))
+    )
+    found = compare_calibrators(sample, ("zero", "low", "positive"), config)
+    assert not [m.quantity for m in found.metrics if m.quantity.endswith("_p")]

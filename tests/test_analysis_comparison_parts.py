@@ -123,10 +123,11 @@ def test_a_run_may_not_be_called_as_a_companion(tmp_path):
         judge_comparisons(material(table(), companions=table(model="volume"), compare={"volume": path}))
 
 
-def test_a_run_without_patients_of_the_split_gives_no_row(tmp_path):
+def test_a_run_of_other_splits_only_is_not_left_out_without_a_word(tmp_path):
     path = tmp_path / "other.csv"
     write_predictions(path, table(split="oof"), "triple")
-    assert judge_comparisons(material(table(), compare={"old": path})) == Part()
+    with pytest.raises(StopRun, match="'old' predicts the split oof, this run test"):
+        judge_comparisons(material(table(), compare={"old": path}))
 
 
 def test_cohorts_of_a_split_are_compared_unpaired():

@@ -67,3 +67,10 @@ def test_what_cannot_be_said():
     assert incidence_at(found, 1.5).reason == "no such event yet"
     everybody = cumulative_incidence(np.arange(1.0, 4), np.ones(3, bool), np.zeros(3, bool))
     assert incidence_at(everybody, 3.0).reason == "everybody had the event"
+
+
+def test_everybody_with_the_competing_event_leaves_no_number_that_overflows():
+    time = np.arange(1.0, 41)
+    found = cumulative_incidence(time, np.ones(40, bool), np.zeros(40, bool))
+    assert found.value[-1] == 1
+    assert incidence_at(found, 40.0).reason == "everybody had the event"

@@ -109,3 +109,9 @@ def test_where_nothing_can_be_learned_plain_intervals_fail_and_widened_ones_hold
             held[rule] += found[rule].low <= 0.5 <= found[rule].high
     assert held["plain"] < held["corrected"]
     assert held["corrected"] >= 26  # 95 % of 30, less two standard errors
+
+
+@pytest.mark.parametrize("quantity", ["auc_hand_till", "auc_partial", "auc_macro"])
+def test_every_kind_of_auc_is_widened(quantity):
+    [found] = honest([Metric("discrimination", "oof", quantity, Estimate(0.7, 0.6, 0.8, 60, "AUC"))], predictions())
+    assert found.estimate.low == pytest.approx(0.55)

@@ -229,3 +229,16 @@ def test_one_patient_and_equal_scores_do_not_fail():
     assert found.alone.reason == "constant: score, per SD"
     assert found.log_rank.reason == "all scores are equal"
     assert "not estimable" in str(found.concordance)
+
+
+def test_a_competing_event_is_no_loss_of_follow_up():
+    times = {"a": 2.0, "b": 3.0, "c": 10.0, "d": 20.0, "e": 30.0}
+    patients = [patient(name, t, 2 if t < 5 else 0) for name, t in times.items()]
+    data = follow_up(predictions("abcde"), table(*patients), AnalysisConfig(), "triple")
+    found = judge_prognosis("test", data)
+    assert found.median_follow_up_months == 20, "counted as lost, those with an event would make it 10"
+
+
+def test_scores_of_new_patients_are_out_of_sample():
+    data = follow_up(predictions("a", "new"), table(patient("a", 1.0, 1)), AnalysisConfig(), "triple")
+    assert data.patient_id == ("a",)

@@ -151,3 +151,13 @@ def test_two_periods_with_one_hazard_ratio_are_the_whole():
     halves = fit_cox(stacked, ("a", "b"), times, events, ("1",) * len(x) + ("2",) * int(later.sum()), QUICK)
     assert halves.log_likelihood == pytest.approx(whole.log_likelihood, rel=1e-12)
     assert halves.coefficients[0].coef == pytest.approx(whole.coefficients[0].coef, rel=1e-8)
+
+
+@pytest.mark.fault("F5")
+def test_events_at_one_time_say_nothing_about_proportionality():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 1))
+    event = rng.random(40) < 0.5
+    found = fit_cox(x, ("score",), np.full(40, 12.0), event, one(40))
+    assert not found.reason
+    assert found.proportionality == ()

@@ -3,6 +3,8 @@
 import numpy as np
 
 from classify.prior import align_prior
+from classify.stage import classify
+from triher.predictions import read_predictions
 
 
 def test_a_model_that_only_knows_the_class_shares_gives_every_patient_the_same_probabilities():
@@ -31,3 +33,17 @@ def test_equal_shares_change_nothing():
     p = np.random.default_rng(2).dirichlet(np.ones(3), 10)
     y = np.array([0, 1, 1, 2])
     np.testing.assert_allclose(align_prior(p, np.tile(y, 3), y), p, rtol=1e-12)
+
+
+def test_sets_are_made_of_probabilities_as_the_model_gave_them(make_study, monkeypatch):
+    moved = {f"SUBJECT-{i:03d}": {"site": "site1"} for i in (0, 9, 18)}  # so that the shares of the sites differ
+    tables = []
+    for name in ("aligned", "given"):
+        if name == "given":
+            monkeypatch.setattr("classify.predicting.align_prior", lambda p, *_: p)
+        study = make_study(name=name, effect=0.7, split={"kind": "leave-one-site-out"}, table=moved)
+        classify(*study)
+        tables.append(read_predictions(study.run.predictions_file, "triple"))
+    aligned, given = tables
+    assert not np.allclose(aligned["p_zero"], given["p_zero"])
+    assert aligned["set"].tolist() == given["set"].tolist()

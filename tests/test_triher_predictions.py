@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triher.errors import StopRun
-from triher.predictions import KEYS, one_row_a_patient, probability_columns, read_predictions, write_predictions
+from triher.predictions import (
+    KEYS,
+    TRAINED,
+    one_row_a_patient,
+    probability_columns,
+    read_predictions,
+    refuse_trained,
+    write_predictions,
+)
 
 TRIPLE = ["p_zero", "p_low", "p_positive"]
 IDS = ["001", "=cmd|' /C calc'!A0", "-1", "NA", "1e5", "'=x", "\u00c4/\u6f22,;", "<b>", "+P", "@P"]
@@ -154,3 +162,28 @@ def test_any_table_reads_back_equal(tmp_path_factory, ids, seed):
     back = read_predictions(path, "triple")
     assert back["patient_id"].tolist() == ids
     np.testing.assert_array_equal(back[TRIPLE].to_numpy(), frame[TRIPLE].to_numpy())
+
+
+def test_a_patient_stands_once_in_a_repeat_and_has_one_class(tmp_path):
+    path = tmp_path / "predictions.csv"
+    frame = table(["A", "B"], repeats=2)
+    write_predictions(path, pd.concat([frame, frame.iloc[[1]]]), "triple")
+    with pytest.raises(StopRun, match="line 6: a second row of patient 'B' in split 'oof', repeat 0") as caught:
+        read_predictions(path, "triple")
+    assert caught.value.code == "patient_duplicate"
+    write_predictions(path, frame.assign(y=[0, 1, 0, 2]), "triple")
+    with pytest.raises(StopRun, match="patient 'B' has two classes") as caught:
+        read_predictions(path, "triple")
+    assert caught.value.code == "truth_differs"
+    named = pd.concat([frame.assign(model=name) for name in ("volume", "clinical")])
+    write_predictions(path, named, "triple")
+    assert len(read_predictions(path, "triple")) == 8
+
+
+@pytest.mark.fault("F9")
+def test_a_bundle_is_not_judged_by_those_it_was_trained_on():
+    frame = table(["A", "B"], outside=["", f"{TRAINED}; volume above"])
+    refuse_trained(frame[:1])
+    with pytest.raises(StopRun, match=r"1 of the 2 patients \(first: B\)") as caught:
+        refuse_trained(frame)
+    assert caught.value.code == "score_in_sample"

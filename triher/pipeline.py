@@ -186,7 +186,9 @@ def apply_to_cohort(
     write_predictions(run.predictions_file, predictions, config.scheme)
     run.write_notes("apply", _library_notes(bundle_path))
     key = sha256_of_json(source_key(features))
-    run.record_stage("apply", key, [run.predictions_file], time.monotonic() - start, bundle=str(bundle_path))
+    settings = {"alpha": bundle.model.conformal.alpha}
+    took = time.monotonic() - start
+    run.record_stage("apply", key, [run.predictions_file], took, bundle=str(bundle_path), settings=settings)
     return predictions
 
 

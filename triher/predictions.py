@@ -17,6 +17,8 @@ from triher.tables import read_own_table, require_column, write_table
 KEYS = ("patient_id", "cohort", "site", "split", "repeat", "fold", "seed", "y")
 _WHOLE = ("repeat", "fold", "seed")
 _SUM_TOLERANCE = 1e-6
+TRAINED = "the bundle was trained on these very images, so this is no prediction"
+"""In the column ``outside`` of a patient whom an applied bundle was trained on."""
 
 
 def probability_columns(scheme: str) -> list[str]:
@@ -50,7 +52,8 @@ def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
 
     Raises:
         StopRun: ``column_missing``, or ``number_format`` where a cell is no number, a probability is negative, a
-            row does not sum to 1 or ``y`` is no position in the scheme.
+            row does not sum to 1 or ``y`` is no position in the scheme; ``patient_duplicate`` where one repeat of a
+            split predicts a patient twice, ``truth_differs`` where a patient has two classes.
     """
     frame = read_own_table(path)
     wanted = [*KEYS, *probability_columns(scheme)]
@@ -65,6 +68,7 @@ def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
     except ValueError as error:
         raise StopRun("number_format", f"{path}: {error}") from error
     _check_values(frame, scheme, path)
+    _check_patients(frame, path)
     return frame
 
 
@@ -80,6 +84,38 @@ def _check_values(frame: pd.DataFrame, scheme: str, path: Path) -> None:
     for text, rows in faults.items():
         if rows.any():
             raise StopRun("number_format", f"{path}, line {int(np.argmax(rows)) + 2}: {text}")
+
+
+def _check_patients(frame: pd.DataFrame, path: Path) -> None:
+    """Demand one row for a patient in a repeat of a split (and of a model, in the companions'), and one class."""
+    model = ["model"] if "model" in frame else []
+    twice = frame.duplicated([*model, "split", "repeat", "patient_id"])
+    if twice.any():
+        row = int(np.argmax(twice))
+        place = f"split '{frame['split'].iloc[row]}', repeat {frame['repeat'].iloc[row]}"
+        message = f"{path}, line {row + 2}: a second row of patient '{frame['patient_id'].iloc[row]}' in {place}"
+        raise StopRun("patient_duplicate", message)
+    classes = frame.groupby("patient_id", sort=False)["y"].nunique(dropna=False)
+    if (classes > 1).any():
+        message = f"{path}: patient '{classes.index[int(np.argmax(classes > 1))]}' has two classes in the column y"
+        raise StopRun("truth_differs", message)
+
+
+def refuse_trained(frame: pd.DataFrame) -> None:
+    """Stop where an applied bundle was trained on some of those whom it is to be judged by.
+
+    Raises:
+        StopRun: ``score_in_sample``.
+    """
+    if "outside" not in frame:
+        return
+    known = frame.loc[frame["outside"].fillna("").str.contains(TRAINED, regex=False), "patient_id"].tolist()
+    if known:
+        message = (
+            f"the bundle was trained on the images of {len(known)} of the {frame['patient_id'].nunique()} patients "
+            f"(first: {known[0]}), and no such patient can show how well it predicts"
+        )
+        raise StopRun("score_in_sample", message, remedy="leave them out of the cohort table, and apply it again")
 
 
 def one_row_a_patient(frame: pd.DataFrame, scheme: str) -> pd.DataFrame:
