@@ -108,7 +108,8 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         canvas = FigureCanvasSVG(figure)
         paint(figure)
-        canvas.print_svg(buffer, metadata=_NO_METADATA)  # `savefig` would draw everything once more to lay it out
+        # `savefig` would draw everything once more to lay it out.
+        canvas.print_svg(buffer, metadata=_NO_METADATA)  # type: ignore[no-untyped-call]
     return Drawing(name, title, description, _finish(buffer.getvalue(), name, title, description), wide)
 
 
