@@ -6,15 +6,14 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
-from lifelines import KaplanMeierFitter
-from lifelines.statistics import multivariate_logrank_test
 from scipy.stats import chi2
 
 from analysis.concordance import harrell_c, paired_difference
 from analysis.cox import CoxModel, Options, fit_cox, likelihood_ratio_p
 from analysis.depth import Depth, look_deeper
 from analysis.followup import Events, FollowUp, Months
-from analysis.kaplan_meier import median_follow_up
+from analysis.kaplan_meier import kaplan_meier, median_follow_up, median_time
+from analysis.log_rank import log_rank
 from analysis.remarks import remarks
 from triher.errors import Note
 from triher.estimate import Estimate, not_estimable
@@ -129,18 +128,18 @@ def _grouping(score: Float64[np.ndarray, " patient"]) -> tuple[np.ndarray, tuple
 
 
 def _risk_group(label: str, time: Months, event: Events) -> RiskGroup:
-    """Fit one Kaplan-Meier curve."""
-    fitted = KaplanMeierFitter().fit(time, event)
-    limits = fitted.confidence_interval_survival_function_.to_numpy(float)
+    """One Kaplan-Meier curve, from the start of the follow-up on."""
+    curve = kaplan_meier(time, event)
+    median = median_time(curve).value
     return RiskGroup(
         label=label,
         n=len(time),
         events=int(event.sum()),
-        median_months=float(fitted.median_survival_time_),
-        time_months=tuple(fitted.survival_function_.index.to_numpy(float).tolist()),
-        survival=tuple(fitted.survival_function_.to_numpy(float)[:, 0].tolist()),
-        low=tuple(limits[:, 0].tolist()),
-        high=tuple(limits[:, 1].tolist()),
+        median_months=math.inf if math.isnan(median) else median,
+        time_months=(0.0, *curve.time.tolist()),
+        survival=(1.0, *curve.survival.tolist()),
+        low=(1.0, *curve.low.tolist()),
+        high=(1.0, *curve.high.tolist()),
         all_times=time,
         censored_at=tuple(time[~event].tolist()),
     )
@@ -154,13 +153,9 @@ def _follow_up(data: FollowUp) -> float:
 
 def _log_rank(group: np.ndarray, time: Months, event: Events) -> Estimate:
     """P value of the log-rank test between the groups."""
-    method = "log-rank test, p value"
     if len(np.unique(group)) < 2:
-        return not_estimable("all scores are equal", n=len(time), method=method)
-    if not event.any():
-        return not_estimable("0 events", n=len(time), method=method)
-    p = float(multivariate_logrank_test(time, group, event).p_value)
-    return Estimate(p, math.nan, math.nan, len(time), method)
+        return not_estimable("all scores are equal", n=len(time), method="log-rank test, p value")
+    return log_rank(group, time, event, ("",) * len(time)).p
 
 
 def _adjusted(
