@@ -69,8 +69,10 @@ def held_out_points(material: Material) -> tuple[OperatingPoint, ...]:
 
 
 def thresholds(record: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """What ``run.json`` says of the thresholds."""
-    return tuple(record.get("stages", {}).get("classify", {}).get("thresholds", ()))
+    """What ``run.json`` says of the thresholds, of the training or of the bundle that was applied."""
+    stages = record.get("stages", {})
+    found = [stages.get(name, {}).get("thresholds", ()) for name in ("classify", "apply")]
+    return tuple(found[0] or found[1])
 
 
 def everybody_in_turn(material: Material) -> bool:

@@ -251,6 +251,13 @@ def test_where_everybody_was_held_out_in_turn_no_threshold_is_judged():
     assert judge_thresholds(material(table(split="oof"), record=RECORD)) == Part()
 
 
+def test_new_patients_are_judged_at_the_thresholds_of_the_bundle():
+    applied = {"stages": {"apply": RECORD["stages"]["classify"]}}
+    part = judge_thresholds(material(table(split="new"), record=applied))
+    assert {m.split for m in part.metrics} == {"new"}
+    assert len(part.metrics) == 8
+
+
 def test_a_threshold_for_an_unknown_question_is_refused():
     record = {"stages": {"classify": {"thresholds": [{"task": "negative vs positive", "threshold": 0.5}]}}}
     with pytest.raises(StopRun, match=r"unknown question of run\.json 'negative vs positive'"):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,9 +186,12 @@ def apply_to_cohort(
     write_predictions(run.predictions_file, predictions, config.scheme)
     run.write_notes("apply", _library_notes(bundle_path))
     key = sha256_of_json(source_key(features))
-    settings = {"alpha": bundle.model.conformal.alpha}
-    took = time.monotonic() - start
-    run.record_stage("apply", key, [run.predictions_file], took, bundle=str(bundle_path), settings=settings)
+    facts = {
+        "bundle": str(bundle_path),
+        "settings": {"alpha": bundle.model.conformal.alpha},
+        "thresholds": [asdict(threshold) for threshold in bundle.model.thresholds],
+    }
+    run.record_stage("apply", key, [run.predictions_file], time.monotonic() - start, **facts)
     return predictions
 
 
