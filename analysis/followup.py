@@ -79,8 +79,8 @@ def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, schem
         scheme: label scheme of the predictions.
 
     Raises:
-        StopRun: ``score_in_sample`` when a row is neither out of fold nor held out nor of new patients; ``unknown_name`` when the
-            score's class or a covariate is not known.
+        StopRun: ``score_in_sample`` when a row is neither out of fold nor held out nor of a new patient;
+            ``unknown_name`` when the score's class or a covariate is not known.
     """
     _check(frame, cohort, config, scheme)
     averaged = one_row_a_patient(frame, scheme).sort_values("patient_id", kind="stable")
