@@ -12,6 +12,7 @@ from triher.cohort import Patient
 from triher.errors import Note
 
 _MOST_MISSING = 0.5  # of the patients; with more, complete cases are another cohort
+_LARGEST = 1e100  # whose square a computer still holds, sums and products of it as well
 _NOT_KNOWN = {"unknown", "not known", "not reported", "not evaluated", "indeterminate"}
 """Words of clinical tables that are no level, beside the cells that `triher.tables.is_missing` knows."""
 
@@ -40,8 +41,8 @@ def code_covariates(names: Sequence[str], patients: Sequence[Patient]) -> Coded:
         patients: who are modeled.
 
     Returns:
-        The columns. A covariate with one value, or missing for more than half of the patients, is left out with a
-        note.
+        The columns. A covariate with one value, missing for more than half of the patients, or of a size that no
+        model can be computed with, is left out with a note.
     """
     columns: dict[str, list[float]] = {}
     terms: list[str] = []
@@ -86,4 +87,8 @@ def _useless(columns: dict[str, list[float]]) -> str:
     n_missing = len(values) - len(known)
     if n_missing > _MOST_MISSING * len(values):
         return f"is missing for {n_missing} of {len(values)} patients"
-    return f"has one value in all {len(known)} patients who have it" if len(set(known)) == 1 else ""
+    if len(set(known)) == 1:
+        return f"has one value in all {len(known)} patients who have it"
+    if known and not (max(map(abs, known)) < _LARGEST and max(known) - min(known) > 1 / _LARGEST):
+        return f"has values from {min(known):g} to {max(known):g}, of which no square can be computed"
+    return ""

@@ -65,9 +65,8 @@ def test_scores_without_variance_are_said_and_not_tested(golden):
     assert delong(constant[sick], constant[~sick]) == (expected["constant"]["auc"], expected["constant"]["var"])
     assert auc(sick, perfect, names=NAMES).reason == "the scores separate perfectly"
     assert "all scores are equal" in auc(sick, constant, names=NAMES).reason
-    for score in (perfect, constant):
-        found = against_half(sick, score, names=NAMES)
-        assert str(found) == "not estimable (the AUC has no variance)"
+    assert str(against_half(sick, constant, names=NAMES)) == "not estimable (all scores are equal)"
+    assert against_half(sick, perfect, names=NAMES).value == pytest.approx(2 / math.comb(20, 8))
     same = paired_test(sick, noise, noise * 2 + 1, names=NAMES)
     assert same.difference.value == 0
     assert same.p.reason == same.difference.reason == "the difference has no variance"
@@ -173,11 +172,23 @@ def test_p_values_are_uniform_where_there_is_no_difference():
     assert paired_test(sick, *scores[0], names=NAMES).p.value == pytest.approx(p[0], rel=1e-9)
     assert kstest(p, "uniform").pvalue > 0.01
     assert 0.04 <= np.mean(p < 0.05) <= 0.065
-    sick, scores = simulated(2000, 60, 90, 0.0, seed=14)
-    values, covariance = delong_of_all(sick, scores)
-    p = 2 * norm.sf(np.abs(values[:, 0] - 0.5) / np.sqrt(covariance[:, 0, 0]))
-    assert against_half(sick, scores[0, 0], names=NAMES).value == pytest.approx(p[0], rel=1e-9)
-    assert 0.04 <= np.mean(p < 0.05) <= 0.065
+
+
+def test_small_p_values_are_as_rare_as_they_say_where_a_score_tells_nothing():
+    sick = np.arange(66) < 6
+    scores = np.random.default_rng(14).normal(size=(1000, 66))
+    p = np.array([against_half(sick, score, names=NAMES).value for score in scores])
+    assert 0.035 <= np.mean(p < 0.05) <= 0.065
+    assert np.mean(p < 0.001) <= 0.004, "a z from DeLong's variance has 0.027"
+
+
+def test_equal_scores_share_their_ranks():
+    sick, score = np.arange(60) < 25, np.random.default_rng(3).integers(0, 4, 60).astype(float)
+    ranks = rankdata(score)
+    ties = np.unique(score, return_counts=True)[1]
+    variance = 25 * 35 / 12 * (61 - np.sum(ties**3 - ties) / (60 * 59))
+    distance = abs(ranks[sick].sum() - 25 * 61 / 2) - 0.5
+    assert against_half(sick, score, names=NAMES).value == pytest.approx(2 * norm.sf(distance / math.sqrt(variance)))
 
 
 # Agreement

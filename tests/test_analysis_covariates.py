@@ -157,3 +157,10 @@ def test_a_score_without_proportional_hazards_is_shown_by_period():
     assert len(table.data.rows) == 2
     rows = prognosis_metrics(found)
     assert find(rows, "test", "hazard_ratio_before_split", "score, per SD") == period.before
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_a_covariate_of_a_size_that_cannot_be_squared_is_left_out_with_a_note(scale):
+    coded = code_covariates(("age",), [patient(str(i), age=scale * i) for i in range(8)])
+    assert coded.names == ()
+    assert "of which no square can be computed" in coded.notes[0].text

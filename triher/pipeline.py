@@ -94,16 +94,24 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
 
 
 def _check_analysis(config: Config) -> None:
-    """Refuse covariates, scores and references that are not there."""
-    unknown = sorted({*config.analysis.covariates} - {*config.cohort.covariates})
+    """Refuse covariates, scores and files that are not there."""
+    own, genes = config.analysis, config.analysis.transcriptomics
+    unknown = sorted({*own.covariates} - {*config.cohort.covariates, *config.cohort.groups})
     if unknown:
-        message = f"analysis.covariates names {', '.join(unknown)}, which cohort.covariates does not"
-        raise StopRun("config_value", message, remedy="name it under cohort.covariates, too")
-    classes, reference = scheme_classes(config.scheme), config.analysis.reference
-    if config.analysis.score not in classes:
-        raise unknown_name("class for analysis.score", config.analysis.score, classes)
-    if reference is not None and not reference.is_file():
-        raise StopRun("file_unreadable", f"analysis.reference: there is no file {reference}")
+        message = f"analysis.covariates names {', '.join(unknown)}, which cohort.covariates and cohort.groups do not"
+        remedy = "name numbers under cohort.covariates, too, and text under cohort.groups"
+        raise StopRun("config_value", message, remedy=remedy)
+    classes = scheme_classes(config.scheme)
+    if own.score not in classes:
+        raise unknown_name("class for analysis.score", own.score, classes)
+    files = [("reference", own.reference)] if own.reference else []
+    files += [(f"compare.{name}", path) for name, path in own.compare.items()]
+    if genes is not None:
+        files.append(("transcriptomics.expression", genes.expression))
+        files += [("transcriptomics.gene_sets", path) for path in genes.gene_sets]
+    for key, path in files:
+        if not path.is_file():
+            raise StopRun("file_unreadable", f"analysis.{key}: there is no file {path}")
 
 
 def _refuse_other_cohort(run: RunFolder, cohort: Cohort, table: Path) -> None:
