@@ -79,15 +79,9 @@ def _require_a_split(runs: Mapping[str, pd.DataFrame], splits: list[str]) -> Non
     for name, frame in runs.items():
         theirs = sorted(frame["split"].unique())
         if not set(theirs) & set(splits):
-<<<<<<< HEAD
-            message = f"analysis.compare: '{name}' predicts the split {', '.join(theirs)}, this run " + ", ".join(
-                splits
-=======
             both = f"'{name}' predicts the split {', '.join(theirs)}, this run {', '.join(splits)}"
-            raise StopRun(
-                "config_value", f"analysis.compare: {both}", remedy="name a run that predicts the same split"
->>>>>>> part-break
-            )
+            message = f"analysis.compare: {both}"
+            raise StopRun("config_value", message, remedy="name a run that predicts the same split")
 
 
 def _all_pairs(material: Material, runs: Mapping[str, pd.DataFrame], sample: Sample) -> Iterator[Pair]:

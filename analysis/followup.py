@@ -79,11 +79,7 @@ def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, schem
         scheme: label scheme of the predictions.
 
     Raises:
-<<<<<<< HEAD
-        StopRun: ``score_in_sample`` when a row is neither out of fold nor held out nor of new patients;
-=======
         StopRun: ``score_in_sample`` when a row is neither out of fold nor held out nor of a new patient;
->>>>>>> part-break
             ``unknown_name`` when the score's class or a covariate is not known.
     """
     _check(frame, cohort, config, scheme)
