@@ -114,7 +114,7 @@ def _noise_blocks(evaluation: Evaluation) -> list[Block]:
         for rate in _companions(evaluation, split)[1]:
             draws = find(evaluation.metrics, split, "companion_draws", rate)
             cells = [told(find(evaluation.metrics, split, q, rate)) for q in _NOISY]
-            n = (f"{draws.value:.0f}", str(draws.n)) if draws else ("-", "-")
+            n = (f"{draws.value:z.0f}", str(draws.n)) if draws else ("-", "-")
             rows.append([f"{companion_name(rate)}: {split_name(split)}", *cells, *n])
     if not rows:
         return []
@@ -135,7 +135,7 @@ def _control_note(evaluation: Evaluation, split: str) -> list[Block]:
         return []
     text = (
         f"Trained on regions without lesion the model tells the classes apart, too, with a macro AUC of "
-        f"{found.value:.2f} ({interval(found)}). Its result may rest on something else than the lesion."
+        f"{found.value:z.2f} ({interval(found)}). Its result may rest on something else than the lesion."
     )
     return [Paragraph(text, tone="note")]
 
@@ -148,17 +148,17 @@ def baseline_sentences(evaluation: Evaluation, split: str) -> list[str]:
         return []
     name = max(values, key=lambda key: values[key])
     ahead = find(evaluation.metrics, split, "auc_macro_ahead", name)
-    strongest = f"The strongest baseline ({companion_name(name).lower()}) reaches a macro AUC of {values[name]:.2f}"
+    strongest = f"The strongest baseline ({companion_name(name).lower()}) reaches a macro AUC of {values[name]:z.2f}"
     return [f"{strongest}; {_lead(ahead)}."] if ahead is not None else []
 
 
 def _lead(ahead: Estimate) -> str:
     """Whether a difference is more than chance."""
     side = "ahead of" if ahead.value >= 0 else "behind"
-    distance = f"the model is {side} it by {abs(ahead.value):.2f}"
+    distance = f"the model is {side} it by {abs(ahead.value):z.2f}"
     if not math.isfinite(ahead.low):
         return f"{distance} (no interval: {ahead.reason})"
-    sign = "" if ahead.value >= 0 else f"difference {ahead.value:.2f}, "
+    sign = "" if ahead.value >= 0 else f"difference {ahead.value:z.2f}, "
     bounds = f"{sign}95 % interval {interval(ahead)}"
     if ahead.low <= 0 <= ahead.high:
         return f"{distance} ({bounds}), which may be chance: the interval includes 0"

@@ -39,6 +39,7 @@ _PER_CLASS = {
     "ppv": "Predictive value",
 }
 _NESTED = {"auc_zero_vs_rest": "Zero against low or positive", "auc_low_vs_positive": "Low against positive"}
+_MANY_PARTS = 8  # beyond this the table hides
 
 
 def discrimination_section(evaluation: Evaluation, opened: list[Block]) -> Section:
@@ -53,9 +54,11 @@ def discrimination_section(evaluation: Evaluation, opened: list[Block]) -> Secti
     )
     blocks: list[Block] = [Paragraph(text)]
     if any(split.sample.split == "oof" for split in evaluation.splits):
+        held_out = any(split.sample.split == "test" for split in evaluation.splits)
         text = (
             "Development patients were each predicted by a model that had not seen them. Several models gave those "
-            "scores, so their figures describe; the held-out patients test."
+            f"scores, so their figures describe; {'the' if held_out else 'only'} held-out patients "
+            f"{'test' if held_out else 'could test'}."
         )
         blocks.append(Paragraph(text))
     blocks += opened
@@ -154,10 +157,14 @@ def _subgroup_tables(evaluation: Evaluation) -> list[Block]:
             quantities = ("auc_macro", "balanced_accuracy", *(_NESTED if evaluation.scheme == "triple" else ()))
             cells = [told(find(evaluation.metrics, part.split, q, **place)) for q in quantities]
             name = part.site or f"{part.cohort} (all sites)"
-            rows.append([f"{name}: {split_name(part.split)}", str(len(part.y)), *cells])
+            where = f": {split_name(part.split)}" if len(evaluation.splits) > 1 else ""
+            rows.append([f"{name}{where}", str(len(part.y)), *cells])
     header = ["Cohort and site", "n", "Macro AUC", "Balanced accuracy"]
     header += ["Zero against rest", "Low against positive"] if evaluation.scheme == "triple" else []
-    return [Heading("By cohort and site"), Table("AUC (95 % interval) in parts", header, rows)] if rows else []
+    if not rows:
+        return []
+    folded = f"All {len(rows)} cohorts and sites" if len(rows) > _MANY_PARTS else ""
+    return [Heading("By cohort and site"), Table("AUC (95 % interval) in parts", header, rows, folded=folded)]
 
 
 def nested_section(evaluation: Evaluation) -> Section:

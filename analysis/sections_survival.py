@@ -61,11 +61,10 @@ def _split_blocks(part: Prognosis) -> list[Block]:
         blocks.append(Paragraph(f"A survival time of 0 was taken as half a day in {count(n_zero, 'patient')}."))
     blocks += [Paragraph(f"The {note.text}.") for note in data.notes if note.code == "covariate_left_out"]
     drawings = [kaplan_meier_figure(part)]
+    shape = [Gallery("", [shape_figure(part)])] if part.depth.shape.knots else []
     if not (part.alone.reason and (part.adjusted is None or part.adjusted.reason)):
         drawings.append(hazard_figure(part))
-    if part.depth.shape.knots:
-        drawings.append(shape_figure(part))
-    blocks += [Gallery("", drawings), _group_table(part), _test_table(part), model_table(part)]
+    blocks += [Gallery("", drawings), *shape, _group_table(part), _test_table(part), model_table(part)]
     blocks += [
         Paragraph(_sentence(note.text, part.split), tone="note") for note in part.notes if note.code in _WEAKENS
     ]

@@ -95,10 +95,13 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
 
 def _check_analysis(config: Config) -> None:
     """Refuse covariates, scores and references that are not there."""
-    unknown = sorted({*config.analysis.covariates} - {*config.cohort.covariates})
+    unknown = sorted({*config.analysis.covariates} - {*config.cohort.covariates, *config.cohort.groups})
     if unknown:
-        message = f"analysis.covariates names {', '.join(unknown)}, which cohort.covariates does not"
-        raise StopRun("config_value", message, remedy="name it under cohort.covariates, too")
+        message = (
+            f"analysis.covariates names {', '.join(unknown)}, which neither cohort.covariates nor cohort.groups does"
+        )
+        remedy = "name numbers under cohort.covariates and words under cohort.groups, too"
+        raise StopRun("config_value", message, remedy=remedy)
     classes, reference = scheme_classes(config.scheme), config.analysis.reference
     if config.analysis.score not in classes:
         raise unknown_name("class for analysis.score", config.analysis.score, classes)
