@@ -76,7 +76,7 @@ def _scores(y: Labels, p: Probabilities, config: Config) -> dict[str, Estimate]:
     brier, loss = mean_losses(y, patient_losses(y, p), methods, resamples=config.analysis.resamples, seed=config.seed)
     errors = [ece(p[:, c].copy(), y == c) for c in range(p.shape[1])]
     error = without_interval(float(np.mean(errors)), "", n=n, method="classwise ECE, 10 bins closed on the left")
-    return {"log_loss": loss, "brier": brier, "ece_classwise": error, "slope_of_log_p": slope_of_logs(y, p)}
+    return {"log_loss": loss, "brier": brier, "ece_classwise": error, "log_probability_slope": slope_of_logs(y, p)}
 
 
 def slope_of_logs(y: Labels, p: Probabilities) -> Estimate:

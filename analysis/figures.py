@@ -15,7 +15,7 @@ from triher.estimate import Estimate
 _SQUARE = (3.7, 3.6)
 _BINS = np.linspace(0, 1, 21)
 _RATIO_TICKS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-_FINE_RATIO_TICKS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5)  # for an axis that holds no two of the others
+_FINE_RATIO_TICKS = (0.7, 1.0, 1.5)  # for an axis that holds no two of the others
 _MOST_TICKS = 6  # longer numbers overlap
 _DARK = 0.55  # share of a row above which a cell needs white text
 

@@ -103,7 +103,7 @@ def _panel(
         if quantity in line.areas:
             _mark(axes, y, line.areas[quantity])
     axes.set(xlim=limits, ylim=(len(lines) - 0.4, -0.6), xlabel="AUC")
-    axes.set_title(PANELS[quantity], fontsize=9)
+    axes.set_title(PANELS[quantity], fontsize=8.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -52,4 +52,4 @@ def _depth_metrics(split: str, depth: Depth) -> Iterator[Metric]:
         yield Metric("prognosis", split, "hazard_ratios_differ_p", period.differ, period.name)
     if depth.cut is not None:
         yield Metric("prognosis", split, "best_cut_p", depth.cut.corrected)
-        yield Metric("prognosis", split, "best_cut_naive_p", depth.cut.naive)
+        yield Metric("prognosis", split, "best_cut_p_not_corrected", depth.cut.naive)

@@ -17,7 +17,7 @@ _COLUMNS = {
     "log_loss_change": "Change in log loss",
     "brier": "Brier score",
     "ece_classwise": "Classwise calibration error",
-    "slope_of_log_p": "Slope of log p (ideal 1)",
+    "log_probability_slope": "Slope of log p (ideal 1)",
     "likeliest_class_changed": "Likeliest class changed",
     "auc_macro_change": "Change in macro AUC",
 }

@@ -147,9 +147,9 @@ def _cut_blocks(part: Prognosis) -> list[Block]:
     )
     where = f"above {cut.cut:.3g}" if math.isfinite(cut.cut) else "-"
     row = [where, str(cut.n_high), str(cut.n_tried), told_p(cut.corrected), told_p(cut.naive)]
-    columns = ["cut", "n_high", "n_tried", "corrected_p", "naive_p"]
+    columns = ["cut", "n_high", "n_tried", "corrected_p", "naive_p", "reason"]
     tested = [_finite(cut.corrected.value), _finite(cut.naive.value)]
-    values: Cells = [_finite(cut.cut), cut.n_high, cut.n_tried, *tested]
+    values: Cells = [_finite(cut.cut), cut.n_high, cut.n_tried, *tested, cut.corrected.reason]
     header = ["High score", "Patients with a high score", "Cuts tried", "p, corrected", "p, not corrected"]
     table = Table("Best cut of the score", header, [row], name=f"best-cut-{part.split}", data=Data(columns, [values]))
     caution = cut.corrected.reason if math.isfinite(cut.corrected.value) else ""

@@ -14,7 +14,7 @@ from analysis.part import Material, Part
 from analysis.reject import NAMED_SHARES, Option, RiskCoverage, judge_option, risk_coverage, surest
 from analysis.samples import Sample, class_label
 from analysis.sections_conformal import promised_alpha
-from analysis.wording import count, split_name, told
+from analysis.wording import split_name, told
 from triher.estimate import Estimate
 
 _INTRO = (
@@ -63,8 +63,9 @@ def _summary(inside: Bool[np.ndarray, " patient"] | None) -> tuple[str, ...]:
     if inside is None:
         return ()
     n_outside = int((~inside).sum())
+    who = f"All {len(inside)}" if not inside.any() else f"{n_outside} of {len(inside)}"
     verb = "lies" if n_outside == 1 else "lie"
-    return (f"Of {count(len(inside), 'patient')} {n_outside} {verb} outside the range of the training's features.",)
+    return (f"{who} patients {verb} outside the range of the features that the model was trained on.",)
 
 
 def _rules(material: Material, sample: Sample) -> Iterator[tuple[str, str, Bool[np.ndarray, " patient"]]]:

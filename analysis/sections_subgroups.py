@@ -24,7 +24,7 @@ _TEXT = (
     "Calibration in the large is on the logit scale: above 0 the class is more frequent than predicted."
 )
 _POOLED = (
-    "Several models gave the scores of each level. The intervals are widened for that, a level's by its "
+    "Out of fold, several models gave the scores of each level. The intervals are widened for that, a level's by its "
     "share of the patients; the tests need no such thing, as what the levels have in common cancels out."
 )
 
