@@ -8,6 +8,7 @@ from analysis.beside import BASELINES, CONTROL
 from analysis.canvas import plain
 from analysis.evaluation import Evaluation
 from analysis.figures import ForestRow, forest_figure
+from analysis.long_table import long_data
 from analysis.metrics import find
 from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
 from analysis.wording import interval, split_name, told
@@ -104,7 +105,12 @@ def _table(evaluation: Evaluation, split: str, names: Sequence[str]) -> Table:
         *(["Among patients of one site"] * within),
         "n",
     ]
-    return Table(f"{split_name(split)}: estimate (95 % interval)", header, rows)
+    quantities = {quantity for line in lines for quantity in line[1:4] if quantity}
+    own = [
+        m for m in evaluation.metrics if m.split == split and m.quantity in quantities and not (m.cohort or m.site)
+    ]
+    data = long_data([m for m in own if not m.class_name or m.class_name in names])
+    return Table(f"{split_name(split)}: estimate (95 % interval)", header, rows, name=f"beside-{split}", data=data)
 
 
 def _noise_blocks(evaluation: Evaluation) -> list[Block]:

@@ -153,7 +153,16 @@ def _table(split: str, rows: Sequence[Coverage], alpha: float, *, n_sites: int =
         found = {"coverage": row.covered, "coverage_p": row.p, "coverage_p_adjusted": row.p_adjusted, **row.sizes}
         place = [split, row.cohort, row.site, row.class_name]
         data += [[*place, name, 1 - alpha, *estimate_cells(e)] for name, e in found.items() if e is not None]
-    header = ["Patients", "n", "Coverage", "p (corrected)", "Classes in a set", "One class", "All classes", "None"]
+    header = [
+        "Patients",
+        "n",
+        "Coverage",
+        "p (corrected)",
+        "Classes in a set",
+        "One class",
+        "All classes",
+        "No class",
+    ]
     caption = f"{split_name(split)}: coverage and size of the prediction sets, estimate (95 % interval)"
     columns = ("split", "cohort", "site", "class", "quantity", "promised_coverage", *ESTIMATE_COLUMNS)
     name, folded = f"conformal-{split}", ""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.evaluation import Evaluation
-from analysis.page import Block, Facts, Folded, Paragraph, Section, Table
+from analysis.page import Block, Data, Facts, Folded, Paragraph, Section, Table
 from analysis.samples import class_label
 from analysis.wording import count, question_of
 from triher.config import dump_config
@@ -74,7 +74,10 @@ def _thresholds(thresholds: Sequence[Mapping[str, Any]]) -> list[Block]:
         "Operating points, chosen on out-of-fold predictions of the development patients (Youden's index) and on "
         "no held-out patient; sensitivity and specificity are those of the choice, and so a little too good"
     )
-    return [Table(caption, ["Question", "Yes at or above", "Sensitivity", "Specificity", "n"], rows)]
+    header = ["Question", "Yes at or above", "Sensitivity", "Specificity", "n"]
+    names = ["task", "threshold", "sensitivity", "specificity", "n"]
+    data = Data(names, [[t[name] for name in names] for t in thresholds])
+    return [Table(caption, header, rows, name="operating-points-training", data=data)]
 
 
 def provenance_section(record: Mapping[str, Any], version: str) -> Section:

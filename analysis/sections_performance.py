@@ -1,6 +1,6 @@
 """The report's sections on discrimination and the nested tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from analysis.canvas import Drawing
 from analysis.evaluation import Evaluation, SplitEvaluation
@@ -11,7 +11,8 @@ from analysis.figures import (
     probability_figure,
     roc_figure,
 )
-from analysis.metrics import find
+from analysis.long_table import long_data
+from analysis.metrics import Metric, find
 from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
 from analysis.samples import Sample, class_label
 from analysis.wording import split_name, told
@@ -103,7 +104,14 @@ def split_table(caption: str, evaluation: Evaluation, quantities: Mapping[str, s
         [label, *(told(find(evaluation.metrics, split.sample.split, key)) for split in evaluation.splits)]
         for key, label in quantities.items()
     ]
-    return Table(f"{caption}: estimate (95 % interval)", header, rows, name=name)
+    data = long_data(_of_everybody(evaluation, quantities))
+    return Table(f"{caption}: estimate (95 % interval)", header, rows, name=name, data=data)
+
+
+def _of_everybody(evaluation: Evaluation, quantities: Collection[str], *, of_class: bool = False) -> list[Metric]:
+    """The metrics with these names of whole splits: of all classes together, or of single classes."""
+    whole = [m for m in evaluation.metrics if not (m.cohort or m.site) and bool(m.class_name) == of_class]
+    return [m for m in whole if m.quantity in quantities]
 
 
 def _column(sample: Sample) -> str:
@@ -125,7 +133,7 @@ def _class_table(evaluation: Evaluation) -> Table:
         "Each class against the others; partial AUC after McClish (0.5 is guessing, as for the AUC); sensitivity, "
         "specificity and predictive value of the likeliest class, Wilson limits"
     )
-    return Table(caption, header, rows)
+    return Table(caption, header, rows, data=long_data(_of_everybody(evaluation, _PER_CLASS, of_class=True)))
 
 
 def _split_figures(split: SplitEvaluation, evaluation: Evaluation) -> list[Block]:

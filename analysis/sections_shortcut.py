@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.canvas import plain
 from analysis.evaluation import Evaluation
+from analysis.long_table import long_data
 from analysis.metrics import find
 from analysis.page import Block, Paragraph, Section, Table
 from analysis.shortcut import EVERYBODY, FROM_SITE
@@ -38,7 +39,9 @@ def shortcut_section(evaluation: Evaluation) -> list[Section]:
         if area.value > _STRONG and target != FROM_SITE:
             strong.append(f"the {plain(target)}")
     header = ["Asked for", "Macro AUC (95 % interval)", "Groups", "n"]
-    blocks: list[Block] = [Paragraph(text), Table("What else is told", header, rows), *map(Paragraph, sentences)]
+    data = long_data([m for m in evaluation.metrics if m.quantity == "shortcut_auc"])
+    table = Table("What else is told", header, rows, name="shortcuts", data=data)
+    blocks: list[Block] = [Paragraph(text), table, *map(Paragraph, sentences)]
     if strong:
         caution = (
             f"The features give away {' and '.join(strong)} (AUC above {_STRONG}). A result on patients of sites "

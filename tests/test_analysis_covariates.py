@@ -16,7 +16,9 @@ from analysis.prognosis_metrics import prognosis_metrics
 from analysis.remarks import remarks
 from analysis.sections_survival import _split_blocks
 from triher.cohort import Cohort, Patient
-from triher.settings import AnalysisConfig
+from triher.errors import StopRun
+from triher.pipeline import _check_analysis
+from triher.settings import AnalysisConfig, CohortConfig, Config
 
 STAGES = ("II", "I", "II", "III", "", "Unknown", "II", "I")
 
@@ -157,3 +159,10 @@ def test_a_score_without_proportional_hazards_is_shown_by_period():
     assert len(table.data.rows) == 2
     rows = prognosis_metrics(found)
     assert find(rows, "test", "hazard_ratio_before_split", "score, per SD") == period.before
+
+
+def test_covariates_of_the_adjusted_model_may_be_numbers_or_groups():
+    cohort = CohortConfig(table="t.csv", covariates=("age",), groups=("stage",))
+    _check_analysis(Config(cohort=cohort, analysis=AnalysisConfig(covariates=("age", "stage"))))
+    with pytest.raises(StopRun, match="names grade, which neither"):
+        _check_analysis(Config(cohort=cohort, analysis=AnalysisConfig(covariates=("age", "grade"))))
