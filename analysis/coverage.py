@@ -219,7 +219,7 @@ def set_sizes(members: Bool[np.ndarray, "patient class"]) -> dict[str, Estimate]
     n, sizes = len(members), members.sum(axis=1)
     method = "mean number of classes in a set, Wald"
     if n < 2:
-        mean = not_estimable(f"only {n} labeled patients" if n else "0 labeled patients", n=n, method=method)
+        mean = not_estimable(f"only {n} labeled patient" if n else "0 labeled patients", n=n, method=method)
     else:
         error = float(sizes.std(ddof=1)) / math.sqrt(n)
         mean = wald(float(sizes.mean()), error, n=n, method=method, bounds=(0.0, float(members.shape[1])))

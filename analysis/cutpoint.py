@@ -14,6 +14,7 @@ from triher.types import Scores
 INNER = 0.10
 """Share of the patients at each end where no cut is tried (Altman et al., J Natl Cancer Inst 1994;86:829)."""
 _METHOD = "maximally selected log-rank test over the inner 80 % of the scores"
+_FEW_BESIDE = 10  # patients on a side; with fewer, the normal approximation makes p values too small
 _BLOCK = 256  # cuts that are looked at together
 
 
@@ -49,15 +50,22 @@ def best_cut(score: Scores, time: Months, event: Events, strata: tuple[str, ...]
         return BestCut(math.nan, 0, len(cuts), nothing, nothing)
     best = int(np.nanargmax(z))
     naive, corrected = float(2 * norm.sf(z[best])), corrected_p(float(z[best]), inner)
+    n_high = int((score > cuts[best]).sum())
+    method = f"{_METHOD}, corrected (Miller & Siegmund 1982), p value"
     return BestCut(
         cut=float(cuts[best]),
-        n_high=int((score > cuts[best]).sum()),
+        n_high=n_high,
         n_tried=len(cuts),
         naive=Estimate(naive, math.nan, math.nan, len(score), f"{_METHOD}, not corrected, p value"),
-        corrected=Estimate(
-            corrected, math.nan, math.nan, len(score), f"{_METHOD}, corrected (Miller & Siegmund 1982), p value"
-        ),
+        corrected=Estimate(corrected, math.nan, math.nan, len(score), method, _caution(n_high, len(score) - n_high)),
     )
+
+
+def _caution(n_high: int, n_low: int) -> str:
+    """Where the approximation fails: a large-sample p value of a handful of patients is too small."""
+    side, n = ("above", n_high) if n_high <= n_low else ("up to", n_low)
+    few = f"only {n} {'patient lies' if n == 1 else 'patients lie'} {side} the cut"
+    return f"{few}, so the approximation makes the p value too small" if n < _FEW_BESIDE else ""
 
 
 def corrected_p(z: float, inner: float = INNER) -> float:

@@ -41,6 +41,8 @@ Benefits = Float[np.ndarray, "resample threshold"]
 
 THRESHOLDS: Thresholds = np.round(np.arange(0.01, 0.995, 0.01), 2)
 """Of the curves."""
+TOLD = (0.05, 0.8)
+"""The thresholds that the report speaks of; beyond them single patients decide."""
 
 
 @dataclass(frozen=True)

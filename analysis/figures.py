@@ -14,7 +14,9 @@ from triher.estimate import Estimate
 
 _SQUARE = (3.7, 3.6)
 _BINS = np.linspace(0, 1, 21)
-_RATIO_TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+_RATIO_TICKS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+_FINE_RATIO_TICKS = (0.7, 1.0, 1.5)  # for an axis that holds no two of the others
+_MOST_TICKS = 6  # longer numbers overlap
 _DARK = 0.55  # share of a row above which a cell needs white text
 
 
@@ -28,7 +30,7 @@ def roc_figure(sample: Sample, classes: tuple[str, ...], areas: tuple[Estimate, 
         axes.plot([0, 1], [0, 1], color=RULE, linewidth=1)
         for c in shown:
             color, line, _ = CLASS_STYLE[classes[c]]
-            label = f"{class_label(classes[c])}  {areas[c].value:.2f}"
+            label = f"{class_label(classes[c])}  {areas[c].value:z.2f}"
             points = roc_points(sample.y == c, sample.probabilities[:, c])
             axes.plot(*points, color=color, linestyle=line, label=label, drawstyle="default")
         if shown:
@@ -56,7 +58,9 @@ def probability_figure(sample: Sample, classes: tuple[str, ...], c: int) -> Draw
         axes.set(xlim=(-0.02, 1.02), xlabel=f"Predicted probability of {name}")
 
     medians = [float(np.median(sample.probabilities[sample.y == k, c])) for k in present]
-    said = "; ".join(f"true {class_label(classes[k])}: median {m:.2f}" for k, m in zip(present, medians, strict=True))
+    said = "; ".join(
+        f"true {class_label(classes[k])}: median {m:z.2f}" for k, m in zip(present, medians, strict=True)
+    )
     title = f"Predicted probability of {name} by true class"
     return draw(f"probability-{sample.split}-{classes[c]}", title, f"{said}.", (3.5, 2.9), paint)
 
@@ -128,12 +132,20 @@ def forest_figure(
         axes.set(xlim=limits, ylim=(len(rows) - 0.4, -0.6), xlabel=x_label)
         _forest_labels(axes, rows)
         if logarithmic:
-            shown = [tick for tick in _RATIO_TICKS if limits[0] <= tick <= limits[1]]
+            shown = _ratio_ticks(limits)
             axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
             axes.minorticks_off()
+        else:
+            axes.locator_params(axis="x", nbins=_MOST_TICKS)
 
     said = "; ".join(f"{row.label}: {row.estimate}" for row in rows if row.estimate is not None)
     return draw(name, title, f"{said}.", (5.8, 0.75 + 0.27 * len(rows)), paint, wide=True)
+
+
+def _ratio_ticks(limits: tuple[float, float]) -> list[float]:
+    """Round ratios inside an axis, closer together where it is short."""
+    inside = [[t for t in ticks if limits[0] <= t <= limits[1]] for ticks in (_RATIO_TICKS, _FINE_RATIO_TICKS)]
+    return inside[0] if len(inside[0]) > 2 else sorted({*inside[0], *inside[1]})
 
 
 def _forest_limits(rows: list[ForestRow], line_at: float, *, logarithmic: bool) -> tuple[float, float]:
@@ -175,9 +187,11 @@ def brief(estimate: Estimate) -> str:
 
     >>> brief(Estimate(0.8123, 0.741, 0.876, 40, "AUC"))
     '0.81 (0.74 to 0.88)'
+    >>> brief(Estimate(-0.001, -0.02, 0.018, 40, "difference"))
+    '0.00 (-0.02 to 0.02)'
     """
     if not np.isfinite(estimate.value):
         return "not estimable"
     if not np.isfinite(estimate.low):
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+        return f"{estimate.value:z.2f}"
+    return f"{estimate.value:z.2f} ({estimate.low:z.2f} to {estimate.high:z.2f})"

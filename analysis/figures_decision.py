@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.canvas import INK, MUTED, RULE, Drawing, draw
-from analysis.decision import Curve
+from analysis.decision import TOLD, Curve
 from analysis.reject import RiskCoverage
 from triher.estimate import Estimate
 
@@ -50,13 +50,20 @@ def lead_figure(name: str, title: str, curves: Sequence[Curve]) -> Drawing:
         axes.axhline(0, color=INK, linewidth=1)
         for curve, lead, (color, line) in zip(curves, leads, _ACTION_STYLE, strict=False):
             _band(axes, curve.thresholds, lead, color, curve.action.label, line=line)
-        axes.set(xlim=(0, 1), ylim=_lead_limits([e for lead in leads for e in lead]))
+        inside = [e for curve, lead in zip(curves, leads, strict=True) for e in _told_estimates(curve, lead)]
+        axes.set(xlim=(0, 1), ylim=_lead_limits(inside))
         _percent_axis(axes, "Threshold probability of benefit")
         axes.set_ylabel("Difference in net benefit")
         _legend(axes)
 
     said = "; ".join(f"{curve.action.label}: {_told(curve, 'net_benefit_lead')}" for curve in curves)
     return draw(name, title, f"{said}.", _SIZE, paint)
+
+
+def _told_estimates(curve: Curve, estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Those at thresholds that the report speaks of."""
+    low, high = TOLD
+    return [e for t, e in zip(curve.thresholds, estimates, strict=True) if low <= t <= high]
 
 
 def _lead_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:

@@ -55,7 +55,8 @@ def enrichment_figure(
         axes.spines["left"].set_visible(False)
 
     said = "; ".join(
-        f"{shift.gene_set.name}: {one.normalized:.2f}, adjusted p {p_value(shift.p_adjusted)}" for shift, one in shown
+        f"{shift.gene_set.name}: {one.normalized:z.2f}, adjusted p {p_value(shift.p_adjusted)}"
+        for shift, one in shown
     )
     return draw(name, title, f"{said}.", (6.4, 0.95 + 0.25 * len(shown)), paint, wide=True)
 

@@ -62,7 +62,7 @@ def subgroup_figure(groups: Sequence[Subgrouping], everybody: dict[str, Estimate
 
     drawn = [(line, quantity, area) for line in lines for quantity, area in line.areas.items()]
     said = "; ".join(f"{line.label}, {PANELS[quantity]}: {brief(area)}" for line, quantity, area in drawn)
-    size = (2.4 + 2.1 * len(everybody), 1.0 + 0.24 * len(lines))
+    size = (1.9 + 1.75 * len(everybody), 1.0 + 0.24 * len(lines))
     title = f"AUC by subgroup with 95 % intervals and corrected p of interaction: {split_name(split)}"
     return draw(f"subgroups-{split}", title, f"{said}.", size, paint, wide=True)
 
@@ -98,11 +98,12 @@ def _panel(
     for y, line in enumerate(lines):
         if np.isfinite(line.p.get(quantity, np.nan)):
             text = f"p {p_value(line.p[quantity])}"
-            axes.text(limits[1], y, text, ha="right", va="center", fontsize=8, color=MUTED)
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            axes.text(limits[1], y, text, ha="right", va="center", fontsize=8, color=MUTED, bbox=box)
         if quantity in line.areas:
             _mark(axes, y, line.areas[quantity])
     axes.set(xlim=limits, ylim=(len(lines) - 0.4, -0.6), xlabel="AUC")
-    axes.set_title(PANELS[quantity], fontsize=9)
+    axes.set_title(PANELS[quantity], fontsize=8.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -79,8 +79,10 @@ def hazard_figure(prognosis: Prognosis) -> Drawing:
     rows = [ForestRow("Score alone")]
     rows += [ForestRow(line.name, line.hazard_ratio) for line in prognosis.alone.coefficients]
     if prognosis.adjusted is not None:
-        rows.append(ForestRow("Adjusted model"))
-        rows += [ForestRow(line.name, line.hazard_ratio) for line in prognosis.adjusted.coefficients]
+        refused = prognosis.adjusted.reason
+        rows.append(ForestRow(f"Adjusted model{': not estimable' if refused else ''}"))
+        lines = () if refused else prognosis.adjusted.coefficients
+        rows += [ForestRow(line.name, line.hazard_ratio) for line in lines]
     name, title = f"hazards-{prognosis.split}", "Hazard ratios"
     return forest_figure(name, title, rows, x_label="Hazard ratio (log scale)", line_at=1.0, logarithmic=True)
 

@@ -49,7 +49,7 @@ def volcano_figure(name: str, tests: GeneTests, compare: tuple[str, str], fdr: f
         axes.set(xlabel=f"Log2 fold change, {compare[1]} against {compare[0]}", ylabel="-log10 p")
         figure.legend(loc="outside lower center", ncols=2, markerscale=1.6)
 
-    said = ", ".join(f"{plain(tests.genes[i])} {x[i]:+.2f}" for i in top)
+    said = ", ".join(f"{plain(tests.genes[i])} {x[i]:+z.2f}" for i in top)
     description = f"{int(passed.sum())} of {len(x)} genes pass. Strongest, with log2 fold change: {said}."
     return draw(name, f"Genes by {by}", description, (3.7, 4.1), paint)
 

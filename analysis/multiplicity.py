@@ -68,6 +68,9 @@ def correct(primary: Sequence[Metric], others: Iterable[Metric]) -> tuple[Hypoth
         primary: the planned tests.
         others: any metrics; those whose quantity ends with ``_p`` are p values, and nothing else ends so. Those that
             were corrected already end with ``_p_adjusted``, and one that no claim may rest on with ``_p_naive``.
+
+    Raises:
+        ValueError: a quantity whose name ends with ``_p`` lies outside 0..1, and so is no p value.
     """
     planned = [1.0 if np.isnan(m.estimate.value) else m.estimate.value for m in primary]
     found = [
@@ -75,6 +78,9 @@ def correct(primary: Sequence[Metric], others: Iterable[Metric]) -> tuple[Hypoth
         for m, p in zip(primary, corrected(planned, _HOLM), strict=True)
     ]
     tests = [m for m in others if m.quantity.endswith("_p") and np.isfinite(m.estimate.value)]
+    wrong = sorted({m.quantity for m in tests if not 0 <= m.estimate.value <= 1})
+    if wrong:
+        raise ValueError(f"no p value, which lies in 0..1, but named as one: {', '.join(wrong)}")
     adjusted = corrected([m.estimate.value for m in tests], _BH)
     return (*found, *(Hypothesis(m, float(p), _BH) for m, p in zip(tests, adjusted, strict=True)))
 

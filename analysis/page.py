@@ -1,8 +1,9 @@
 """The parts that a report page is made of, and how they become one HTML file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import jinja2
@@ -76,7 +77,16 @@ class Facts:
     kind: str = "facts"
 
 
-Block = Paragraph | Table | Gallery | Facts | Heading
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that hide behind a line until it is opened."""
+
+    text: str
+    blocks: "Sequence[Block]"
+    kind: str = "folded"
+
+
+Block = Paragraph | Table | Gallery | Facts | Heading | Folded
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ class Section:
     anchor: str
     title: str
     blocks: Sequence[Block]
+    topic: str = ""
+    """What it is listed under in the contents."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +124,37 @@ class Page:
     patient_level: str
     footer: str
 
+    @property
+    def topics(self) -> list[tuple[str, list[Section]]]:
+        """The sections by topic, in their order."""
+        return [(topic, list(inside)) for topic, inside in groupby(self.sections, key=lambda s: s.topic)]
+
+
+def fold_later(splits: Sequence[Sequence[Block]]) -> list[Block]:
+    """The blocks of several splits, of which only the foremost is open.
+
+    Args:
+        splits: of each split its blocks, the foremost split first; the first block is its heading.
+    """
+    blocks = [block for split in splits[:1] for block in split]
+    for heading, *rest in splits[1:]:
+        if not isinstance(heading, Heading):
+            raise TypeError(f"the blocks of a split begin with a heading, and not with {type(heading).__name__}")
+        blocks.append(Folded(heading.text, rest))
+    return blocks
+
+
+def unfolded(blocks: Iterable[Block]) -> Iterator[Block]:
+    """All blocks, with those that are folded."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Folded):
+            yield from unfolded(block.blocks)
+
 
 def drawings(page: Page) -> list[Drawing]:
     """All figures of the page, for saving each as a file."""
-    blocks = [block for section in page.sections for block in section.blocks]
+    blocks = [block for section in page.sections for block in unfolded(section.blocks)]
     return [drawing for block in blocks if isinstance(block, Gallery) for drawing in block.drawings]
 
 
@@ -123,7 +162,7 @@ def tables(page: Page) -> dict[str, Data]:
     """All tables of the page by file name without ending, for saving each as a file."""
     found: dict[str, Data] = {}
     for section in page.sections:
-        for block in section.blocks:
+        for block in unfolded(section.blocks):
             if isinstance(block, Table):
                 name = block.name or f"{section.anchor}-{_slug(block.caption)}"
                 n = sum(known == name or known.startswith(f"{name}-") for known in found)

@@ -49,3 +49,5 @@ class Part:
     """Rows for ``notes.csv``."""
     predictions: Mapping[str, pd.DataFrame] | None = None
     """File name without ending -> a prediction table to write into the run folder."""
+    summary: tuple[str, ...] = ()
+    """Sentences about the foremost split for the top of the report, for a reader who stops there."""

@@ -12,6 +12,7 @@ from analysis.kaplan_meier import median_follow_up
 from analysis.page import Block, Paragraph, Table
 from analysis.samples import class_label
 from analysis.wording import count, split_name
+from triher.codes import CODES
 from triher.cohort import Cohort, Patient
 from triher.errors import Note, Skipped
 
@@ -61,15 +62,24 @@ def _left_out_tables(left_out: Sequence[Skipped]) -> list[Block]:
     if not left_out:
         return [Paragraph("Nobody was left out.")]
     groups = Counter((row.stage, row.code, row.remedy) for row in left_out)
-    summary = [[code, stage, str(n), remedy] for (stage, code, remedy), n in groups.most_common()]
+    summary = [[_meaning(code), stage, str(n), remedy] for (stage, code, remedy), n in groups.most_common()]
     listed = [[row.patient_id, row.code, row.reason, row.remedy] for row in left_out[:_LISTED]]
     title = "Left out, by reason"
     fold = f"List of the {count(len(left_out), 'entry', 'entries')} (skipped.csv)"
     header = ["Patient", "Code", "What was found", "What to do"]
     return [
-        Table(title, ["Code", "Stage", "Patients", "What to do"], summary, text_cells=True),
+        Table(title, ["Why", "Stage", "Patients", "What to do"], summary, text_cells=True),
         Table("Patients left out", header, listed, folded=fold, text_cells=True),
     ]
+
+
+def _meaning(code: str) -> str:
+    """A code with its meaning.
+
+    >>> _meaning("her2_unknown")
+    'no HER2 class follows from the entries (her2_unknown)'
+    """
+    return f"{CODES[code][0]} ({code})" if code in CODES else code
 
 
 def _note_tables(notes: Sequence[Note]) -> list[Block]:
@@ -77,7 +87,9 @@ def _note_tables(notes: Sequence[Note]) -> list[Block]:
     if not notes:
         return []
     rows = [[note.patient_id or "whole run", note.code, note.text] for note in notes[:_LISTED]]
-    fold = f"{count(len(notes), 'remark')} about patients who were processed all the same (notes.csv)"
+    fold = (
+        f"{count(len(notes), 'remark')} about the run and about patients who were processed all the same (notes.csv)"
+    )
     return [Table("Remarks", ["Patient", "Code", "Remark"], rows, folded=fold, text_cells=True)]
 
 

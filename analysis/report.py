@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,18 @@ from triher.errors import Note, Skipped
 from triher.estimate import Estimate
 from triher.settings import Config
 
+_TOPICS = {
+    "Patients": ("patients",),
+    "Telling apart": (
+        "discrimination", "nested", "operating", "subgroups", "beside", "comparisons", "shortcuts",
+    ),
+    "Probabilities": ("calibration", "calibrators", "recalibration"),
+    "Deciding": ("decision", "conformal", "reject"),
+    "Survival": ("prognosis", "survival-measures"),
+    "Genes": ("transcriptomics",),
+    "How it was done": ("limits", "multiplicity", "model", "provenance"),
+}  # fmt: skip
+"""Topic of the contents -> anchors of its sections, in reading order."""
 _KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
 
@@ -36,11 +49,12 @@ def build_page(
     config: Config,
     *,
     sections: Sequence[Section],
+    summary: Sequence[str] = (),
     skipped: Sequence[Skipped],
     notes: Sequence[Note],
     record: Mapping[str, Any],
 ) -> Page:
-    """Put the sections in order.
+    """Put the sections in the order of a reader: who, how well, how surely, what for, and how it was made.
 
     Args:
         evaluation: all numbers and curves.
@@ -48,6 +62,7 @@ def build_page(
         cohort: the cohort table.
         config: the run's configuration.
         sections: of the further parts.
+        summary: sentences of the further parts for the top of the page.
         skipped: rows of ``skipped.csv``.
         notes: rows of ``notes.csv``.
         record: contents of ``run.json``.
@@ -73,20 +88,30 @@ def build_page(
     named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
     n_named = len(named - {""})
     ids = f"yes: the ids of {count(n_named, 'patient')} who were left out or remarked on"
+    origin = "breast DCE-MRI" if config.has_images else "a table of features"
     cohorts = " and ".join(sorted(frame["cohort"].unique()))
     return Page(
-        title=f"{class_list(evaluation.classes)} from breast DCE-MRI",
+        title=f"{class_list(evaluation.classes)} from {origin}",
         lead=f"Cohort {cohorts}: {count(len(flow.done), 'patient')} predicted, {flow.n_cohort} in the cohort table.",
         summary=[
             *_control_sentence(record),
             *_summary(evaluation, frame, config.analysis.score),
             *opened_too_often(record),
+            *([" ".join(summary)] if summary else []),
         ],
         cards=_cards(evaluation),
-        sections=shown,
+        sections=_in_order(shown),
         patient_level=ids if n_named else "no; figures show groups and unnamed curves",
         footer=f"Made by TriHER {__version__}. Research use only.",
     )
+
+
+def _in_order(sections: Sequence[Section]) -> list[Section]:
+    """The sections by topic; one that no topic names comes last."""
+    found = {section.anchor: section for section in sections}
+    named = [(topic, anchor) for topic, anchors in _TOPICS.items() for anchor in anchors if anchor in found]
+    rest = [("Further", anchor) for anchor in found if anchor not in {anchor for _, anchor in named}]
+    return [replace(found[anchor], topic=topic) for topic, anchor in [*named, *rest]]
 
 
 def _summary(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[str]:
@@ -124,7 +149,7 @@ def _headline(evaluation: Evaluation, split: SplitEvaluation, frame: pd.DataFram
         return f"{who}{unseen} the classes cannot be compared as a whole: {reason}."
     spread = f"95 % interval {interval(macro)}" if math.isfinite(macro.low) else f"no interval: {macro.reason}"
     return (
-        f"{who}{unseen} the model told {class_list(evaluation.classes)} apart with a macro AUC of {macro.value:.2f} "
+        f"{who}{unseen} the model told {class_list(evaluation.classes)} apart with a macro AUC of {macro.value:z.2f} "
         f"({spread}); 0.5 is guessing and 1 is perfect."
     )
 
@@ -135,7 +160,7 @@ def _reference_sentence(evaluation: Evaluation, split: SplitEvaluation) -> list[
     if best is None or not math.isfinite(best.value):
         return []
     return [
-        f"On the same patients the reference, the best possible classifier of a phantom, reaches {best.value:.2f}."
+        f"On the same patients the reference, the best possible classifier of a phantom, reaches {best.value:z.2f}."
     ]
 
 
@@ -150,7 +175,7 @@ def _calibration_sentence(evaluation: Evaluation, split: SplitEvaluation) -> lis
         if error.value > chance.high
         else "within what a perfectly calibrated model of this size would show"
     )
-    return [f"The calibration error is {error.value:.2f}, {verdict} ({interval(chance)})."]
+    return [f"The calibration error is {error.value:z.2f}, {verdict} ({interval(chance)})."]
 
 
 def _prognosis_sentence(split: SplitEvaluation, score: str) -> list[str]:
@@ -162,12 +187,21 @@ def _prognosis_sentence(split: SplitEvaluation, score: str) -> list[str]:
     if model.reason:
         return [f"Whether the score goes with survival is not estimable ({model.reason})."]
     line = model.coefficients[0]
-    how = "beside the covariates" if model is part.adjusted else "alone"
     ratio = line.hazard_ratio
     return [
         f"Per standard deviation of the predicted probability of {class_label(score)} the hazard of an event is "
-        f"multiplied by {ratio.value:.2f} ({interval(ratio)}, p {_equals(line.p)}) {how}."
+        f"multiplied by {ratio.value:.2f} (95 % interval {interval(ratio)}, p {_equals(line.p)}), "
+        f"{_given(part, model)}."
     ]
+
+
+def _given(part: Prognosis, model: CoxModel) -> str:
+    """What the hazard ratio takes into account, and why it is no more."""
+    if model is part.adjusted:
+        return "the covariates taken into account"
+    if part.adjusted is None:
+        return "with no covariate taken into account"
+    return f"with no covariate taken into account: with them it is not estimable ({part.adjusted.reason})"
 
 
 def _model(part: Prognosis) -> CoxModel:
@@ -189,7 +223,7 @@ def _cards(evaluation: Evaluation) -> list[Card]:
     split = labeled[0]
     name = split.sample.split
     where = f"{split_name(name)}, n = {len(split.sample.y)}"
-    chance = f"Guessing gives {1 / len(evaluation.classes):.2f}"
+    chance = f"Guessing gives {1 / len(evaluation.classes):z.2f}"
     wanted = [
         ("auc_macro", "Macro AUC", where),
         ("reference_auc_macro", "Macro AUC of the reference", "Same patients"),
@@ -211,14 +245,14 @@ def _expected_error(evaluation: Evaluation, split: str) -> str:
     chance = find(evaluation.metrics, split, "ece_top_label_if_calibrated")
     if chance is None or not math.isfinite(chance.value):
         return ""
-    return f"A perfectly calibrated model of this size: {chance.value:.2f} ({interval(chance)})"
+    return f"A perfectly calibrated model of this size: {chance.value:z.2f} ({interval(chance)})"
 
 
 def _card(label: str, estimate: Estimate, note: str) -> Card:
     """One number with its interval, drawn on the scale from 0 to 1."""
     if not math.isfinite(estimate.value):
         return Card(label, "not estimable", estimate.reason, note)
-    value = f"{estimate.value:.2f}"
+    value = f"{estimate.value:z.2f}"
     if not math.isfinite(estimate.low):
         return Card(label, value, f"No interval: {estimate.reason}" if estimate.reason else "", note)
     bar = (100 * estimate.low, 100 * (estimate.high - estimate.low), 100 * estimate.value)
@@ -232,6 +266,6 @@ def _prognosis_card(split: SplitEvaluation) -> list[Card]:
     if part is None:
         return []
     model = _model(part)
-    note = "Adjusted for the covariates" if model is part.adjusted else "Score alone"
+    note = "Adjusted for the covariates" if model is part.adjusted else "Not adjusted for any covariate"
     card = _card("Hazard ratio of the score, per SD", model.coefficients[0].hazard_ratio, note)
     return [Card(card.label, card.value, card.interval, card.note)]

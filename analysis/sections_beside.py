@@ -8,6 +8,7 @@ from analysis.beside import BASELINES, CONTROL
 from analysis.canvas import plain
 from analysis.evaluation import Evaluation
 from analysis.figures import ForestRow, forest_figure
+from analysis.long_table import long_data
 from analysis.metrics import find
 from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
 from analysis.wording import interval, split_name, told
@@ -104,7 +105,12 @@ def _table(evaluation: Evaluation, split: str, names: Sequence[str]) -> Table:
         *(["Among patients of one site"] * within),
         "n",
     ]
-    return Table(f"{split_name(split)}: estimate (95 % interval)", header, rows)
+    quantities = {quantity for line in lines for quantity in line[1:4] if quantity}
+    own = [
+        m for m in evaluation.metrics if m.split == split and m.quantity in quantities and not (m.cohort or m.site)
+    ]
+    data = long_data([m for m in own if not m.class_name or m.class_name in names])
+    return Table(f"{split_name(split)}: estimate (95 % interval)", header, rows, name=f"beside-{split}", data=data)
 
 
 def _noise_blocks(evaluation: Evaluation) -> list[Block]:
@@ -114,7 +120,7 @@ def _noise_blocks(evaluation: Evaluation) -> list[Block]:
         for rate in _companions(evaluation, split)[1]:
             draws = find(evaluation.metrics, split, "companion_draws", rate)
             cells = [told(find(evaluation.metrics, split, q, rate)) for q in _NOISY]
-            n = (f"{draws.value:.0f}", str(draws.n)) if draws else ("-", "-")
+            n = (f"{draws.value:z.0f}", str(draws.n)) if draws else ("-", "-")
             rows.append([f"{companion_name(rate)}: {split_name(split)}", *cells, *n])
     if not rows:
         return []
@@ -135,7 +141,7 @@ def _control_note(evaluation: Evaluation, split: str) -> list[Block]:
         return []
     text = (
         f"Trained on regions without lesion the model tells the classes apart, too, with a macro AUC of "
-        f"{found.value:.2f} ({interval(found)}). Its result may rest on something else than the lesion."
+        f"{found.value:z.2f} ({interval(found)}). Its result may rest on something else than the lesion."
     )
     return [Paragraph(text, tone="note")]
 
@@ -148,17 +154,17 @@ def baseline_sentences(evaluation: Evaluation, split: str) -> list[str]:
         return []
     name = max(values, key=lambda key: values[key])
     ahead = find(evaluation.metrics, split, "auc_macro_ahead", name)
-    strongest = f"The strongest baseline ({companion_name(name).lower()}) reaches a macro AUC of {values[name]:.2f}"
+    strongest = f"The strongest baseline ({companion_name(name).lower()}) reaches a macro AUC of {values[name]:z.2f}"
     return [f"{strongest}; {_lead(ahead)}."] if ahead is not None else []
 
 
 def _lead(ahead: Estimate) -> str:
     """Whether a difference is more than chance."""
     side = "ahead of" if ahead.value >= 0 else "behind"
-    distance = f"the model is {side} it by {abs(ahead.value):.2f}"
+    distance = f"the model is {side} it by {abs(ahead.value):z.2f}"
     if not math.isfinite(ahead.low):
         return f"{distance} (no interval: {ahead.reason})"
-    sign = "" if ahead.value >= 0 else f"difference {ahead.value:.2f}, "
+    sign = "" if ahead.value >= 0 else f"difference {ahead.value:z.2f}, "
     bounds = f"{sign}95 % interval {interval(ahead)}"
     if ahead.low <= 0 <= ahead.high:
         return f"{distance} ({bounds}), which may be chance: the interval includes 0"

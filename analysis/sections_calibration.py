@@ -7,7 +7,7 @@ from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.figures_calibration import reliability_figure
 from analysis.long_table import long_data
 from analysis.metrics import Metric, find
-from analysis.page import Block, Data, Gallery, Paragraph, Section, Table
+from analysis.page import Block, Data, Folded, Gallery, Paragraph, Section, Table
 from analysis.samples import class_label
 from analysis.sections_performance import split_table
 from analysis.val_prob import VAL_PROB, val_prob
@@ -63,10 +63,19 @@ def calibration_section(evaluation: Evaluation) -> Section:
     blocks: list[Block] = [Paragraph(text), scores]
     for split in evaluation.splits:
         blocks += _figures(split)
-    blocks += _slope_tables(evaluation)
-    blocks += _multinomial_blocks(evaluation)
-    blocks.append(split_table("Other bins", evaluation, _EQUAL_MASS, name="calibration-error-equal-mass"))
-    blocks += _val_prob_tables(evaluation)
+    blocks.append(_class_table(evaluation, _SLOPES, "Logistic recalibration of each class", "calibration-slopes"))
+    text = "A slope below 1 means that the probabilities are too extreme, an intercept above 0 that they are too low."
+    blocks.append(Paragraph(text))
+    other_bins = split_table("Other bins", evaluation, _EQUAL_MASS, name="calibration-error-equal-mass")
+    more = [
+        *_distance_tables(evaluation),
+        *_multinomial_blocks(evaluation),
+        other_bins,
+        *_val_prob_tables(evaluation),
+    ]
+    blocks.append(
+        Folded("Distances from the diagonal, parts of the Brier score, all classes at once, other bins", more)
+    )
     return Section("calibration", "Taking probabilities at their word", blocks)
 
 
@@ -86,16 +95,14 @@ def _figures(split: SplitEvaluation) -> list[Block]:
     return [Gallery(title, drawn)]
 
 
-def _slope_tables(evaluation: Evaluation) -> list[Block]:
-    """Logistic recalibration, distances and parts of the Brier score of each class in each split."""
+def _distance_tables(evaluation: Evaluation) -> list[Block]:
+    """Distances from the diagonal and parts of the Brier score of each class in each split."""
     text = (
-        "A slope below 1 means that the probabilities are too extreme, an intercept above 0 that they are too low. "
         "The integrated calibration index (ICI) is the mean distance of predictions and smooth curve, E50, E90 and "
         "Emax are median, 90 % quantile and maximum (Austin & Steyerberg 2019). The Brier score is reliability - "
         "resolution + uncertainty + variance - covariance in bins."
     )
     return [
-        _class_table(evaluation, _SLOPES, "Logistic recalibration of each class", "calibration-slopes"),
         Paragraph(text),
         _class_table(evaluation, _DISTANCES, "Distance from the diagonal, by loess", "calibration-distances"),
         _class_table(evaluation, _PARTS, "What the Brier score of each class is made of", "brier-parts"),
@@ -195,4 +202,4 @@ def _val_prob_tables(evaluation: Evaluation) -> list[Block]:
 
 def _number(value: str | float | None) -> str:
     """Three decimals, or a dash."""
-    return "-" if value is None else f"{float(value):.3f}"
+    return "-" if value is None else f"{float(value):z.3f}"

@@ -7,7 +7,7 @@ from analysis.calibrators import CALIBRATORS, FOLDS
 from analysis.figures import ForestRow, forest_figure
 from analysis.long_table import long_data
 from analysis.metrics import find
-from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
+from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.wording import count, split_name, told
 from triher.errors import Note
@@ -46,9 +46,7 @@ def calibrators_part(material: Material) -> Part:
     ]
     if not found:
         return Part()
-    blocks: list[Block] = [Paragraph(_TEXT)]
-    for comparison in found:
-        blocks += _split_blocks(comparison)
+    blocks: list[Block] = [Paragraph(_TEXT), *fold_later([_split_blocks(comparison) for comparison in found])]
     section = Section("calibrators", "Would another recalibration have been better?", blocks)
     metrics = tuple(metric for comparison in found for metric in comparison.metrics)
     return Part(metrics, section, tuple(note for comparison in found for note in _notes(comparison)))
@@ -106,8 +104,8 @@ def _notes(comparison: Comparison) -> list[Note]:
         Note(
             "",
             _ZERO,
-            f"{_title(name)} gives {count(n, 'patient')} of the split '{comparison.split}' the probability 0 for "
-            f"their own class, which counts as 1e-15 in the log loss",
+            f"{_title(name)} gives {count(n, 'patient')} ({split_name(comparison.split)}) a probability of 0 "
+            f"for their own class, which counts as 1e-15 in the log loss",
         )
         for name, n in comparison.zeros.items()
         if n

@@ -14,7 +14,7 @@ from analysis.comparisons import (
 )
 from analysis.figures import ForestRow, forest_figure
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
-from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.sections_beside import companion_name
 from analysis.wording import split_name, told, told_p
@@ -45,7 +45,8 @@ def _model_blocks(models: Sequence[Comparison]) -> list[Block]:
         "Above 0 the model is better. Differences are paired, on the patients whom both models predicted: the macro "
         "AUC by a bootstrap that gives both the same resamples, the AUC of a single question by DeLong's covariance. "
         "McNemar's test asks whether both name the right class equally often. The p values here are not corrected; "
-        "see the section on all p values."
+        "see the section on all p values. The macro AUC of what was trained beside the model stands in the section "
+        "on it."
     )
     limits = (
         "What these tests do not say: for out-of-fold predictions, which several models gave, they describe and do "
@@ -53,24 +54,26 @@ def _model_blocks(models: Sequence[Comparison]) -> list[Block]:
         "DeLong's test finds too little; the added term is then tested by a likelihood ratio."
     )
     blocks: list[Block] = [Paragraph(text), Paragraph(limits, tone="note")]
+    splits = []
     for split in dict.fromkeys(model.split for model in models):
         inside = [model for model in models if model.split == split]
-        blocks += [Heading(split_name(split)), _model_table(split, inside)]
         drawing = _model_forest(split, inside)
-        blocks += [Gallery("", [drawing])] if drawing else []
-    return blocks
+        figure: list[Block] = [Gallery("", [drawing])] if drawing else []
+        splits.append([Heading(split_name(split)), _model_table(split, inside), *figure])
+    return blocks + fold_later(splits)
 
 
 def _model_table(split: str, models: Sequence[Comparison]) -> Table:
     """A line for each other model."""
     asked = [question for question, _ in models[0].tested]
+    others = _other_runs(models)
     rows = []
     for model in models:
-        cells = [told(model.areas["auc_macro_ahead"])]
+        cells = [told(model.areas["auc_macro_ahead"]) if model in others else "-"] if others else []
         for _, tested in model.tested:
             cells += [told(tested.difference), told_p(tested.p)]
         rows.append([companion_name(model.name), *cells, told_p(model.right.exact_p), str(model.n)])
-    header = ["The model minus", "Macro AUC"]
+    header = ["The model minus", *(["Macro AUC"] if others else [])]
     for question in asked:
         header += [question.label, "p"]
     caption = f"{split_name(split)}: difference in AUC (95 % interval)"
@@ -86,6 +89,11 @@ def _all_metrics(model: Comparison) -> list[Metric]:
     return [*areas, *found]
 
 
+def _other_runs(models: Sequence[Comparison]) -> list[Comparison]:
+    """The models of ``analysis.compare``; the macro AUC of companions is told beside the model."""
+    return [m for m in models if any(metric.quantity == "auc_macro_ahead" for metric in comparison_metrics(m))]
+
+
 def _line(metric: Metric) -> list[str | int | float | None]:
     """A row of the table's file."""
     return [metric.split, metric.class_name, metric.quantity, *estimate_cells(metric.estimate)]
@@ -93,13 +101,15 @@ def _line(metric: Metric) -> list[str | int | float | None]:
 
 def _model_forest(split: str, models: Sequence[Comparison]) -> Drawing | None:
     """All differences with their intervals, by question; none where nothing can be estimated."""
-    rows = [ForestRow("Macro AUC")]
-    rows += [ForestRow(companion_name(model.name), model.areas["auc_macro_ahead"]) for model in models]
+    others = _other_runs(models)
+    rows = [ForestRow("Macro AUC")] if others else []
+    rows += [ForestRow(companion_name(model.name), model.areas["auc_macro_ahead"]) for model in others]
     for i, (question, _) in enumerate(models[0].tested):
         rows.append(ForestRow(question.label))
         rows += [ForestRow(companion_name(model.name), model.tested[i][1].difference) for model in models]
     title = "The model minus the others, with 95 % intervals"
-    return _forest(f"comparisons-{split}", title, rows, "Difference in AUC (macro: bootstrap, others: DeLong)")
+    label = "Difference in AUC (macro: bootstrap, others: DeLong)" if others else "Difference in AUC, DeLong"
+    return _forest(f"comparisons-{split}", title, rows, label)
 
 
 def _forest(name: str, title: str, rows: list[ForestRow], label: str) -> Drawing | None:

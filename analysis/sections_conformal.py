@@ -8,13 +8,14 @@ from analysis.canvas import plain
 from analysis.coverage import Coverage, Sets, always_in, fewest_calibration, judge_coverage, split_sets
 from analysis.figures import ForestRow, forest_figure
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
-from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.samples import class_label
 from analysis.wording import split_name, told, told_p
 from triher.settings import Config
 
 _SMALL_P = 0.05
+_MANY_SITES = 8  # beyond this their table hides, and the figure leaves them out
 _COLUMNS = ("set_size", "sets_single", "sets_full", "sets_empty")
 
 
@@ -25,22 +26,36 @@ def judge_conformal(material: Material) -> Part:
         StopRun: as `analysis.coverage.split_sets`.
     """
     alpha, scheme = promised_alpha(material.record, material.config), material.config.scheme
-    blocks: list[Block] = []
+    splits: list[list[Block]] = []
     metrics: list[Metric] = []
+    summary: tuple[str, ...] = ()
     for sample in material.samples:
         if not len(sample.y):
             continue
         sets = split_sets(material.frame, scheme, sample.split, alpha)
-        blocks.append(Heading(split_name(sample.split)))
+        heading = Heading(split_name(sample.split))
         if isinstance(sets, str):
-            blocks.append(Paragraph(f"No prediction sets: {sets}."))
+            splits.append([heading, Paragraph(f"No prediction sets: {sets}.")])
             continue
         rows = judge_coverage(sets, material.classes, alpha)
         metrics += _metrics(sets.split, rows)
-        blocks += _split_blocks(sets, rows, material.classes, alpha)
-    if not blocks:
+        summary = summary or (_summary(rows, alpha),)
+        splits.append([heading, *_split_blocks(sets, rows, material.classes, alpha)])
+    if not splits:
         return Part()
-    return Part(tuple(metrics), Section("conformal", "Prediction sets", [Paragraph(_intro(alpha)), *blocks]))
+    blocks = [Paragraph(_intro(alpha)), *fold_later(splits)]
+    return Part(tuple(metrics), Section("conformal", "Prediction sets", blocks), summary=summary)
+
+
+def _summary(rows: Sequence[Coverage], alpha: float) -> str:
+    """Whether the promise was kept, and of how much use the sets are."""
+    covered, single = rows[0].covered, rows[0].sizes["sets_single"]
+    low = [row for row in rows if row.p_adjusted is not None and row.p_adjusted.value < _SMALL_P]
+    less = f", and less than promised beyond chance for {'; '.join(map(_who, low))}" if low else ""
+    return (
+        f"Prediction sets hold the true class in {covered.value:.0%} of the patients ({1 - alpha:.0%} were promised)"
+        f"{less}; in {single.value:.0%} they name a single class."
+    )
 
 
 def promised_alpha(record: Mapping[str, Any], config: Config) -> float:
@@ -88,8 +103,12 @@ def _split_blocks(sets: Sets, rows: Sequence[Coverage], classes: tuple[str, ...]
             "where the model never gives it a small probability."
         )
         blocks.append(Paragraph(text, tone="note"))
-    blocks.append(_table(sets.split, rows, alpha))
-    forest = [ForestRow(_who(row), row.covered, class_name=row.class_name) for row in rows if _is_shown(row)]
+    n_sites = sum(bool(row.site) and not row.class_name for row in rows)
+    many = n_sites > _MANY_SITES
+    blocks.append(_table(sets.split, [row for row in rows if not (many and row.site)], alpha))
+    blocks += [_table(sets.split, [row for row in rows if row.site], alpha, n_sites=n_sites)] if many else []
+    shown = [row for row in rows if _is_shown(row) and not (many and row.site)]
+    forest = [ForestRow(_who(row), row.covered, class_name=row.class_name) for row in shown]
     title = f"Coverage with 95 % intervals; promised {1 - alpha:.0%}"
     label = "Share of patients whose set holds the true class"
     figure = forest_figure(f"coverage-{sets.split}", title, forest, x_label=label, line_at=1 - alpha)
@@ -123,8 +142,8 @@ def _who(row: Coverage) -> str:
     return ", ".join(filter(None, [place, label])) or "All patients"
 
 
-def _table(split: str, rows: Sequence[Coverage], alpha: float) -> Table:
-    """All groups, one a line."""
+def _table(split: str, rows: Sequence[Coverage], alpha: float, *, n_sites: int = 0) -> Table:
+    """All groups, one a line; folded where it is one of many sites alone."""
     printed = [
         [_who(row), str(row.covered.n), told(row.covered), _p(row), *(told(row.sizes[name]) for name in _COLUMNS)]
         for row in rows
@@ -135,10 +154,22 @@ def _table(split: str, rows: Sequence[Coverage], alpha: float) -> Table:
         found = {"coverage": row.covered, "coverage_p": row.p, "coverage_p_adjusted": row.p_adjusted, **row.sizes}
         place = [split, row.cohort, row.site, row.class_name]
         data += [[*place, name, 1 - alpha, *estimate_cells(e)] for name, e in found.items() if e is not None]
-    header = ["Patients", "n", "Coverage", "p (corrected)", "Classes in a set", "One class", "All classes", "None"]
+    header = [
+        "Patients",
+        "n",
+        "Coverage",
+        "p (corrected)",
+        "Classes in a set",
+        "One class",
+        "All classes",
+        "No class",
+    ]
     caption = f"{split_name(split)}: coverage and size of the prediction sets, estimate (95 % interval)"
     columns = ("split", "cohort", "site", "class", "quantity", "promised_coverage", *ESTIMATE_COLUMNS)
-    return Table(caption, header, printed, name=f"conformal-{split}", data=Data(columns, data))
+    name, folded = f"conformal-{split}", ""
+    if n_sites:
+        name, folded = f"conformal-sites-{split}", f"Coverage at each of the {n_sites} sites"
+    return Table(caption, header, printed, folded=folded, name=name, data=Data(columns, data))
 
 
 def _p(row: Coverage) -> str:

@@ -23,13 +23,15 @@ def model_table(part: Prognosis) -> Table:
     models = [("alone", part.alone), *([("adjusted", part.adjusted)] if part.adjusted else [])]
     rows, data = [], []
     for kind, model in models:
+        refused = len(model.coefficients) > 1 and model.reason
+        rows += [[f"all variables ({kind})", f"not estimable: {model.reason}", "-", "-", "-"]] if refused else []
         for j, line in enumerate(model.coefficients):
-            rows.append(_printed(kind, model, j, line))
+            rows += [] if refused else [_printed(kind, model, j, line)]
             data.append(_exact(kind, model, j, line))
     sizes = [f"{kind}: {_size(model)}" for kind, model in models]
     caption = (
-        f"Cox models ({'; '.join(sizes)}). Proportional hazards by the exact Grambsch-Therneau score test (km); "
-        "variance inflation 1 / (1 - R squared) from the other columns"
+        f"Cox models ({'; '.join(sizes)}). Proportional hazards by the exact Grambsch-Therneau score test "
+        "(Kaplan-Meier time); variance inflation 1 / (1 - R squared) from the other columns"
     )
     header = ["Model and variable", "Hazard ratio (95 %)", "p", "Proportional hazards, p", "Variance inflation"]
     return Table(caption, header, rows, name=f"cox-{part.split}", data=Data(_COLUMNS, data))
@@ -38,14 +40,14 @@ def model_table(part: Prognosis) -> Table:
 def _size(model: CoxModel) -> str:
     """Patients, events, and events per coefficient."""
     penalty = ", Firth's penalty" if model.penalty == "firth" else ""
-    ratio = f"{model.events_per_coefficient:.1f} a coefficient"
+    ratio = f"{model.events_per_coefficient:z.1f} a coefficient"
     return f"{count(model.n, 'patient')}, {count(model.events, 'event')}, {ratio}{penalty}"
 
 
 def _printed(kind: str, model: CoxModel, j: int, line: Coefficient) -> list[str]:
     """One line as it is read."""
     proportional = {test.name: p_value(test.p) for test in model.proportionality}
-    inflation = f"{model.inflation[j]:.1f}" if model.inflation else "-"
+    inflation = f"{model.inflation[j]:z.1f}" if model.inflation else "-"
     name = f"{line.name} ({kind})"
     return [name, told(line.hazard_ratio), p_value(line.p), proportional.get(line.name, "-"), inflation]
 
@@ -82,7 +84,7 @@ def _shape_table(part: Prognosis) -> Table:
     deviation = float(part.follow_up.score.std(ddof=1))
     points = list(zip(shape.score * deviation, shape.log_hazard, shape.low, shape.high, strict=True))
     step = len(points) // 4
-    rows = [[f"{s:.3f}", f"{v:.2f} ({low:.2f} to {high:.2f})"] for s, v, low, high in points[::step]]
+    rows = [[f"{s:z.3f}", f"{v:z.2f} ({low:z.2f} to {high:z.2f})"] for s, v, low, high in points[::step]]
     data = Data(["score", "log_hazard_ratio", "low", "high"], [[float(v) for v in point] for point in points])
     caption = (
         f"Shape of the score's effect: restricted cubic spline with {len(shape.knots)} knots; test of non-linearity "
@@ -102,7 +104,7 @@ def _period_table(split: str, periods: tuple[Periods, ...]) -> Table:
     ]
     columns = ["variable", "period", "split_months", *ESTIMATE_COLUMNS, "differ_p"]
     caption = (
-        f"Where hazards are not proportional: hazard ratios before and after {periods[0].split_months:.1f} months, "
+        f"Where hazards are not proportional: hazard ratios before and after {periods[0].split_months:z.1f} months, "
         "the median event time; the last column tests whether they differ"
     )
     header = ["Variable", "Hazard ratio before", "Hazard ratio after", "p"]
@@ -145,9 +147,10 @@ def _cut_blocks(part: Prognosis) -> list[Block]:
     )
     where = f"above {cut.cut:.3g}" if math.isfinite(cut.cut) else "-"
     row = [where, str(cut.n_high), str(cut.n_tried), told_p(cut.corrected), told_p(cut.naive)]
-    columns = ["cut", "n_high", "n_tried", "corrected_p", "naive_p"]
+    columns = ["cut", "n_high", "n_tried", "corrected_p", "naive_p", "reason"]
     tested = [_finite(cut.corrected.value), _finite(cut.naive.value)]
-    values: Cells = [_finite(cut.cut), cut.n_high, cut.n_tried, *tested]
+    values: Cells = [_finite(cut.cut), cut.n_high, cut.n_tried, *tested, cut.corrected.reason]
     header = ["High score", "Patients with a high score", "Cuts tried", "p, corrected", "p, not corrected"]
     table = Table("Best cut of the score", header, [row], name=f"best-cut-{part.split}", data=Data(columns, [values]))
-    return [Paragraph(text), table]
+    caution = cut.corrected.reason if math.isfinite(cut.corrected.value) else ""
+    return [Paragraph(text), table, *([Paragraph(f"{caution.capitalize()}.", tone="note")] if caution else [])]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from analysis.actions import ACTIONS, benefits_label
 from analysis.benefit import Judged, action_metrics, judge_action
-from analysis.decision import given_shares
+from analysis.decision import TOLD, given_shares
 from analysis.figures_decision import decision_figure, lead_figure
-from analysis.page import Block, Gallery, Heading, Paragraph, Section
+from analysis.page import Block, Gallery, Heading, Paragraph, Section, fold_later
 from analysis.part import Material, Part
 from analysis.tables_decision import cohort_table, named_table, whole_table
 from analysis.wording import count, split_name
@@ -25,7 +25,8 @@ _BANDS = (
     "benefit varies, too; model, defaults and baseline see the same resamples. What to do follows from the curve "
     "itself, however wide its band; the band says how much more patients could teach (Vickers et al., Diagn Progn "
     "Res 2023;7:11). Where nobody was treated in vain, no resample holds such a patient either, and the interval is "
-    "too narrow."
+    f"too narrow. The sentences below speak of thresholds of {100 * TOLD[0]:.0f} to {100 * TOLD[1]:.0f} %: beyond "
+    "them single patients decide. With so many thresholds some intervals exclude 0 by chance."
 )
 _SHARES = (
     "The share of those who benefit is that of these patients, and the curve with it. Where a cohort was enriched, "
@@ -53,8 +54,8 @@ def judge_decision(material: Material) -> Part:
     told = "; ".join(f"{a.label} for {benefits_label(a)} ({a.source})" for a in actions)
     blocks: list[Block] = [Paragraph(_INTRO), Paragraph(f"Taken to benefit: {told}."), Paragraph(_BANDS)]
     blocks.append(Paragraph(_SHARES, tone="note"))
-    for split in dict.fromkeys(j.sample.split for j in judged):
-        blocks += _split_blocks([j for j in judged if j.sample.split == split])
+    splits = dict.fromkeys(j.sample.split for j in judged)
+    blocks += fold_later([_split_blocks([j for j in judged if j.sample.split == split]) for split in splits])
     metrics = tuple(metric for j in judged for metric in action_metrics(j))
     return Part(metrics, Section("decision", "What deciding by the model would gain", blocks))
 
@@ -97,10 +98,14 @@ def _sentence(judged: Judged) -> str:
     who = f"{action.label} ({benefits_label(action)}, {curve.share:.0%} of {count(curve.n, 'patient')})"
     if not math.isfinite(lead[0].value):
         return f"{action.label}: not estimable, {lead[0].reason}."
-    ahead = _spans(curve.thresholds, [e.value > 0 for e in lead])
-    surely = _spans(curve.thresholds, [e.low > 0 for e in lead])
+    told = [TOLD[0] <= t <= TOLD[1] for t in curve.thresholds]
+    ahead = _spans(curve.thresholds, [inside and e.value > 0 for inside, e in zip(told, lead, strict=True)])
+    surely = _spans(curve.thresholds, [inside and e.low > 0 for inside, e in zip(told, lead, strict=True)])
     if not ahead:
-        return f"{who}: at no threshold is the model worth more than the better of treating everybody and nobody."
+        return (
+            f"{who}: at no threshold of {100 * TOLD[0]:.0f} to {100 * TOLD[1]:.0f} % is the model worth more than "
+            "the better of treating everybody and nobody."
+        )
     more = f", with an interval above 0 at {surely}" if surely else "; nowhere does its interval exclude 0"
     return f"{who}: the model is worth more than the better of treating everybody and nobody at {ahead}{more}."
 

@@ -15,6 +15,7 @@ from analysis.samples import class_label
 from analysis.wording import count, p_value
 
 _MOST = 40  # rows in print; the CSV has all
+_FIRST = 5  # rows in print where no set passes
 
 Cells = list[str | int | float | None]
 Result = tuple[SetShift, SetEnrichment, SetOverlap]
@@ -38,7 +39,7 @@ def gene_set_blocks(
     compare: tuple[str, str],
     fdr: float,
 ) -> list[Block]:
-    """Sentences, figure and table of one contrast; a table without rows where no set passes.
+    """Sentences, figure and table of one contrast; a folded table of the first sets where none passes.
 
     Args:
         gene_sets: what was tested, and what was not.
@@ -108,7 +109,7 @@ def _caution(results: Sequence[Result]) -> str:
     correlation = float(np.median([shift.correlation for shift, _, _ in results]))
     return (
         "Passing is judged by camera, which allows for the correlation between the genes of a set, estimated among "
-        f"patients of one class (median over the sets {correlation:.2f}). The p values of GSEA and of "
+        f"patients of one class (median over the sets {correlation:z.2f}). The p values of GSEA and of "
         "over-representation take genes for independent, which those of one pathway are not, and are too small: they "
         "are given for comparison with other work. A set that passes need not be a cause: cell composition and "
         "hormone receptor status shift many sets at once."
@@ -129,10 +130,14 @@ def _table(gene_sets: GeneSets, results: Sequence[Result], name: str, fdr: float
         "Adjusted p, over-representation",
     ]
     caption = f"Gene sets that pass a false discovery rate of {fdr:.0%}{more}; all sets are in the file"
+    first = results[:_FIRST]
+    folded = "" if passing or not results else f"No gene set passes; the {len(first)} with the smallest p value"
+    if folded:
+        caption = "The gene sets with the smallest p value, none of which passes; all sets are in the file"
     data = [_recorded(*result) for result in results]
     data += [dropped_cells(one, len(_COLUMNS)) for one in gene_sets.dropped]
-    printed = [_printed(*result) for result in passing[:_MOST]]
-    return Table(caption, header, printed, name=f"gene-sets-{name}", data=Data(_COLUMNS, data))
+    printed = [_printed(*result) for result in (first if folded else passing[:_MOST])]
+    return Table(caption, header, printed, folded=folded, name=f"gene-sets-{name}", data=Data(_COLUMNS, data))
 
 
 def _printed(shift: SetShift, one: SetEnrichment, found: SetOverlap) -> list[str]:
@@ -140,10 +145,10 @@ def _printed(shift: SetShift, one: SetEnrichment, found: SetOverlap) -> list[str
     return [
         one.gene_set.name,
         overlap_text(one.gene_set),
-        f"{one.normalized:.2f}",
+        f"{one.normalized:z.2f}",
         p_value(shift.p_adjusted),
         p_value(one.p_adjusted),
-        f"{len(found.hits)} ({found.expected:.1f} by chance)",
+        f"{len(found.hits)} ({found.expected:z.1f} by chance)",
         p_value(found.p_adjusted),
     ]
 

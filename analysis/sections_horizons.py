@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from analysis.figures_horizons import auc_figure, error_figure, incidence_figure
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
-from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.survival_measures import CompetingRisks, SurvivalMeasures, judge_survival
 from analysis.survival_rows import (
@@ -35,8 +35,7 @@ def horizons_part(material: Material) -> Part:
     if not measures:
         return Part()
     blocks: list[Block] = [Paragraph(text) for text in _methods(config.seed)]
-    for one in measures:
-        blocks += _split_blocks(one)
+    blocks += fold_later([list(_split_blocks(one)) for one in measures])
     return Part(
         metrics=tuple(metric for one in measures for metric in survival_metrics(one)),
         section=Section("survival-measures", "Survival over time", blocks),

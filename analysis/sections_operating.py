@@ -15,7 +15,7 @@ from analysis.operating import (
 )
 from analysis.page import Block, Data, Gallery, Paragraph, Section, Table
 from analysis.part import Material, Part
-from analysis.wording import split_name, told
+from analysis.wording import question_of, split_name, told
 
 _NAMES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
 _COLUMNS = ("split", "question", "threshold", "quantity", *ESTIMATE_COLUMNS)
@@ -51,7 +51,7 @@ def _blocks(points: Sequence[OperatingPoint]) -> list[Block]:
     )
     rows = [
         [
-            f"{point.task}: {split_name(point.split)}",
+            f"{question_of(point.task)}: {split_name(point.split).lower()}",
             f"{point.threshold:.3f}",
             *(told(point.measures[name]) for name in MEASURES),
             str(point.n),
@@ -77,7 +77,7 @@ def _figure(split: str, points: Sequence[OperatingPoint]) -> Drawing:
     """All proportions of one split with their limits."""
     rows: list[ForestRow] = []
     for point in points:
-        rows.append(ForestRow(f"{point.task[:1].upper()}{point.task[1:]}"))
+        rows.append(ForestRow(question_of(point.task)))
         rows += [ForestRow(_NAMES[name], point.measures[name]) for name in MEASURES]
     title = f"At the thresholds of the training, {split_name(split).lower()}, 95 % limits"
     return forest_figure(f"operating-points-{split}", title, rows, x_label="Share", line_at=1.0)

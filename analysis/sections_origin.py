@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.evaluation import Evaluation
-from analysis.page import Block, Facts, Paragraph, Section, Table
+from analysis.page import Block, Data, Facts, Folded, Paragraph, Section, Table
 from analysis.samples import class_label
-from analysis.wording import count
+from analysis.wording import count, question_of
 from triher.config import dump_config
 from triher.settings import Config
 
@@ -47,6 +47,8 @@ def model_section(record: Mapping[str, Any], config: Config) -> Section:
         pairs = _pairs(facts)
         if pairs:
             blocks.append(Facts(title, pairs))
+    if blocks:
+        blocks = [*blocks[:1], Folded("All settings, and what the training found", blocks[1:])]
     blocks += _thresholds(classified.get("thresholds", ()))
     if not extracted and not classified:
         text = "The record of the run (run.json) says nothing about extraction or training."
@@ -59,14 +61,23 @@ def _thresholds(thresholds: Sequence[Mapping[str, Any]]) -> list[Block]:
     if not thresholds:
         return []
     rows = [
-        [t["task"], f"{t['threshold']:.3f}", f"{t['sensitivity']:.2f}", f"{t['specificity']:.2f}", str(t["n"])]
+        [
+            question_of(t["task"]),
+            f"{t['threshold']:.3f}",
+            f"{t['sensitivity']:.2f}",
+            f"{t['specificity']:.2f}",
+            str(t["n"]),
+        ]
         for t in thresholds
     ]
     caption = (
         "Operating points, chosen on out-of-fold predictions of the development patients (Youden's index) and on "
         "no held-out patient; sensitivity and specificity are those of the choice, and so a little too good"
     )
-    return [Table(caption, ["Question", "Yes at or above", "Sensitivity", "Specificity", "n"], rows)]
+    header = ["Question", "Yes at or above", "Sensitivity", "Specificity", "n"]
+    names = ["task", "threshold", "sensitivity", "specificity", "n"]
+    data = Data(names, [[t[name] for name in names] for t in thresholds])
+    return [Table(caption, header, rows, name="operating-points-training", data=data)]
 
 
 def provenance_section(record: Mapping[str, Any], version: str) -> Section:
@@ -101,7 +112,7 @@ def _value(value: Any) -> str:  # noqa: ANN401 - any JSON value
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        return ", ".join(map(_value, value)) if len(value) <= _FEW else count(len(value), "value")
+        return ", ".join(filter(None, map(_value, value))) if len(value) <= _FEW else count(len(value), "value")
     text = str(value)
     if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text):
         return text[:12]

@@ -1,6 +1,6 @@
 """The report's sections on discrimination and the nested tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from analysis.canvas import Drawing
 from analysis.evaluation import Evaluation, SplitEvaluation
@@ -11,7 +11,8 @@ from analysis.figures import (
     probability_figure,
     roc_figure,
 )
-from analysis.metrics import find
+from analysis.long_table import long_data
+from analysis.metrics import Metric, find
 from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
 from analysis.samples import Sample, class_label
 from analysis.wording import split_name, told
@@ -39,6 +40,7 @@ _PER_CLASS = {
     "ppv": "Predictive value",
 }
 _NESTED = {"auc_zero_vs_rest": "Zero against low or positive", "auc_low_vs_positive": "Low against positive"}
+_MANY_PARTS = 8  # beyond this the table hides
 
 
 def discrimination_section(evaluation: Evaluation, opened: list[Block]) -> Section:
@@ -53,9 +55,11 @@ def discrimination_section(evaluation: Evaluation, opened: list[Block]) -> Secti
     )
     blocks: list[Block] = [Paragraph(text)]
     if any(split.sample.split == "oof" for split in evaluation.splits):
+        held_out = any(split.sample.split == "test" for split in evaluation.splits)
         text = (
             "Development patients were each predicted by a model that had not seen them. Several models gave those "
-            "scores, so their figures describe; the held-out patients test."
+            f"scores, so their figures describe; {'the' if held_out else 'only'} held-out patients "
+            f"{'test' if held_out else 'could test'}."
         )
         blocks.append(Paragraph(text))
     blocks += opened
@@ -100,7 +104,14 @@ def split_table(caption: str, evaluation: Evaluation, quantities: Mapping[str, s
         [label, *(told(find(evaluation.metrics, split.sample.split, key)) for split in evaluation.splits)]
         for key, label in quantities.items()
     ]
-    return Table(f"{caption}: estimate (95 % interval)", header, rows, name=name)
+    data = long_data(_of_everybody(evaluation, quantities))
+    return Table(f"{caption}: estimate (95 % interval)", header, rows, name=name, data=data)
+
+
+def _of_everybody(evaluation: Evaluation, quantities: Collection[str], *, of_class: bool = False) -> list[Metric]:
+    """The metrics with these names of whole splits: of all classes together, or of single classes."""
+    whole = [m for m in evaluation.metrics if not (m.cohort or m.site) and bool(m.class_name) == of_class]
+    return [m for m in whole if m.quantity in quantities]
 
 
 def _column(sample: Sample) -> str:
@@ -122,7 +133,7 @@ def _class_table(evaluation: Evaluation) -> Table:
         "Each class against the others; partial AUC after McClish (0.5 is guessing, as for the AUC); sensitivity, "
         "specificity and predictive value of the likeliest class, Wilson limits"
     )
-    return Table(caption, header, rows)
+    return Table(caption, header, rows, data=long_data(_of_everybody(evaluation, _PER_CLASS, of_class=True)))
 
 
 def _split_figures(split: SplitEvaluation, evaluation: Evaluation) -> list[Block]:
@@ -154,10 +165,14 @@ def _subgroup_tables(evaluation: Evaluation) -> list[Block]:
             quantities = ("auc_macro", "balanced_accuracy", *(_NESTED if evaluation.scheme == "triple" else ()))
             cells = [told(find(evaluation.metrics, part.split, q, **place)) for q in quantities]
             name = part.site or f"{part.cohort} (all sites)"
-            rows.append([f"{name}: {split_name(part.split)}", str(len(part.y)), *cells])
+            where = f": {split_name(part.split)}" if len(evaluation.splits) > 1 else ""
+            rows.append([f"{name}{where}", str(len(part.y)), *cells])
     header = ["Cohort and site", "n", "Macro AUC", "Balanced accuracy"]
     header += ["Zero against rest", "Low against positive"] if evaluation.scheme == "triple" else []
-    return [Heading("By cohort and site"), Table("AUC (95 % interval) in parts", header, rows)] if rows else []
+    if not rows:
+        return []
+    folded = f"All {len(rows)} cohorts and sites" if len(rows) > _MANY_PARTS else ""
+    return [Heading("By cohort and site"), Table("AUC (95 % interval) in parts", header, rows, folded=folded)]
 
 
 def nested_section(evaluation: Evaluation) -> Section:

@@ -13,7 +13,7 @@ from analysis.canvas import Drawing, plain
 from analysis.figures import ForestRow, forest_figure
 from analysis.long_table import long_data
 from analysis.metrics import Metric, find
-from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.recalibration import (
     Shares,
@@ -67,8 +67,8 @@ def recalibration_part(material: Material) -> Part:
                 sample, after[sample.split], material.classes, material.config, shares=act.shares
             )
     blocks = [*act.blocks, Paragraph(_ONLY)]
-    for split in judged:
-        blocks += _split_blocks(metrics, split, material.classes, at_shares=act.shares is not None)
+    at_shares = act.shares is not None
+    blocks += fold_later([_split_blocks(metrics, split, material.classes, at_shares=at_shares) for split in judged])
     section = Section("recalibration", "Recalibrated predictions", blocks)
     return Part(tuple(metrics), section, act.notes, {FILE: act.frame})
 
@@ -95,7 +95,7 @@ def _for_prevalence(material: Material) -> _Act:
         "whose shares are not the stated ones, the scores may get worse; what counts are the scores at the stated "
         "shares, for which each class is weighed to its share."
     )
-    rows = [[class_label(c), f"{a:.3f}", f"{b:.3f}"] for c, a, b in zip(classes, old, new, strict=True)]
+    rows = [[class_label(c), f"{a:z.3f}", f"{b:z.3f}"] for c, a, b in zip(classes, old, new, strict=True)]
     data = Data(("class", "training", "stated"), list(zip(classes, old.tolist(), new.tolist(), strict=True)))
     table = Table("Class shares", ["Class", "In training", "Stated"], rows, name="recalibration-shares", data=data)
     return _Act(frame, (Paragraph(text), table), new)
@@ -127,7 +127,7 @@ def _site_table(done: Sequence[SiteIntercepts], classes: Sequence[str]) -> Table
     rows, exact = [], []
     for site in done:
         found = site.intercepts
-        cells = ["left as it is" if found is None else f"{value:+.2f}" for value in found or (0.0,) * len(classes)]
+        cells = ["left as it is" if found is None else f"{value:+z.2f}" for value in found or (0.0,) * len(classes)]
         counts = " / ".join(map(str, site.counts))
         rows.append([f"{plain(site.site)} ({plain(site.cohort)}), {split_name(site.split)}", counts, *cells[1:]])
         exact.append([site.split, site.cohort, site.site, *site.counts, *(found or (None,) * len(classes))])

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from analysis.coverage import split_sets
 from analysis.figures_decision import risk_figure
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
-from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.reject import NAMED_SHARES, Option, RiskCoverage, judge_option, risk_coverage, surest
 from analysis.samples import Sample, class_label
@@ -36,11 +36,13 @@ def judge_reject(material: Material) -> Part:
     Raises:
         StopRun: as `analysis.coverage.split_sets`.
     """
-    blocks: list[Block] = []
+    splits: list[list[Block]] = []
     metrics: list[Metric] = []
+    summary: tuple[str, ...] = ()
     for sample in material.samples:
         if not len(sample.y):
             continue
+        summary = summary if splits else _summary(_inside(material, sample))
         draws = {"resamples": material.config.analysis.resamples, "seed": material.config.seed}
         curve = risk_coverage(sample.y, sample.probabilities, **draws)
         options = [
@@ -48,13 +50,22 @@ def judge_reject(material: Material) -> Part:
             for name, label, kept in _rules(material, sample)
         ]
         metrics += _metrics(sample.split, curve, options, material.classes)
-        blocks += _split_blocks(sample.split, curve, options, material.classes)
-    if not blocks:
+        splits.append(_split_blocks(sample.split, curve, options, material.classes))
+    if not splits:
         return Part()
-    section = Section(
-        "reject", "Sending doubtful patients to pathology", [Paragraph(_INTRO), Paragraph(_MIX), *blocks]
-    )
-    return Part(tuple(metrics), section)
+    blocks = [Paragraph(_INTRO), Paragraph(_MIX), *fold_later(splits)]
+    section = Section("reject", "Sending doubtful patients to pathology", blocks)
+    return Part(tuple(metrics), section, summary=summary)
+
+
+def _summary(inside: Bool[np.ndarray, " patient"] | None) -> tuple[str, ...]:
+    """How many patients are not like those of the training; nothing where all are."""
+    if inside is None:
+        return ()
+    n_outside = int((~inside).sum())
+    who = f"All {len(inside)}" if not inside.any() else f"{n_outside} of {len(inside)}"
+    verb = "lies" if n_outside == 1 else "lie"
+    return (f"{who} patients {verb} outside the range of the features that the model was trained on.",)
 
 
 def _rules(material: Material, sample: Sample) -> Iterator[tuple[str, str, Bool[np.ndarray, " patient"]]]:
@@ -161,7 +172,14 @@ def _mix_table(split: str, options: Sequence[Option], classes: tuple[str, ...]) 
     mix = " / ".join(classes)
     header = ["Sent to pathology", *(f"Of {label}" for label in labels), f"Sent: {mix}", f"Kept: {mix}"]
     caption = f"{split_name(split)}: share of each class that is sent away, and the classes of those sent and kept"
-    return Table(caption, header, rows, name=f"reject-classes-{split}", data=_data(split, options, classes))
+    return Table(
+        caption,
+        header,
+        rows,
+        folded="Who is sent away, by class",
+        name=f"reject-classes-{split}",
+        data=_data(split, options, classes),
+    )
 
 
 def _data(split: str, options: Sequence[Option], classes: tuple[str, ...]) -> Data:

@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.canvas import plain
 from analysis.evaluation import Evaluation
+from analysis.long_table import long_data
 from analysis.metrics import find
 from analysis.page import Block, Paragraph, Section, Table
 from analysis.shortcut import EVERYBODY, FROM_SITE
@@ -13,6 +14,7 @@ from analysis.wording import count, interval, told
 from triher.estimate import Estimate
 
 _STRONG = 0.8  # above this a caution is said
+_GUESSING = 0.5
 
 
 def shortcut_section(evaluation: Evaluation) -> list[Section]:
@@ -37,7 +39,9 @@ def shortcut_section(evaluation: Evaluation) -> list[Section]:
         if area.value > _STRONG and target != FROM_SITE:
             strong.append(f"the {plain(target)}")
     header = ["Asked for", "Macro AUC (95 % interval)", "Groups", "n"]
-    blocks: list[Block] = [Paragraph(text), Table("What else is told", header, rows), *map(Paragraph, sentences)]
+    data = long_data([m for m in evaluation.metrics if m.quantity == "shortcut_auc"])
+    table = Table("What else is told", header, rows, name="shortcuts", data=data)
+    blocks: list[Block] = [Paragraph(text), table, *map(Paragraph, sentences)]
     if strong:
         caution = (
             f"The features give away {' and '.join(strong)} (AUC above {_STRONG}). A result on patients of sites "
@@ -54,13 +58,18 @@ def _question(target: str) -> str:
 
 
 def _told_shortcut(target: str, area: Estimate) -> list[str]:
-    """One target as a sentence."""
-    if not math.isfinite(area.value):
+    """What the site alone tells as a sentence; the table says the others."""
+    if target != FROM_SITE or not math.isfinite(area.value):
         return []
     spread = f" ({interval(area)})" if math.isfinite(area.low) else ""
-    if target == FROM_SITE:
-        return [f"The site alone tells the HER2 class at AUC {area.value:.2f}{spread}; 0.5 would be no help."]
-    return [f"The same features tell the {plain(target)} at AUC {area.value:.2f}{spread}."]
+    below = (
+        " Below 0.5 is no help either: where class shares hardly differ between sites, those of the training parts "
+        "run against those of the part left out."
+    )
+    return [
+        f"The site alone tells the HER2 class at AUC {area.value:.2f}{spread}; 0.5 would be no help."
+        f"{below if area.high < _GUESSING else ''}"
+    ]
 
 
 def opened_blocks(record: Mapping[str, Any]) -> list[Block]:

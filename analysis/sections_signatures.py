@@ -41,10 +41,11 @@ def signature_blocks(
         "Scores of single samples (ssGSEA) say how high the genes of a signature rank within a tumor. They are "
         "relative: to the other genes, and to all cells of the sample. Differences are "
         f"{class_label(compare[1])} minus {class_label(compare[0])} in standard deviations{given}; p values are "
-        f"corrected over all {count(len(differences), 'signature')}. Signatures share genes, so they do not count as "
-        f"separate findings.{' The AUC is not adjusted.' if covariates else ''}"
+        f"corrected over the {count(len(differences), 'signature')} tested. Signatures share genes, so they do not "
+        f"count as separate findings.{' The AUC is not adjusted.' if covariates else ''}"
     )
     blocks: list[Block] = [Paragraph(text), Paragraph(_told_differences(differences, compare))]
+    blocks += _told_dropped(gene_sets)
     if any(math.isfinite(one.difference.value) for one in differences):
         rows = [ForestRow(one.gene_set.name, one.difference) for one in differences]
         label = f"Higher in {class_label(compare[1])} (standard deviations)"
@@ -56,7 +57,7 @@ def signature_blocks(
 def _told_differences(differences: Sequence[SetDifference], compare: tuple[str, str]) -> str:
     """Which signatures differ."""
     if not any(math.isfinite(one.p) for one in differences):
-        return "No immune signature could be tested; the table says why."
+        return "No immune signature could be tested."
     passing = [one for one in differences if one.p_adjusted < _ALPHA]
     if not passing:
         return "No immune signature differs between the classes after correction."
@@ -69,8 +70,19 @@ def _told_differences(differences: Sequence[SetDifference], compare: tuple[str, 
     return f"After correction differ (p < 0.05), {'; '.join(told_sides)}."
 
 
+def _told_dropped(gene_sets: GeneSets) -> list[Block]:
+    """Which signatures were not tested, and why."""
+    if not gene_sets.dropped:
+        return []
+    reasons: dict[str, list[str]] = {}
+    for lost in gene_sets.dropped:
+        reasons.setdefault(lost.reason, []).append(f"{lost.name} ({lost.n_genes} of {lost.n_listed})")
+    said = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
+    return [Paragraph(f"Not tested, with the genes there are: {said}.")]
+
+
 def _signature_table(gene_sets: GeneSets, differences: Sequence[SetDifference], name: str) -> Table:
-    """All signatures, also those that were not tested."""
+    """The signatures tested; those that were not are in the file as well."""
     rows, data = [], []
     for one in differences:
         own = one.gene_set
@@ -79,10 +91,7 @@ def _signature_table(gene_sets: GeneSets, differences: Sequence[SetDifference], 
         )
         numbers = [*estimate_cells(one.difference), number_cell(one.p), number_cell(one.p_adjusted)]
         data.append([*head_cells(own), *numbers, *estimate_cells(one.area)])
-    for lost in gene_sets.dropped:
-        cells = [lost.name, f"{lost.n_genes} of {lost.n_listed}", f"not tested: {lost.reason}", "-", "-", lost.source]
-        rows.append(cells)
-        data.append(dropped_cells(lost, len(_COLUMNS)))
+    data += [dropped_cells(lost, len(_COLUMNS)) for lost in gene_sets.dropped]
     header = [
         "Signature",
         "Genes tested",

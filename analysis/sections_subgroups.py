@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from analysis.cross_validation import folds_of
 from analysis.figures_subgroups import PANELS, level_label, subgroup_figure
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
-from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.samples import class_label
 from analysis.subgroups import Interaction, Level, Subgrouping, judge_subgroups, of_everybody
@@ -24,9 +24,12 @@ _TEXT = (
     "Calibration in the large is on the logit scale: above 0 the class is more frequent than predicted."
 )
 _POOLED = (
-    "Several models gave the scores of each level. The intervals are widened for that, a level's by its "
+    "Out of fold, several models gave the scores of each level. The intervals are widened for that, a level's by its "
     "share of the patients; the tests need no such thing, as what the levels have in common cancels out."
 )
+
+_MOST_OPEN = 12  # levels in a table that is not folded
+_SMALL_P = 0.05
 
 Cell = str | int | float | None
 
@@ -43,13 +46,45 @@ def subgroups_part(material: Material) -> Part:
     blocks: list[Block] = [Paragraph(_TEXT)]
     if any(folds_of(material.frame, group.split) is not None for group in found):
         blocks.append(Paragraph(_POOLED))
+    splits: list[list[Block]] = []
     for sample in material.samples:
         groups = [group for group in found if group.split == sample.split]
         if groups:
-            everybody = of_everybody(sample, material)
-            blocks += [Heading(split_name(sample.split)), Gallery("", [subgroup_figure(groups, everybody)])]
-            blocks += [_level_table(groups, material.classes), _interaction_table(groups)]
-    return Part(tuple(_metrics(found, material.classes)), Section("subgroups", "Subgroups", blocks))
+            figure = Gallery("", [subgroup_figure(groups, of_everybody(sample, material))])
+            tables = [_interaction_table(groups), _large_table(groups, material.classes)]
+            splits.append(
+                [Heading(split_name(sample.split)), figure, _level_table(groups, material.classes), *tables]
+            )
+    blocks += fold_later(splits)
+    section = Section("subgroups", "Subgroups", blocks)
+    return Part(tuple(_metrics(found, material.classes)), section, summary=_summary(found))
+
+
+def _summary(found: Sequence[Subgrouping]) -> tuple[str, ...]:
+    """Whether an AUC differs between the levels of a grouping in the foremost split; nothing without a test."""
+    tests = [
+        (group.name, test)
+        for group in found
+        for test in group.interactions
+        if group.split == found[0].split and math.isfinite(test.p_adjusted.value)
+    ]
+    if not tests:
+        return ()
+    names = list(dict.fromkeys(name for name, _ in tests))
+    small = [(name, test) for name, test in tests if test.p_adjusted.value < _SMALL_P]
+    if not small:
+        asked = "The test found" if len(tests) == 1 else f"{len(tests)} tests found"
+        return (
+            f"{asked} no AUC that differs between subgroups ({', '.join(names)}), which is no proof of equality.",
+        )
+    said = "; ".join(f"{PANELS[t.quantity]} by {name} (p {_equals(t.p_adjusted.value)})" for name, t in small)
+    return (f"Exploratory: after correction an AUC differs between subgroups: {said}.",)
+
+
+def _equals(p: float) -> str:
+    """A p value after its letter."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
 
 
 def _metrics(found: Sequence[Subgrouping], classes: Sequence[str]) -> Iterator[Metric]:
@@ -73,20 +108,53 @@ def _level_table(groups: Sequence[Subgrouping], classes: Sequence[str]) -> Table
     quantities = list(groups[0].levels[0].areas)
     rows = [
         [
-            f"{group.name}: {level_label(level.label)}",
+            _level_name(group.name, level.label),
             str(level.n),
             " / ".join(map(str, level.counts)),
             *(told(level.areas[quantity]) for quantity in quantities),
-            *(_large(estimate) for estimate in level.in_the_large),
         ]
         for group in groups
         for level in group.levels
     ]
     header = ["Subgroup", "n", " / ".join(classes), *(PANELS[quantity] for quantity in quantities)]
-    header += [f"In the large, {class_label(name)}" for name in classes]
     split = groups[0].split
     caption = f"Subgroups, {split_name(split)}: estimate (95 % interval)"
-    return Table(caption, header, rows, name=f"subgroups-{split}", data=_level_data(groups, classes))
+    folded = f"The AUCs of all {len(rows)} levels" if len(rows) > _MOST_OPEN else ""
+    data = _level_data(groups, classes)
+    return Table(caption, header, rows, folded=folded, name=f"subgroups-{split}", data=data)
+
+
+def _large_table(groups: Sequence[Subgrouping], classes: Sequence[str]) -> Table:
+    """Calibration in the large of each level."""
+    rows = [
+        [_level_name(group.name, level.label), str(level.n), *map(_large, level.in_the_large)]
+        for group in groups
+        for level in group.levels
+    ]
+    data = [
+        [group.name, level.label or "not known", name, *estimate_cells(large)]
+        for group in groups
+        for level in group.levels
+        for name, large in zip(classes, level.in_the_large, strict=True)
+    ]
+    split = groups[0].split
+    return Table(
+        f"Calibration in the large by subgroup, {split_name(split)}: estimate (95 % interval)",
+        ["Subgroup", "n", *map(class_label, classes)],
+        rows,
+        folded="Calibration in the large of each level",
+        name=f"subgroups-calibration-{split}",
+        data=Data(["grouping", "level", "class", *ESTIMATE_COLUMNS], data),
+    )
+
+
+def _level_name(grouping: str, label: str) -> str:
+    """A level with its grouping, which cut points name already.
+
+    >>> _level_name("age", "age >= 50"), _level_name("site", "A")
+    ('age ≥ 50', 'site: A')
+    """
+    return level_label(label) if label.startswith(f"{grouping} ") else f"{grouping}: {level_label(label)}"
 
 
 def _large(estimate: Estimate) -> str:
@@ -116,13 +184,22 @@ def _estimates(level: Level, classes: Sequence[str]) -> Iterator[list[Cell]]:
 def _interaction_table(groups: Sequence[Subgrouping]) -> Table:
     """A line a test."""
     tests = [(group.name, test) for group in groups for test in group.interactions]
-    rows = [[name, PANELS[test.quantity], *_told(test)] for name, test in tests]
+    rows = [row for group in groups for row in _test_rows(group)]
     header = ["Grouping", "AUC", "Levels compared", "Left out of the test", "Q", "df", "p", "p, corrected"]
     columns = ["grouping", "quantity", "compared", "left_out", "n", "q", "df", "p", "p_adjusted", "method", "reason"]
     data = Data(columns, [[name, test.quantity, *_cells(test)] for name, test in tests])
     split = groups[0].split
     caption = f"Is the AUC the same in all levels? Tests of interaction, {split_name(split)}"
     return Table(caption, header, rows, name=f"interactions-{split}", data=data)
+
+
+def _test_rows(group: Subgrouping) -> list[list[str]]:
+    """The tests of a grouping in print; one line where none of them can be made, for the same reason."""
+    rows = [[group.name, PANELS[test.quantity], *_told(test)] for test in group.interactions]
+    reasons = {test.p.reason for test in group.interactions if not math.isfinite(test.p.value)}
+    if len(rows) > 1 and len(reasons) == 1 and all(not math.isfinite(test.p.value) for test in group.interactions):
+        return [[group.name, "All AUCs", *rows[0][2:]]]
+    return rows
 
 
 def _told(test: Interaction) -> list[str]:

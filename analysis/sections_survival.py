@@ -6,7 +6,7 @@ from analysis.evaluation import Evaluation
 from analysis.figures_survival import hazard_figure, kaplan_meier_figure, months, shape_figure
 from analysis.followup import counts_by_reason
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
-from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
 from analysis.sections_cox import depth_blocks, model_table
@@ -36,9 +36,7 @@ def prognosis_section(evaluation: Evaluation, config: AnalysisConfig) -> Section
         f"penalty Breslow's.{strata} Groups for the curves follow from the number of patients alone, never from the "
         "outcome."
     )
-    blocks: list[Block] = [Paragraph(text)]
-    for part in parts:
-        blocks += _split_blocks(part)
+    blocks: list[Block] = [Paragraph(text), *fold_later([_split_blocks(part) for part in parts])]
     return Section("prognosis", "Prognosis", blocks)
 
 
@@ -61,11 +59,10 @@ def _split_blocks(part: Prognosis) -> list[Block]:
         blocks.append(Paragraph(f"A survival time of 0 was taken as half a day in {count(n_zero, 'patient')}."))
     blocks += [Paragraph(f"The {note.text}.") for note in data.notes if note.code == "covariate_left_out"]
     drawings = [kaplan_meier_figure(part)]
+    shape = [Gallery("", [shape_figure(part)])] if part.depth.shape.knots else []
     if not (part.alone.reason and (part.adjusted is None or part.adjusted.reason)):
         drawings.append(hazard_figure(part))
-    if part.depth.shape.knots:
-        drawings.append(shape_figure(part))
-    blocks += [Gallery("", drawings), _group_table(part), _test_table(part), model_table(part)]
+    blocks += [Gallery("", drawings), *shape, _group_table(part), _test_table(part), model_table(part)]
     blocks += [
         Paragraph(_sentence(note.text, part.split), tone="note") for note in part.notes if note.code in _WEAKENS
     ]
@@ -87,8 +84,16 @@ def _group_table(part: Prognosis) -> Table:
     rows = [[g.label, str(g.n), str(g.events), months(g.median_months)] for g in part.groups]
     caption = f"Groups by {part.grouped_by}; Kaplan-Meier with log-log 95 % bands"
     data = Data(
-        ["score", "patients", "events", "median_months"],
-        [[g.label, g.n, g.events, g.median_months if math.isfinite(g.median_months) else None] for g in part.groups],
+        ["score", "patients", "events", "median_months", "reason"],
+        [
+            [
+                g.label,
+                g.n,
+                g.events,
+                *((g.median_months, "") if math.isfinite(g.median_months) else (None, "not reached")),
+            ]
+            for g in part.groups
+        ],
     )
     header = ["Score", "Patients", "Events", "Median survival"]
     return Table(caption, header, rows, name=f"risk-groups-{part.split}", data=data)

@@ -6,7 +6,7 @@ from analysis.amplicon import GENES, REGION, in_amplicon
 from analysis.figures_transcriptomics import agreement_figure, volcano_figure
 from analysis.gene_tests import GeneTests
 from analysis.metrics import Metric
-from analysis.page import Block, Gallery, Paragraph, Section
+from analysis.page import Block, Folded, Gallery, Paragraph, Section
 from analysis.part import Material, Part
 from analysis.samples import class_label
 from analysis.sections_pathways import PART, pathway_blocks, pathway_metrics
@@ -24,6 +24,8 @@ from analysis.wording import count
 from triher.estimate import Estimate, not_estimable
 from triher.settings import TranscriptomicsConfig
 
+_TOLD_WITH_THE_SETS = {"gene_set_dropped", "gene_set_partial"}
+
 
 def transcriptomics_part(material: Material) -> Part:
     """Gene expression by true and predicted class, where a table of it is configured.
@@ -36,7 +38,19 @@ def transcriptomics_part(material: Material) -> Part:
         return Part()
     found = judge_transcriptomics(material, config)
     section = Section("transcriptomics", "Gene expression", _blocks(found, config))
-    return Part(tuple(_metrics(found, config)), section, found.notes)
+    return Part(tuple(_metrics(found, config)), section, found.notes, summary=(_summary(found, config),))
+
+
+def _summary(found: Transcriptomics, config: TranscriptomicsConfig) -> str:
+    """How many genes tell the classes apart, by true and by predicted class."""
+    first, second = (class_label(name) for name in config.compare)
+    said = [
+        f"by {by} {int(tests.significant(config.fdr).sum())} of {len(tests.genes)}"
+        for by, tests in sides(found.all_genes)
+    ]
+    if found.no_prediction:
+        said.append("by predicted class not estimable")
+    return f"Genes that tell {second} from {first} (false discovery rate {config.fdr:g}): {', '.join(said)}."
 
 
 def _metrics(found: Transcriptomics, config: TranscriptomicsConfig) -> list[Metric]:
@@ -85,8 +99,9 @@ def _blocks(found: Transcriptomics, config: TranscriptomicsConfig) -> list[Block
     if found.groups.left_out:
         reasons = "; ".join(f"{n} {why}" for why, n in found.groups.left_out)
         blocks.append(Paragraph(f"Predicted patients left out of this part: {reasons}."))
-    if found.notes:
-        blocks.append(Paragraph(f"On the data: {'; '.join(note.text.rstrip('.') for note in found.notes)}."))
+    told = [note.text.rstrip(".") for note in found.notes if note.code not in _TOLD_WITH_THE_SETS]
+    if told:
+        blocks.append(Paragraph(f"On the data: {'; '.join(told)}."))
     blocks += [summary_table(found, config), *map(Paragraph, _empty_sentences(found, config))]
     drawings = [
         volcano_figure(f"genes-{SHORT[by]}", tests, config.compare, config.fdr, by)
@@ -103,7 +118,8 @@ def _blocks(found: Transcriptomics, config: TranscriptomicsConfig) -> list[Block
     for suffix, name, part in rounds(found):
         for by, pathways in part.pathways.items():
             place = {"name": f"{SHORT[by]}{suffix.replace('_', '-')}", "title": f"{by}, {name}"}
-            blocks += pathway_blocks(pathways, **place, compare=config.compare, fdr=config.fdr, covariates=covariates)
+            inside = pathway_blocks(pathways, **place, compare=config.compare, fdr=config.fdr, covariates=covariates)
+            blocks += [Folded(f"Gene sets and signatures by {by}, {name}", inside)] if suffix else inside
     return blocks
 
 

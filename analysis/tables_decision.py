@@ -61,7 +61,7 @@ def _printed(judged: Judged, thresholds: Sequence[float]) -> list[list[str]]:
             _cell(curve.at(quantity, t), 1 if quantity == "interventions_avoided" else 3)
             for curve, quantity in _columns(judged)
         ]
-        lines.append([f"{judged.curve.action.label}, {100 * t:.0f} %", *cells])
+        lines.append([f"{judged.curve.action.label}, {100 * t:z.0f} %", *cells])
     return lines
 
 
@@ -77,10 +77,10 @@ def _cell(estimate: Estimate, digits: int) -> str:
     """A number with its interval."""
     if not math.isfinite(estimate.value):
         return f"not estimable: {estimate.reason}"
-    value = f"{estimate.value:.{digits}f}"
+    value = f"{estimate.value:z.{digits}f}"
     if not math.isfinite(estimate.low):
         return value
-    return f"{value} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
+    return f"{value} ({estimate.low:z.{digits}f} to {estimate.high:z.{digits}f})"
 
 
 def _data(judged: Sequence[Judged], thresholds: Sequence[float]) -> Data:
@@ -110,7 +110,7 @@ def cohort_table(judged: Sequence[Judged]) -> Table:
         for t in NAMED
     ]
     caption = f"{split_name(split)}, by cohort: model minus the better of treating everybody and nobody"
-    header = ["Decision, cohort", "n", "Benefit", *(f"At {100 * t:.0f} %" for t in NAMED)]
+    header = ["Decision, cohort", "n", "Benefit", *(f"At {100 * t:z.0f} %" for t in NAMED)]
     columns = ("split", "action", "cohort", "threshold", *ESTIMATE_COLUMNS)
     return Table(caption, header, rows, name=f"decision-cohorts-{split}", data=Data(columns, data))
 

@@ -73,7 +73,9 @@ def side_blocks(by: str, found: Transcriptomics, config: TranscriptomicsConfig) 
         file = f"genes-{short}{suffix.replace('_', '-')}"
         rows = [_printed(tests, i) for i in passed[:_SHOWN]]
         data = Data(_COLUMNS, [_exact(tests, i) for i in passed])
-        blocks.append(Table(caption, _HEADER, rows, name=file, data=data))
+        folded = f"The genes {name}" if suffix else ""
+        width = len(_HEADER) - bool(suffix)
+        blocks.append(Table(caption, _HEADER[:width], [row[:width] for row in rows], folded, name=file, data=data))
     return [*blocks, _all_genes_table(by, found)]
 
 
@@ -103,7 +105,7 @@ def _flag(gene: str) -> bool:
 def _printed(tests: GeneTests, i: int) -> list[str]:
     """A gene as a row of the page."""
     flag = "yes" if _flag(tests.genes[i]) else ""
-    return [tests.genes[i], f"{tests.log2_fold_change[i]:+.2f}", _small(tests.p[i]), _small(tests.q[i]), flag]
+    return [tests.genes[i], f"{tests.log2_fold_change[i]:+z.2f}", _small(tests.p[i]), _small(tests.q[i]), flag]
 
 
 def _exact(tests: GeneTests, i: int) -> list[str | int | float | None]:
@@ -163,7 +165,7 @@ def agreement_blocks(found: Transcriptomics, config: TranscriptomicsConfig) -> l
     genes = part.true.genes
     data = [[genes[i], "yes" if _flag(genes[i]) else "no", *(float(v[i]) for v in vectors)] for i in order]
     rows = [
-        [genes[i], *(f"{v[i]:+.2f}" for v in vectors[:3]), _small(differences.p[i]), _small(differences.q[i])]
+        [genes[i], *(f"{v[i]:+z.2f}" for v in vectors[:3]), _small(differences.p[i]), _small(differences.q[i])]
         for i in passed[:_SHOWN]
     ]
     more = f", the first {_SHOWN}" if len(passed) > _SHOWN else ""
@@ -193,7 +195,7 @@ def _agreement_table(found: Transcriptomics, config: TranscriptomicsConfig) -> T
         same = int((mine & theirs & (part.true.log2_fold_change * part.predicted.log2_fold_change > 0)).sum())
         n_different = int((part.differences.q < config.fdr).sum())
         correlation, confusion = part.correlation, part.by_confusion
-        printed = [f"{shared} ({by_chance:.1f} by chance)", str(same), str(n_different)]
+        printed = [f"{shared} ({by_chance:z.1f} by chance)", str(same), str(n_different)]
         rows.append([name[:1].upper() + name[1:], told(correlation), told(confusion), *printed])
         numbers = [v for e in (correlation, confusion) for v in (e.value, e.low, e.high)]
         data.append([name, *numbers, shared, by_chance, same, n_different])

@@ -34,7 +34,7 @@ def told(estimate: Estimate | None) -> str:
         return f"not estimable: {estimate.reason}"
     if math.isfinite(estimate.low) or not estimate.reason:
         return f"{brief(estimate)}, {estimate.reason}" if estimate.reason else brief(estimate)
-    return f"{estimate.value:.2f} (no interval: {estimate.reason})"
+    return f"{estimate.value:z.2f} (no interval: {estimate.reason})"
 
 
 def p_value(p: float) -> str:
@@ -47,7 +47,7 @@ def p_value(p: float) -> str:
         return "-"
     if p < 0.001:
         return "< 0.001"
-    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return f"{p:z.3f}" if p < 0.1 else f"{p:z.2f}"
 
 
 def told_p(estimate: Estimate) -> str:
@@ -63,7 +63,7 @@ def interval(estimate: Estimate) -> str:
     """
     if not math.isfinite(estimate.low):
         return estimate.reason or "no interval"
-    return f"{estimate.low:.2f} to {estimate.high:.2f}"
+    return f"{estimate.low:z.2f} to {estimate.high:z.2f}"
 
 
 def count(n: int, singular: str, plural: str = "") -> str:
@@ -86,6 +86,16 @@ def places(sites: Sequence[str]) -> str:
         return f"{len(names)} sites"
     listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "no site"
     return listed if all("site" in name.lower() for name in names) else f"site{'s' * (len(names) > 1)} {listed}"
+
+
+def question_of(task: str) -> str:
+    """A task of the record in words.
+
+    >>> question_of("zero vs low+positive")
+    'Zero against low or positive'
+    """
+    words = plain(task.replace(" vs ", " against ").replace("+", " or "))
+    return words[:1].upper() + words[1:]
 
 
 def class_list(classes: Sequence[str]) -> str:

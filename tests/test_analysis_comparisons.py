@@ -324,3 +324,9 @@ def test_measures_without_patients_say_so():
     assert found["sensitivity"].reason == "0 with the condition"
     assert found["ppv"].reason == "0 at or above the threshold"
     assert found["specificity"].value == found["npv"].value == 1
+
+
+def test_what_only_looks_like_a_p_value_by_its_name_is_refused():
+    slope = Metric("calibrators", "test", "slope_of_log_p", Estimate(1.4, 1.1, 1.7, 40, "slope"))
+    with pytest.raises(ValueError, match="but named as one: slope_of_log_p"):
+        correct([], [slope])

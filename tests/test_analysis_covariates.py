@@ -16,7 +16,9 @@ from analysis.prognosis_metrics import prognosis_metrics
 from analysis.remarks import remarks
 from analysis.sections_survival import _split_blocks
 from triher.cohort import Cohort, Patient
-from triher.settings import AnalysisConfig
+from triher.errors import StopRun
+from triher.pipeline import _check_analysis
+from triher.settings import AnalysisConfig, CohortConfig, Config
 
 STAGES = ("II", "I", "II", "III", "", "Unknown", "II", "I")
 
@@ -164,3 +166,10 @@ def test_a_covariate_of_a_size_that_cannot_be_squared_is_left_out_with_a_note(sc
     coded = code_covariates(("age",), [patient(str(i), age=scale * i) for i in range(8)])
     assert coded.names == ()
     assert "of which no square can be computed" in coded.notes[0].text
+
+
+def test_covariates_of_the_adjusted_model_may_be_numbers_or_groups():
+    cohort = CohortConfig(table="t.csv", covariates=("age",), groups=("stage",))
+    _check_analysis(Config(cohort=cohort, analysis=AnalysisConfig(covariates=("age", "stage"))))
+    with pytest.raises(StopRun, match="names grade, which cohort"):
+        _check_analysis(Config(cohort=cohort, analysis=AnalysisConfig(covariates=("age", "grade"))))

@@ -96,3 +96,13 @@ def test_the_correction_is_near_a_permutation_of_the_scores():
         np.abs(log_rank_z(rng.permutation(score), cuts, time, event, one(150))).max() >= largest for _ in range(400)
     ]
     assert found.corrected.value == pytest.approx(np.mean(exceed), abs=0.08)
+
+
+def test_a_cut_with_a_handful_of_patients_beside_it_says_that_its_p_value_is_too_small():
+    score, time = np.arange(40.0), np.r_[np.arange(5.0, 41.0), 1.0, 2.0, 3.0, 4.0]
+    found = best_cut(score, time, np.ones(40, bool), one(40))
+    assert found.n_high == 4
+    assert (
+        found.corrected.reason
+        == "only 4 patients lie above the cut, so the approximation makes the p value too small"
+    )

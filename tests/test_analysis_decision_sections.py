@@ -11,7 +11,7 @@ import pytest
 
 from analysis.canvas import Drawing
 from analysis.metrics import ESTIMATE_COLUMNS
-from analysis.page import Gallery, Page, Paragraph, tables
+from analysis.page import Gallery, Page, Paragraph, tables, unfolded
 from analysis.part import Material, Part
 from analysis.parts import PARTS
 from analysis.samples import split_samples
@@ -63,11 +63,11 @@ def material(frame, scheme="triple", companions=None, record=None, **analysis):
 
 
 def texts(part):
-    return " ".join(block.text for block in part.section.blocks if isinstance(block, Paragraph))
+    return " ".join(block.text for block in unfolded(part.section.blocks) if isinstance(block, Paragraph))
 
 
 def drawings(part):
-    return [d for block in part.section.blocks if isinstance(block, Gallery) for d in block.drawings]
+    return [d for block in unfolded(part.section.blocks) if isinstance(block, Gallery) for d in block.drawings]
 
 
 def files(part):

@@ -72,12 +72,13 @@ def test_what_passes_is_told_printed_and_saved_with_its_overlap():
 
 
 @pytest.mark.fault("F17")
-def test_where_nothing_passes_a_sentence_and_an_empty_table_say_so():
+def test_where_nothing_passes_a_sentence_says_so_and_the_first_sets_are_folded():
     blocks = blocks_of(SETS, (1.1, -0.9), (0.31, 0.6), (1.0, 1.0), (0, 0))
     text = text_of(blocks)
     assert "No gene set passes a false discovery rate of 5%; the smallest adjusted p value is 0.31 (PATH_UP)." in text
     assert "by over-representation among the significant genes 0; no significant gene is in a set." in text
-    assert table_of(blocks).rows == []
+    assert [row[0] for row in table_of(blocks).rows] == ["PATH_UP", "PATH_DOWN"]
+    assert table_of(blocks).folded.startswith("No gene set passes")
     assert table_of(blocks).header[0] == "Gene set"
     assert len(saved(blocks, "gene-sets-true")) == 3
     render(page_of(blocks))
@@ -122,9 +123,12 @@ def differences():
 def test_signatures_are_told_drawn_and_saved(differences):
     blocks = signature_blocks(SETS, differences, name="predicted", compare=COMPARE, covariates=["er"])
     assert "After correction differ (p < 0.05), higher in HER2-positive: PATH_UP." in text_of(blocks)
-    assert "in standard deviations, given er; p values are corrected over all 2 signatures" in text_of(blocks)
-    assert [type(block) for block in blocks] == [Paragraph, Paragraph, Gallery, Table]
-    assert blocks[3].rows[2][2] == "not tested: more than 500 genes tested"
+    assert "in standard deviations, given er; p values are corrected over the 2 signatures tested" in text_of(blocks)
+    assert [type(block) for block in blocks] == [Paragraph, Paragraph, Paragraph, Gallery, Table]
+    assert "Not tested, with the genes there are: more than 500 genes tested: PATH_BIG (900 of 950)." in text_of(
+        blocks
+    )
+    assert len(blocks[4].rows) == 2
     rows = saved(blocks, "signatures-predicted")
     assert rows[0]["value"] == differences[0].difference.value
     assert rows[2]["value"] is None
@@ -140,9 +144,9 @@ def test_signatures_that_do_not_differ_are_told():
 def test_signatures_of_groups_too_small_have_no_figure():
     found = compare_scores(np.zeros((40, 2)), SETS, np.arange(40) < 1, names=("HER2-low", "HER2-positive"))
     blocks = signature_blocks(SETS, found, name="true", compare=COMPARE)
-    assert "No immune signature could be tested; the table says why." in text_of(blocks)
-    assert [type(block) for block in blocks] == [Paragraph, Paragraph, Table]
-    assert blocks[2].rows[0][2] == "not estimable: only 1 HER2-positive"
+    assert "No immune signature could be tested." in text_of(blocks)
+    assert [type(block) for block in blocks] == [Paragraph, Paragraph, Paragraph, Table]
+    assert blocks[3].rows[0][2] == "not estimable: only 1 HER2-positive"
     render(page_of(blocks))
 
 

@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from analysis.evaluation import evaluate
 from analysis.metrics import find
-from analysis.page import Gallery, Table
+from analysis.page import Gallery, Table, unfolded
 from analysis.sections_calibration import calibration_section
 from triher.predictions import probability_columns
 from triher.settings import AnalysisConfig, CohortConfig, Config
@@ -22,7 +22,7 @@ def section_of(y):
     config = Config(cohort=CohortConfig(table="t.csv"), analysis=AnalysisConfig(resamples=100))
     evaluation = evaluate(frame, None, {}, config)
     section = calibration_section(evaluation)
-    return evaluation, {b.name: b for b in section.blocks if isinstance(b, Table)}, section
+    return evaluation, {b.name: b for b in unfolded(section.blocks) if isinstance(b, Table)}, section
 
 
 def test_every_table_has_a_name_and_the_numbers_behind_it():

@@ -438,7 +438,7 @@ def test_thresholds_are_shown_as_they_came_from_training_and_none_is_chosen_here
     [shown] = [block for block in model_section(run.read_record(), config).blocks if isinstance(block, Table)]
     assert "chosen on out-of-fold predictions of the development patients" in shown.caption
     assert "no held-out patient" in shown.caption
-    assert shown.rows == [["zero vs low+positive", "0.432", "0.80", "0.70", "60"]]
+    assert shown.rows == [["Zero against low or positive", "0.432", "0.80", "0.70", "60"]]
     evaluation = evaluate(predictions("triple", 90, 0), None, {}, config)
     assert not [metric for metric in evaluation.metrics if "threshold" in metric.quantity]
 

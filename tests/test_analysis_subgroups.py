@@ -267,9 +267,13 @@ def test_the_part_has_rows_tables_and_a_figure():
     blocks = part.section.blocks
     assert "exploratory" in blocks[0].text
     assert "is no test" in blocks[0].text
-    levels, tests = (block for block in blocks if isinstance(block, Table))
+    levels, tests, large = (block for block in blocks if isinstance(block, Table))
     assert (levels.name, tests.name) == ("subgroups-oof", "interactions-oof")
-    assert "age: age ≥ 50" in [row[0] for row in levels.rows]
+    assert large.name == "subgroups-calibration-oof"
+    assert len(large.data.rows) == 3 * len(levels.rows)
+    [said] = part.summary
+    assert "subgroups" in said
+    assert "age ≥ 50" in [row[0] for row in levels.rows]
     assert len(levels.data.rows) == len(levels.rows) * 6
     assert ["menopause", "auc_macro", "post | pre", "not known"] in [list(row[:4]) for row in tests.data.rows]
     [gallery] = [block for block in blocks if isinstance(block, Gallery)]
