@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
+from analysis.baseline import predicted_survival
 from analysis.censoring import Drawn, bootstrapped, inverse, uncensored
 from analysis.cox import Options, fit_cox
 from analysis.followup import Events, Months
@@ -55,8 +56,8 @@ class PredictionError:
 def cross_fitted(score: Scores, time: Months, event: Events, months: Times, *, seed: int) -> Predictions:
     """Survival probabilities from five-fold cross-fitting, folds drawn within events and censorings.
 
-    Each fold's patients are predicted by a Cox model of the score (one baseline hazard after Breslow, Biometrics
-    1974;30:89) that was fitted to the other four; a model judged on its own patients looks better than it is.
+    Each fold's patients are predicted by a Cox model of the score (one baseline hazard) that was fitted to the other
+    four; a model judged on its own patients looks better than it is.
 
     Args:
         score: of patients whom the classifier did not see.
@@ -73,9 +74,8 @@ def cross_fitted(score: Scores, time: Months, event: Events, months: Times, *, s
         fitted = fit_cox(per_sd[rest, None], ("score",), time[rest], event[rest], ("",) * int(rest.sum()), _QUICK)
         if fitted.reason:
             return Predictions(months, model[:0], null[:0], f"no Cox model of four fifths: {fitted.reason}")
-        hazard = _baseline_hazard(fitted.linear_predictor, time[rest], event[rest], months)
-        ratio = np.exp(per_sd[inside] * fitted.coefficients[0].coef)
-        model[inside] = np.exp(-np.outer(ratio, hazard))
+        coef, column = np.array([fitted.coefficients[0].coef]), per_sd[:, None]
+        model[inside] = predicted_survival(coef, column[rest], time[rest], event[rest], column[inside], months)
         null[inside] = survival_steps(kaplan_meier(time[rest], event[rest]), months)
     return Predictions(months, model, null)
 
@@ -89,15 +89,6 @@ def _folds(event: Events, seed: int) -> Int[np.ndarray, " patient"]:
         fold[rng.permutation(members)] = (start + np.arange(len(members))) % _FOLDS
         start += len(members)
     return fold
-
-
-def _baseline_hazard(predictor: Months, time: Months, event: Events, months: Times) -> Times:
-    """Breslow's cumulative hazard of a patient whose linear predictor is 0, at each time."""
-    times, group = np.unique(time, return_inverse=True)
-    risk = np.bincount(group, weights=np.exp(predictor), minlength=len(times))
-    at_risk = np.cumsum(risk[::-1])[::-1]
-    steps = np.cumsum(np.bincount(group[event], minlength=len(times)) / at_risk)
-    return np.append(0.0, steps)[np.searchsorted(times, months, side="right")]
 
 
 def brier_scores(

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from lifelines import CoxPHFitter
 from scipy.stats import norm
 
 from analysis.censoring import bootstrapped, uncensored
@@ -17,7 +16,7 @@ from analysis.followup import FollowUp
 from analysis.horizons import latest_horizon, time_dependent_auc, uno_c, usable_horizons
 from analysis.page import Page, drawings, render, tables
 from analysis.part import Material, Part
-from analysis.prediction_error import _baseline_hazard, brier_scores, cross_fitted, prediction_error
+from analysis.prediction_error import brier_scores, cross_fitted, prediction_error
 from analysis.sections_horizons import horizons_part
 from extract.torchvision_cure import import_torchvision
 from triher.cohort import Cohort
@@ -109,16 +108,6 @@ def test_resamples_are_cohorts_of_their_own():
     assert found == pytest.approx(brier_scores(predicted[copies], time[copies], event[copies], months, once))
     g = uncensored(time, event, drawn).before(time)[0][copies]
     assert g == pytest.approx(uncensored(time[copies], event[copies], once).before(time[copies])[0])
-
-
-def test_breslow_hazard_agrees_with_lifelines():
-    score, time, event, _ = study(3)
-    time = np.ceil(time)
-    fitted = CoxPHFitter(baseline_estimation_method="breslow")
-    fitted.fit(pd.DataFrame({"x": score, "t": time, "e": event}), "t", "e", fit_options={"precision": 1e-10})
-    slope, expected = fitted.params_["x"], fitted.baseline_cumulative_hazard_.iloc[:, 0]
-    found = _baseline_hazard(slope * score, time, event, expected.index.to_numpy(float))
-    assert found * np.exp(slope * score.mean()) == pytest.approx(expected.to_numpy(), rel=1e-9)
 
 
 def test_predictions_do_not_know_their_patient():
