@@ -113,12 +113,16 @@ def loess_curve(condition: Condition, p: Probability, at: Grid | None = None) ->
 
 
 def lowess_curve(condition: Condition, p: Probability) -> Probability:
-    """The same by R's lowess (f = 2/3, no robustness, delta a hundredth of the range), as ``rms::val.prob`` does."""
+    """The same by R's lowess (f = 2/3, no robustness, delta a hundredth of the range), as ``rms::val.prob`` does.
+
+    Where two thirds of the predictions are equal, a neighborhood has no width, and each patient's own outcome stays, as
+    in R.
+    """
     from statsmodels.nonparametric.smoothers_lowess import lowess
 
-    return np.array(
-        lowess(condition.astype(float), p, frac=2 / 3, it=0, delta=0.01 * float(np.ptp(p)), return_sorted=False)
-    )
+    delta = 0.01 * float(np.ptp(p))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.array(lowess(condition.astype(float), p, frac=2 / 3, it=0, delta=delta, return_sorted=False))
 
 
 def smooth_reliability(condition: Condition, p: Probability, *, resamples: int, seed: int) -> Smooth | None:

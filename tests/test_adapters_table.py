@@ -176,7 +176,7 @@ FAULTS = {
     "a column of ours that is none": ({"map:her2": "HER2 IHC"}, "unknown_name"),
     "a column of theirs that is none": ({"map:ihc": "HER-2 IHC"}, "column_missing"),
     "a cell that no column has": ({"mask": "{pid}_mask.nii.gz"}, "column_missing"),
-    "an event that is no event": ({"event:yes": "2"}, "event_codes"),
+    "an event that is no event": ({"event:yes": "3"}, "event_codes"),
     "a code of events that was not explained": ({"event:no": ""}, "event_codes"),
     "a unit that is none": ({"time-unit": "weeks"}, "unknown_name"),
     "a rule set that is none": ({"rules": "asco"}, "unknown_name"),

@@ -238,7 +238,7 @@ def test_the_order_of_patients_and_of_splits_changes_nothing(write, noisy):
 
 def test_predictions_of_models_that_may_have_seen_the_patient_are_left_out(write, noisy):
     y, likeliest = noisy
-    halves = [sample_of(y[:32], likeliest[:32]), sample_of(y[32:], likeliest[32:], "new", 32)]
+    halves = [sample_of(y[:32], likeliest[:32]), sample_of(y[32:], likeliest[32:], "train", 32)]
     material = material_of(halves, write(y))
     found = judge_transcriptomics(material, material.config.analysis.transcriptomics)
     assert len(found.groups.patient_id) == 24
