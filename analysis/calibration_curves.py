@@ -115,8 +115,8 @@ def loess_curve(condition: Condition, p: Probability, at: Grid | None = None) ->
 def lowess_curve(condition: Condition, p: Probability) -> Probability:
     """The same by R's lowess (f = 2/3, no robustness, delta a hundredth of the range), as ``rms::val.prob`` does.
 
-    Where two thirds of the predictions are equal, a neighborhood has no width, and each patient's own outcome stays, as
-    in R.
+    Where two thirds of the predictions are equal, a neighborhood has no width, and each patient's own outcome stays,
+    as in R.
     """
     from statsmodels.nonparametric.smoothers_lowess import lowess
 
