@@ -8,10 +8,11 @@ import pandas as pd
 from jaxtyping import Float64
 
 from analysis.actions import Action
+from analysis.beside import pair_up
 from analysis.decision import Curve, decision_curve
 from analysis.metrics import Metric
 from analysis.part import Material
-from analysis.samples import Sample, split_samples, subgroup_samples
+from analysis.samples import Sample, subgroup_samples
 from triher.types import Labels, Probabilities
 
 Shares = Float64[np.ndarray, " class"]
@@ -77,11 +78,8 @@ def _common(
     rows = companions[(companions["split"] == sample.split) & (companions["model"] == BASELINE)]
     if rows.empty:
         return None
-    [other] = split_samples(rows, scheme)
-    place = {patient_id: i for i, patient_id in enumerate(other.patient_id)}
-    mine = [i for i, patient_id in enumerate(sample.patient_id) if patient_id in place]
-    theirs = [place[sample.patient_id[i]] for i in mine]
-    return sample.y[mine], sample.probabilities[mine], other.probabilities[theirs]
+    pair = pair_up(BASELINE, sample, rows, scheme)
+    return pair.common.y, pair.common.probabilities, pair.companion
 
 
 def action_metrics(judged: Judged) -> Iterator[Metric]:
