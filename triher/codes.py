@@ -2,6 +2,9 @@
 
 CODES: dict[str, tuple[str, str]] = {
     # code: (meaning, remedy)
+    "ablation_axis": ("two axes, levels or cells of the ablation are the same", "take one of them out"),
+    "ablation_base": ("an axis of the lattice has no level that is the base's", "add the base's value to the axis"),
+    "ablation_empty": ("the ablation asks for no cell beside the base", "name axes or cells under ablation"),
     "affine_invalid": ("the image header holds no usable geometry", "export the image again"),
     "affine_sheared": ("the voxel axes are not at right angles", "resample the image to a regular grid"),
     "ambiguous_file": ("two files could be meant by one name", "remove or rename one of them"),

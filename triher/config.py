@@ -1,8 +1,9 @@
 """The configuration file: one YAML file, read, checked and written."""
 
+import copy
 import io
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -30,6 +31,36 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         StopRun: ``file_unreadable``, ``config_yaml``, ``config_key`` or ``config_value``.
     """
+    return build_config(read_tree(path, overrides), {}, path)
+
+
+def build_config(tree: Mapping[str, Any], changes: Mapping[str, Any], path: Path) -> Config:
+    """Check a configuration with some keys changed, and resolve its paths.
+
+    Args:
+        tree: as `read_tree` gives it; stays as it is.
+        changes: ``section.key`` -> value.
+        path: of the file, for messages and to resolve paths against its folder.
+
+    Raises:
+        StopRun: ``config_key`` or ``config_value``.
+    """
+    changed = copy.deepcopy(dict(tree))
+    for key, value in changes.items():
+        _put(changed, key, copy.deepcopy(value))
+    return _resolve(_validate(changed, str(path)), path.parent)
+
+
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a configuration as it is written, unchecked.
+
+    Args:
+        path: YAML 1.2.
+        overrides: ``section.key=value`` assignments, each value written as in YAML.
+
+    Raises:
+        StopRun: ``file_unreadable``, ``config_yaml``, ``config_key`` or ``config_value``.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -41,7 +72,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise StopRun("config_yaml", f"{path} is not a mapping of sections")
     for assignment in overrides:
         _assign(tree, assignment)
-    return _resolve(_validate(tree, str(path)), path.parent)
+    return tree
 
 
 def _load_yaml(data: bytes, where: str) -> Any:  # noqa: ANN401 - any YAML value
@@ -71,12 +102,17 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
         raise StopRun("config_value", f"--set expects KEY=VALUE, found '{assignment}'")
-    *parents, last = key.strip().split(".")
+    _put(tree, key.strip(), _load_yaml(text.encode(), f"--set {key}"))
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - any YAML value
+    """Put a value into the tree under ``a.b``."""
+    *parents, last = key.split(".")
     for name in parents:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):
-            raise StopRun("config_key", f"--set {key}: '{name}' is a value, not a section")
-    tree[last] = _load_yaml(text.encode(), f"--set {key}")
+            raise StopRun("config_key", f"{key}: '{name}' is a value, not a section")
+    tree[last] = value
 
 
 def _validate(tree: dict[str, Any], where: str) -> Config:

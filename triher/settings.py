@@ -142,6 +142,30 @@ class RadiomicsConfig(Section):
     """Whether the matrices of all directions are added up, or the features averaged over the directions."""
 
 
+class PerturbConfig(Section):
+    """A disturbance of images or masks, to see what it does to features and predictions; nothing by default."""
+
+    mask_mm: Annotated[StrictFloat | StrictInt, Field(ge=-20, le=20)] = 0
+    """The lesion's mask dilated by so many mm in its planes, or eroded where negative."""
+    shift_mm: Annotated[StrictFloat | StrictInt, Field(ge=0, le=50)] = 0
+    """The mask moved so far in its plane, in a direction drawn for each patient."""
+    jitter_slices: Whole = 0
+    """Every chosen slice replaced by one at most so many slices away that holds lesion, too."""
+    drop_phase: str = ""
+    """A phase that is missing: the one before it stands in its place, or the next one for the first."""
+    noise: Annotated[StrictFloat | StrictInt, Field(ge=0, le=1)] = 0
+    """Standard deviation of Gaussian noise added to every voxel, as a share of the phase's 98th percentile."""
+    bias_field: Annotated[StrictFloat | StrictInt, Field(ge=0, lt=1)] = 0
+    """A smooth field that brightens and darkens by at most this share, the same for all phases."""
+    draw: Whole = 0
+    """Which of the random draws."""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing is disturbed."""
+        return self.model_copy(update={"draw": 0}) == PerturbConfig()
+
+
 _HOW = {
     "also", "weights_dir", "accept_license", "device", "runtime", "compile", "engine", "workers", "batch_size",
     "shard_patients", "readers",
@@ -177,6 +201,7 @@ class ExtractConfig(Section):
     """How the network's tokens, or its feature map, become one vector; ``mask`` weighs them by the lesion."""
     crop: CropConfig = CropConfig()
     radiomics: RadiomicsConfig = RadiomicsConfig()
+    perturb: PerturbConfig = PerturbConfig()
     device: str = "auto"
     """``auto``: all GPUs of the machine, or else the processor; or names such as ``cpu``, ``cuda:0,cuda:1``."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -197,7 +222,7 @@ class ExtractConfig(Section):
 
     def choices(self) -> dict[str, Any]:
         """What decides the embeddings, as JSON values; device, batches and threads do not."""
-        return self.model_dump(mode="json", exclude=_HOW)
+        return self.model_dump(mode="json", exclude=_HOW | ({"perturb"} if self.perturb.is_none else set()))
 
 
 class SplitConfig(Section):
@@ -207,6 +232,9 @@ class SplitConfig(Section):
     """``column``: the table's ``split`` says ``train`` or ``test``; ``sites`` and ``cohorts``: those listed under
     ``test``."""
     test: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()
+    """With ``sites`` and ``cohorts``, those that are trained on, where these are not all others; with ``test`` empty,
+    all others are tested. Whoever is in neither is left out and named."""
     reopen: StrictBool = False
     """Allow that held-out ``cohorts`` are predicted again with other settings, which is counted and reported."""
 
@@ -339,6 +367,32 @@ class AnalysisConfig(Section):
     """Prediction table of a reference (the phantom's best possible classifier) to print beside the model's."""
 
 
+Level = dict[str, Any]
+"""Keys of the configuration -> values: ``{extract.region.kind: ring, extract.region.ring_mm: 5.0}``."""
+
+
+class AblationConfig(Section):
+    """Variants of the configuration that `triher ablate` computes and compares."""
+
+    design: Literal["lattice", "one-at-a-time", "list"] = "lattice"
+    """``lattice``: every level of every axis with every level of all others. ``one-at-a-time``: the base, and the
+    base with one axis changed. ``list``: the base and the ``cells`` alone."""
+    axes: dict[str, tuple[Any, ...] | dict[str, Level]] = {}
+    """A key of the configuration with its values, ``extract.n4: [none, shared]``; or a name of one's own with levels
+    that each set several keys, ``region: {lesion: {extract.region.kind: mask}, as configured: {}}``."""
+    cells: dict[str, Level] = {}
+    """Further cells by name."""
+    seeds: Positive = 1
+    """Each cell is computed with so many seeds, from ``seed`` on, and judged by the mean."""
+    metric: str = "auc_macro"
+    """What cells are compared by; ``auc_zero_vs_rest``, ``brier`` and the like."""
+    primary: tuple[str, ...] = ()
+    """Cells whose comparison with the base the study was planned for, by name."""
+    perturbed: Literal["test", "train"] = "test"
+    """What levels of ``extract.perturb`` disturb: the held-out patients' images alone, shown to models that were
+    trained on undisturbed ones; or the training images as well."""
+
+
 class Config(Section):
     """Everything that a run depends on."""
 
@@ -348,6 +402,8 @@ class Config(Section):
     extract: ExtractConfig = ExtractConfig()
     classify: ClassifyConfig = ClassifyConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    ablation: AblationConfig | None = None
+    """For `triher ablate`; all else is the base, and runs as ever."""
 
     @property
     def has_images(self) -> bool:

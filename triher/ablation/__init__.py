@@ -1,0 +1,1 @@
+"""Ablations: a lattice of configurations becomes a graph in which equal work is done once."""
