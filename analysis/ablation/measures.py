@@ -13,7 +13,7 @@ from triher.types import Labels, Probabilities
 
 Values = Float64[np.ndarray, " resample"]
 Statistic = Callable[[Multiplicities, Labels, Probabilities, tuple[str, ...]], Values]
-"""Of the multiplicities, the truth, the probabilities of one cell and seed, and the classes; NaN where there is none."""
+"""Of the multiplicities, the truth, the probabilities of one cell and seed, and the classes; NaN where it is not."""
 
 
 @dataclass(frozen=True)
