@@ -17,19 +17,6 @@ HELD_OUT = "held out"
 
 
 @dataclass(frozen=True)
-class CellResult:
-    """What became of a cell."""
-
-    cell: Cell
-    runs: tuple[CellRun, ...]
-    """One a seed, those that ended."""
-    embedding: Embedding | None
-    """Of the first run."""
-    reason: str = ""
-    """Why it has no predictions; empty where it has."""
-
-
-@dataclass(frozen=True)
 class Arena:
     """Cells on their common patients, whom all were predicted by models that did not see them."""
 
@@ -53,6 +40,21 @@ class Arena:
     def index(self, name: str) -> int:
         """Position of a cell."""
         return self.names.index(name)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What became of a cell."""
+
+    cell: Cell
+    runs: tuple[CellRun, ...]
+    """One a seed, those that ended."""
+    embedding: Embedding | None
+    """Of the first run."""
+    reason: str = ""
+    """Why it is not compared (failed, unfinished, labeled by another rule); empty where it is."""
+    own: tuple[Arena, ...] = ()
+    """The cell alone on all its own patients, one a split, from the seeds that there are."""
 
 
 @dataclass(frozen=True)
