@@ -39,7 +39,9 @@ def differences_figure(
     shown = _sorted(others, sign)
     if len(shown) > n_shown:
         half = n_shown // 2
-        lines += [_heading(f"The best {half} of {len(shown)} others" if planned else f"The best {half} of {len(shown)}")]
+        lines += [
+            _heading(f"The best {half} of {len(shown)} others" if planned else f"The best {half} of {len(shown)}")
+        ]
         lines += map(_line, shown[:half])
         lines += [_heading(f"The worst {half}"), *map(_line, shown[-half:])]
     elif shown:

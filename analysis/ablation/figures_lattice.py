@@ -18,13 +18,12 @@ BETTER, WORSE = CLASS_STYLE["zero"][0], CLASS_STYLE["low"][0]
 _EQUAL = "#f4f6f8"
 _COLORS = LinearSegmentedColormap.from_list("difference", [WORSE, _EQUAL, BETTER])
 _LEAST_SPAN = 0.05  # a lattice whose cells are all alike must not look colorful
-_DARK = 0.42  # luminance below which text is white
 _CELL_HEIGHT = 0.27
 _CELL_WIDTHS = (0.44, 1.15)
 _ROOM = 3.8  # inches for all columns
 _LEAST_WIDTH = 5.2
-_FAILED = {"fc": "white", "ec": RULE, "lw": 0.6, "hatch": "/////"}
-_BASE = {"fc": "none", "ec": INK, "lw": 1.8}
+_FAILED: dict[str, Any] = {"fc": "white", "ec": RULE, "lw": 0.6, "hatch": "/////"}
+_BASE: dict[str, Any] = {"fc": "none", "ec": INK, "lw": 1.8}
 
 
 def lattice_figure(
@@ -75,7 +74,15 @@ def lattice_figure(
             if cell == best:
                 star = (place[0] + width - 0.06, place[1] + 0.06)
                 axes.plot(*star, marker="*", color=INK, mec="white", mew=0.4, markersize=7, zorder=5)
-        _write_key(axes, board, size[0], failed=bool(failed), best=bool(best), colored=math.isfinite(anchor))
+        _write_key(
+            axes,
+            board,
+            size[0],
+            base=base in grid.names.values(),
+            failed=bool(failed),
+            best=bool(best),
+            colored=math.isfinite(anchor),
+        )
 
     said = "; ".join(f"{cell}: {values[cell]}" for cell in grid.names.values() if cell in values)
     gone = ", ".join(cell for cell in grid.names.values() if cell in failed)
@@ -95,20 +102,30 @@ def _paint_cell(
 
 
 def ink_on(color: str) -> str:
-    """Color of text that can be read on another color, by its luminance (ITU-R BT.709).
+    """Color of text on another color: the one of two with more contrast (WCAG 2.2, contrast ratio).
 
     >>> ink_on("#ffffff"), ink_on("#000000")
     ('#1f2a37', 'white')
     """
-    r, g, b = to_rgb(color)
-    return "white" if 0.2126 * r + 0.7152 * g + 0.0722 * b < _DARK else INK
+    behind, dark = _luminance(color), _luminance(INK)
+    return "white" if 1.05 / (behind + 0.05) > (behind + 0.05) / (dark + 0.05) else INK
 
 
-def _write_key(axes: Axes, board: Board, width: float, *, failed: bool, best: bool, colored: bool) -> None:
+def _luminance(color: str) -> float:
+    """Relative luminance of WCAG 2.2, 0 to 1."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(color)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _write_key(
+    axes: Axes, board: Board, width: float, *, base: bool, failed: bool, best: bool, colored: bool
+) -> None:
     """What outlines, star, hatching and colors mean."""
     shown: list[tuple[str, dict[str, Any]]] = []
+    if base:
+        shown.append(("base", _BASE))
     if colored:
-        shown += [("base", _BASE), ("better than it", {"fc": BETTER}), ("worse", {"fc": WORSE})]
+        shown += [("better than it", {"fc": BETTER}), ("worse", {"fc": WORSE})]
     if failed:
         shown.append(("failed", _FAILED))
     lengths = [0.32 + len(text) * CHARACTER for text, _ in shown]

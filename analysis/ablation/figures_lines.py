@@ -70,7 +70,7 @@ def lines_figure(
         percent: print the ticks as percent.
         width: inches.
     """
-    labels = [in_lines(plain_all(line.label), _LABEL, _MOST_LINES) for line in lines]
+    labels = [in_lines(plain_all(line.label), _LABEL, _MOST_LINES, at_hyphens=False) for line in lines]
     sizes = [_ROW + _LINE * label.count("\n") for label in labels]
     middles = [sum(sizes[:i]) + size / 2 for i, size in enumerate(sizes)]
     bounds = limits or _bounds(lines, lines_at)
