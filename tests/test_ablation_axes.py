@@ -78,9 +78,9 @@ def test_listed_cells_stand_beside_the_axes_or_alone(lay_out):
 
 def test_axes_are_named_by_their_keys_without_the_section(lay_out):
     lattice = lay_out(
-        "  axes: {extract.slices.n: [8, 4], extract.region.kind: [box, ring], seed: [0, 1], analysis.score: [positive, low]}"
+        "  axes: {extract.slices.n: [8, 4], extract.region.kind: [box, ring], seed: [0, 1], scheme: [triple, binary]}"
     )
-    assert list(lattice.axes) == ["slices.n", "region.kind", "seed", "score"]
+    assert list(lattice.axes) == ["slices.n", "region.kind", "seed", "scheme"]
 
 
 @pytest.mark.parametrize(
