@@ -4,8 +4,8 @@ Usage: ``python -P benchmarks/ablate.py`` (-P keeps this folder from hiding pack
 The lattice is 3 encoders x 4 normalizations x 3 poolings x 3 heads: 108 cells on a phantom cohort. Both ways are the
 command line in processes of their own, whose CPU time is taken from the system, with start-up, imports and report.
 The 108 configurations would take hours, so a balanced fraction of them is run (each encoder with each normalization,
-every pooling and head equally often) and counted for all; ``--all`` runs all. Their predictions must be equal to those
-of the cells, byte for byte. Two encoders have random weights, as their cost is what counts.
+every pooling and head equally often) and counted for all; ``--all`` runs all. Their predictions must be equal to
+those of the cells, byte for byte. Two encoders have random weights, as their cost is what counts.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def is_chosen(changes: dict[str, Any], tree: dict[str, Any], fraction: int) -> b
 def cpu_of(*arguments: str) -> float:
     """CPU seconds of a command of ours and of all processes that it starts."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "triher.cli", *arguments, "--quiet"]
+    command = [str(Path(sys.executable).with_name("triher")), *arguments, "--quiet"]
     done = subprocess.run(command, check=False, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})  # noqa: S603
     if done.returncode not in (0, 3):
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
