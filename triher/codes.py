@@ -39,7 +39,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "class_weights": ("all classes were given the same weight", "recalibrate before the probabilities are used"),
     "cohort_empty": ("no patient is left to work on", "see skipped.csv for the reasons"),
-    "cohort_unknown": ("a cohort that is to be held out has no usable patient", "correct classify.split.test"),
+    "cohort_unknown": ("a cohort named in the split has no usable patient", "correct classify.split"),
     "column_missing": ("a column that the run needs is not in the table", "map it under cohort.columns"),
     "config_key": ("the configuration holds an unknown key", "use the key that is suggested"),
     "config_value": ("a value in the configuration has the wrong type or range", "correct the value"),
@@ -320,6 +320,7 @@ CODES: dict[str, tuple[str, str]] = {
     "source_changed": ("the images of a patient changed since the earlier extraction", "nothing, if that was meant"),
     "spacing_implausible": ("the voxel spacing cannot be that of a breast MRI", "check the header"),
     "split_empty": ("one side of the split holds no patient", "check classify.split"),
+    "split_unused": ("a patient's site or cohort is neither trained on nor tested", "nothing, if that was meant"),
     "split_value": ("the split column holds another value than train or test", "correct the column"),
     "store_conflict": ("one patient is in two stores with different content", "leave her out of one of them"),
     "store_corrupt": (
