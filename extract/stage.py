@@ -51,7 +51,7 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     options = config.extract
     spread = SPREADS[options.engine](options.readers)
     run.prepare()
-    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
+    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb)
     slabs = Slabs(run.slabs, cohort, recipe, spread)
     # Closed in any case, or a run that is interrupted would read all volumes before it ends.
     with contextlib.closing(_reported(slabs, slabs, run, reporter)) as stream:
