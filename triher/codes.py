@@ -228,6 +228,10 @@ CODES: dict[str, tuple[str, str]] = {
         "the images are of another patient than the table says",
         "correct cohort.exam, or say in cohort.dicom_id which PatientID the headers carry (empty to take any)",
     ),
+    "perturb_empty": (
+        "of a lesion mask that was eroded or moved as extract.perturb says, nothing is left",
+        "take a smaller extract.perturb.mask_mm or shift_mm, or compare on the patients who have all levels",
+    ),
     "phase_duplicate": ("one image is given for two phases", "check the phase files"),
     "phase_geometry": ("the phases lie on different grids", "register and resample the phases"),
     "phase_missing": ("the file of a phase is not there", "check cohort.phases"),
