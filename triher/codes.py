@@ -5,6 +5,7 @@ CODES: dict[str, tuple[str, str]] = {
     "ablation_axis": ("two axes, levels or cells of the ablation are the same", "take one of them out"),
     "ablation_base": ("an axis of the lattice has no level that is the base's", "add the base's value to the axis"),
     "ablation_empty": ("the ablation asks for no cell beside the base", "name axes or cells under ablation"),
+    "ablation_failed": ("no cell of the ablation has predictions", "mend what the message names; see the cells"),
     "affine_invalid": ("the image header holds no usable geometry", "export the image again"),
     "affine_sheared": ("the voxel axes are not at right angles", "resample the image to a regular grid"),
     "ambiguous_file": ("two files could be meant by one name", "remove or rename one of them"),
@@ -30,6 +31,7 @@ CODES: dict[str, tuple[str, str]] = {
         "a recalibration gives a patient's own class the probability 0",
         "do not use it with so few patients",
     ),
+    "cell_failed": ("a cell of the ablation ended with an error of the program", "report it with the message"),
     "cell_quoted": ("some cells of the table began like a formula of a spreadsheet", "nothing"),
     "class_too_small": (
         "too few patients of one class to train on",
