@@ -266,6 +266,22 @@ CODES: dict[str, tuple[str, str]] = {
         "the exam has no region of the kind that is asked for",
         "choose another extract.region, or leave the patient out",
     ),
+    "registration_damaged": (
+        "the registration is not as it was written",
+        "put back the file that was written, or keep all of the study exploratory in another folder",
+    ),
+    "registration_exists": (
+        "another study is registered in this folder",
+        "run what was registered, or register in another folder",
+    ),
+    "registration_late": (
+        "held-out patients were predicted before the registration",
+        "register in a new folder, before the study runs, and say what was seen already",
+    ),
+    "registration_primary": (
+        "no comparison is named that the study is planned for",
+        "name cells under ablation.primary",
+    ),
     "sample_duplicate": ("two samples belong to one patient", "keep one of them"),
     "sample_empty": ("a sample has no reads", "leave the sample out of the table"),
     "sample_not_primary": ("some samples are no primary tumors", "nothing"),
