@@ -74,7 +74,7 @@ def split_variance(arena: Arena, material: StudyMaterial, *, metric: str = "auc_
     Args:
         arena: the cells' predictions of the same patients.
         material: the study; its design must be a lattice.
-        metric: name of a measure.
+        metric: name of a measure; see `analysis.ablation.measures`.
 
     Returns:
         Main effects, two-way interactions, `REST` and `NOISE`; or why the variance cannot be split. A share below 0
@@ -85,6 +85,8 @@ def split_variance(arena: Arena, material: StudyMaterial, *, metric: str = "auc_
         StopRun: ``unknown_name`` for a metric that is none.
     """
     measure = find_measure(metric, material.config.scheme)
+    if not measure.has_interval:
+        return f"resamples do not show the noise of the {measure.label}"
     grid = lay_out(arena, material, measure)
     if isinstance(grid, str):
         return grid
