@@ -111,7 +111,8 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
 
 def slabs_of(config: Config) -> SlabRecipe:
     """The slabs that a configuration asks for."""
-    return slab_recipe(config.extract.region, config.extract.n4, config.cohort.mask_label)
+    options = config.extract
+    return slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb)
 
 
 def measure_slabs(folder: Path, cohort: Cohort, recipes: Sequence[SlabRecipe], readers: int) -> list[SlabCost]:
