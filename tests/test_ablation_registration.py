@@ -125,6 +125,9 @@ def text(registration) -> str:
 def test_what_was_registered_and_run_unchanged_is_confirmatory(project):
     registered = project.register()
     found = project.run()
+    check = project.folder.run.path / "registration_check.json"
+    written = check.stat().st_mtime_ns
+    assert (project.run(), check.stat().st_mtime_ns) == (found, written)  # nothing makes the report stale
     assert found.seal == registered.seal
     assert re.fullmatch("[0-9a-f]{64}", found.seal)
     assert found.date.endswith("+00:00")
@@ -266,6 +269,14 @@ def test_a_later_cell_that_takes_patients_away_spoils_the_comparison(project):
     assert "lack 1 patients" in text(project.run(without={"later": "P07"}))
 
 
+def test_a_later_cell_with_another_split_moves_the_comparison_to_other_patients(project):
+    project.register()
+    project.write("  cells: {later: {classify.split.kind: none}}")
+    found = project.run()
+    assert not found.confirmatory(CELL)
+    assert "'later' changes classify.split" in text(found)
+
+
 def test_a_registered_cell_may_lack_patients(project):
     project.register()
     assert project.run(without={"pooling=std": "P07"}).confirmatory(CELL)
@@ -365,3 +376,19 @@ def test_a_base_that_failed_confirms_nothing(project):
     found = read_registration(project.folder)
     assert not found.confirmatory(CELL)
     assert "the base was not computed" in text(found)
+
+
+def yaml_blocks(document: Path) -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def test_the_examples_of_the_documentation_are_studies(tmp_path):
+    blocks = yaml_blocks(Path(__file__).parent.parent / "docs" / "ablations.md")
+    lattices = []
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block, encoding="utf-8")
+        lattices.append(read_lattice(read_tree(path), path))
+    assert [len(lattice.cells) for lattice in lattices] == [8, 8, 3, 12, 4, 16, 2]
+    assert "normalization=minmax-volume, n4=shared" in lattices[0].configs
+    assert list(lattices[4].axes["split.train"]) == ["DUKE", "ISPY1", "ISPY2", "DUKE+ISPY1"]

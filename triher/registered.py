@@ -1,21 +1,19 @@
 """What of a study is as it was registered, and therefore confirmatory; all else is exploratory."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from triher.config import build_config
 from triher.predicted import Predicted, predicted, that_saw
-from triher.registration_record import DataCheck, Record, check_file, differences, load_record, settings_of
+from triher.registration_record import Record, differences, load_check, load_record, settings_of
 from triher.runfolder import changed_libraries
 from triher.settings import Config
 from triher.store import read_index
 from triher.study import BASE, CellRun, Study, StudyFolder
 
 _LISTED = 10  # names in one remark
+_SPLIT = "classify.split"
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,7 @@ def read_registration(folder: StudyFolder) -> Registration | None:
         return None
     present = _look(folder)
     obstacles = [*_data(record, folder), *_whole(record, present), *_fewer_patients(record, present)]
+    obstacles += _other_split(record, present)
     reasons = {name: _cell(record, name, present, folder) for name in record.primary}
     confirmed = frozenset() if obstacles else frozenset(name for name, why in reasons.items() if not why)
     remarks = [f"nothing is confirmatory: {reason}" for reason in obstacles]
@@ -96,18 +95,9 @@ def _look(folder: StudyFolder) -> _Present:
     return _Present(study, build_config(study.config, {}, path), settings, runs, predicted(folder))
 
 
-def _read_check(record: Record, folder: StudyFolder) -> DataCheck | None:
-    """What the last comparison of the data with this registration said, if there was one."""
-    try:
-        check = DataCheck.model_validate(json.loads(check_file(folder).read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError):
-        return None
-    return check if check.seal == record.seal else None
-
-
 def _data(record: Record, folder: StudyFolder) -> list[str]:
     """Whether the data are others."""
-    check = _read_check(record, folder)
+    check = load_check(record, folder)
     if check is None:
         return ["the data were not compared with those registered; run 'triher ablate' again"]
     return [] if check.is_equal else ["the data are not those registered"]
@@ -115,7 +105,7 @@ def _data(record: Record, folder: StudyFolder) -> list[str]:
 
 def _checked(record: Record, folder: StudyFolder) -> tuple[str, ...]:
     """What the comparison of the data found."""
-    check = _read_check(record, folder)
+    check = load_check(record, folder)
     return () if check is None else check.remarks
 
 
@@ -187,9 +177,18 @@ def _fewer_patients(record: Record, present: _Present) -> list[str]:
             patients = by_key.get(run.key, held_out)
             after &= patients
             before = before & patients if _is_as_registered(record, name, present) else before
-    if len(before) == len(after):
+    found = []
+    if n := len(before - after):
+        found.append(f"cells that were not registered lack {n} patients, so that no cell is compared on them")
+    return found
+
+
+def _other_split(record: Record, present: _Present) -> list[str]:
+    """Where splits differ between cells, all are judged on development patients, too; see `analysis.ablation`."""
+    changing = [cell.name for cell in present.study.cells if any(key.startswith(_SPLIT) for key in cell.changes)]
+    if not changing or any(key.startswith(_SPLIT) for cell in record.cells.values() for key in cell.changes):
         return []
-    return [f"cells that were not registered lack {len(before - after)} patients, whom no cell is compared on then"]
+    return [f"{_names(changing)} changes classify.split, so that cells are judged on other patients than registered"]
 
 
 def _added(record: Record, present: _Present) -> list[str]:

@@ -22,6 +22,7 @@ from triher.registration_record import (
     RegisteredCell,
     check_file,
     differences,
+    load_check,
     load_record,
     seal_of,
     settings_of,
@@ -114,7 +115,9 @@ def check_data(lattice: Lattice, folder: StudyFolder, reporter: Reporter) -> tup
             remarks.append("the cohort table is another file, but all that a study reads of it is as registered")
     remarks += [f"data: {text}" for text in changed]
     check = DataCheck(seal=record.seal, date=_now(), is_equal=not changed, remarks=tuple(remarks))
-    write_json(check_file(folder), check.model_dump(mode="json"))
+    before = load_check(record, folder)
+    if before is None or before.model_copy(update={"date": check.date}) != check:  # or the report would be stale
+        write_json(check_file(folder), check.model_dump(mode="json"))
     for remark in remarks:
         reporter.say(f"registration: {remark}")
     return tuple(remarks)
