@@ -46,7 +46,7 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
     options = config.extract
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
-        recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
+        recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb)
         slabs = _some_slabs(Path(folder), cohort, recipe)
         per_patient_s = (time.monotonic() - start) / len(slabs)
         n_bytes = sum(path.stat().st_size for path in slabs) / len(slabs)

@@ -174,14 +174,14 @@ class Cohorts:
         sources = [sources_sha256(self.read(config), config.cohort), list(config.cohort.phases)]
         fitted = config.classify.split.model_dump(mode="json") if task.needs_fit else None
         recipe = {key: value for key, value in options.choices().items() if key != "encoder"}
-        slabs = [repr(slab_recipe(options.region, options.n4, config.cohort.mask_label)), *sources]
+        slabs = slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb).facts()
         group = [recipe, fitted, *sources]
         return EmbedNode(
             key=_key([task.encoders[0].facts(), *group]),
             encoder=options.encoder,
             config=config,
             group=_key(group),
-            slabs=_key(slabs),
+            slabs=_key([slabs, *sources]),
             cells=(),
             store=None,
         )

@@ -1,5 +1,6 @@
 """A study from its configuration to its report: what is there stays, what is missing is computed."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -75,9 +76,9 @@ def _compute(plan: StudyPlan, folder: StudyFolder, reporter: Reporter, engine: s
         reporter.say(f"cells: up to date ({len(plan.runs)} models), nothing computed")
         return False
     names = {run.key: run.cell for run in plan.runs}
-    with reporter.bar("cells", len(todo)) as advance:
+    with reporter.work("cells", [order.run.config.classify.head for order in todo]) as advance:
         for done in ENGINES[engine](folder, todo):
-            advance()
+            advance(done.head, math.nan if done.state == "failed" else None)
             if done.state == "failed":
                 reporter.say(f"cell '{names[done.key]}', seed {done.seed}: {done.code}: {done.reason}")
     return True
