@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from extract.encoders import find_encoder
 from triher.ablation.axes import read_lattice
 from triher.ablation.registration import IN_TURN, check_data, register
 from triher.config import build_config, read_tree
@@ -352,6 +353,22 @@ def test_other_weights_are_seen_in_the_feature_stores(project, make_features):
     found = project.run(store="k")
     assert not found.confirmatory(CELL)
     assert f"'{CELL}' is exploratory: the weights of radiomics are not those registered" in text(found)
+
+
+def test_weights_are_registered_where_they_are_to_be_had(project):
+    cells = "  cells: {bundled: {extract.encoder: efficientnet-lite0}, by hand: {extract.encoder: fm-bcmri}}"
+    project.write(cells)
+    record = project.register().record
+    assert record.weights == {"radiomics": "", "efficientnet-lite0": find_encoder("efficientnet-lite0").sha256}
+    assert "the weights of fm-bcmri are not registered" in record.remarks[0]
+
+
+def test_weights_of_a_primary_cell_must_be_there(project):
+    project.write("  cells: {by hand: {extract.encoder: fm-bcmri}}", primary="['by hand']")
+    with pytest.raises(StopRun, match="fm-bcmri") as stop:
+        project.register()
+    assert stop.value.code == "weights_missing"
+    assert not project.folder.registration_file.exists()
 
 
 def test_looks_at_held_out_patients_by_other_runs_are_counted(project):

@@ -10,7 +10,7 @@ from triher.ablation.data_hashes import compare_data, hash_data
 from triher.cohort import read_cohort
 from triher.config import build_config, dump_config
 from triher.errors import StopRun
-from triher.files import write_json
+from triher.files import locked, write_json
 from triher.held_out import is_held_out
 from triher.predicted import predicted, that_saw
 from triher.progress import Reporter
@@ -73,19 +73,21 @@ def register(
             "registration_primary", f"{path}: ablation.primary names no cell, so there is nothing to confirm"
         )
     folder.run.prepare()
-    folder.run.record_command("triher ablate --register", dump_config(config))
-    earlier = load_record(folder)
-    held_out = _held_out(lattice, own)
-    if earlier is None:
-        _refuse_late(folder, held_out)
-    known = {} if earlier is None else earlier.data
-    record = _record(lattice, config, own, held_out, _data(lattice, own, reporter, known), folder.run.read_record())
-    if earlier is not None:
-        _refuse_other(earlier, record, folder)
-        reporter.say(f"registered already on {earlier.date}, seal {earlier.seal}")
-        return Registration(earlier, earlier.remarks, frozenset())
-    sealed = record.model_copy(update={"seal": seal_of(record)})
-    write_json(folder.registration_file, sealed.model_dump(mode="json"))
+    with locked(folder.run.path / "study.lock"):
+        folder.run.record_command("triher ablate --register", dump_config(config))
+        earlier = load_record(folder)
+        held_out = _held_out(lattice, own)
+        if earlier is None:
+            _refuse_late(folder, held_out)
+        known = {} if earlier is None else earlier.data
+        data = _data(lattice, own, reporter, known)
+        record = _record(lattice, config, own, held_out, data, folder.run.read_record())
+        if earlier is not None:
+            _refuse_other(earlier, record, folder)
+            reporter.say(f"registered already on {earlier.date}, seal {earlier.seal}")
+            return Registration(earlier, earlier.remarks, frozenset())
+        sealed = record.model_copy(update={"seal": seal_of(record)})
+        write_json(folder.registration_file, sealed.model_dump(mode="json"))
     for remark in sealed.remarks:
         reporter.say(f"note: {remark}")
     reporter.say(f"registered {sealed.date}, seal {sealed.seal}")
@@ -145,7 +147,7 @@ def _record(
     }
     weights, missing = _weights(lattice, own)
     remarks = [IN_TURN] if config.classify.split.kind in _IN_TURN else []
-    remarks += [f"the weights of {name} are not here, so they are not registered" for name in missing]
+    remarks += [f"the weights of {name} are not registered: {reason}" for name, reason in missing.items()]
     return Record(
         date=_now(),
         **{key: machine[key] for key in ("triher", "commit", "python", "libraries")},
@@ -206,14 +208,14 @@ def _sources(config: Config) -> list[Any]:
     return [config.cohort, config.scheme, config.classify.features]
 
 
-def _weights(lattice: Lattice, own: AblationConfig) -> tuple[dict[str, str], list[str]]:
-    """Encoder -> SHA-256 of its weights, and encoders whose weights are not here.
+def _weights(lattice: Lattice, own: AblationConfig) -> tuple[dict[str, str], dict[str, str]]:
+    """Encoder -> SHA-256 of its weights, and encoder -> why they are not to be had.
 
     Raises:
         StopRun: as `extract.weights.locate_weights`, for the base and the primary cells.
     """
     found: dict[str, str] = {}
-    missing: list[str] = []
+    missing: dict[str, str] = {}
     needed = {config.extract.encoder for config in _judged(lattice, own).values() if config.has_images}
     for config in lattice.configs.values():
         name = config.extract.encoder
@@ -221,10 +223,10 @@ def _weights(lattice: Lattice, own: AblationConfig) -> tuple[dict[str, str], lis
             continue
         try:
             found[name] = _weights_of(config)
-        except StopRun:
+        except StopRun as error:
             if name in needed:
                 raise
-            missing.append(name)
+            missing[name] = error.message
     return found, missing
 
 
