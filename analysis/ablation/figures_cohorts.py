@@ -7,7 +7,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.ablation.boards import PAD, make_board, write_texts
+from analysis.ablation.boards import PAD, make_board, plain_all, write_texts
 from analysis.ablation.cohort_matrix import Matrix
 from analysis.ablation.figures_lattice import ink_on
 from analysis.ablation.layout import Grid
@@ -64,7 +64,7 @@ def cohorts_figure(title: str, matrix: Matrix, *, higher_is_better: bool = True)
         axes.text(key[0] + 0.24, key[1] + 0.07, text, va="center", fontsize=8.5, color=MUTED)
 
     said = "; ".join(f"trained on {row}, tested on {column}: {e}" for (row, column), e in matrix.entries.items())
-    return draw("ablation-cohorts", title, f"{said}.", size, paint, wide=True)
+    return draw("ablation-cohorts", title, plain_all(f"{said}."), size, paint, wide=True)
 
 
 def _texts(estimate: Estimate | None) -> tuple[str, str]:

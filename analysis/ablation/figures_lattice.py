@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.ablation.boards import CHARACTER, PAD, Board, make_board, write_texts
+from analysis.ablation.boards import CHARACTER, PAD, Board, make_board, plain_all, write_texts
 from analysis.ablation.layout import Grid
 from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw
 from triher.estimate import Estimate
@@ -87,7 +87,7 @@ def lattice_figure(
     said = "; ".join(f"{cell}: {values[cell]}" for cell in grid.names.values() if cell in values)
     gone = ", ".join(cell for cell in grid.names.values() if cell in failed)
     description = f"{said}.{f' Failed: {gone}.' if gone else ''}"
-    return draw(name, title, description, size, paint, wide=True)
+    return draw(name, title, plain_all(description), size, paint, wide=True)
 
 
 def _paint_cell(

@@ -91,7 +91,7 @@ def lines_figure(
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
     height = 0.75 + sum(sizes) + (0.2 if any(column.title for column in columns) else 0)
-    return draw(name, title, description, (width, height), paint, wide=True)
+    return draw(name, title, plain_all(description), (width, height), paint, wide=True)
 
 
 def _bounds(lines: Sequence[Line], lines_at: Sequence[float]) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from analysis.ablation.boards import plain_all
 from analysis.ablation.prices import Price
 from analysis.canvas import INK, MUTED, Drawing, draw, plain
 from triher.estimate import Estimate
@@ -73,7 +74,7 @@ def prices_figure(
         f"{p.cell}: {p.encoder}, {p.seconds:.3g} s, {values[p.cell]}{', best buy' if p.is_best_buy else ''}"
         for p in shown
     )
-    return draw(name, title, f"{said}.", (5.4, 3.9 + 0.1 * len(encoders)), paint, wide=True)
+    return draw(name, title, plain_all(f"{said}."), (5.4, 3.9 + 0.1 * len(encoders)), paint, wide=True)
 
 
 def _ring(axes: Axes, shown: Sequence[Price], values: Mapping[str, Estimate], base: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.ablation.boards import plain_all
 from analysis.canvas import CLASS_STYLE, INK, MUTED, Drawing, draw
 from triher.estimate import Estimate
 
@@ -52,9 +53,8 @@ def calibration_scatter(
         axes.locator_params(nbins=6)
 
     said = "; ".join(f"{cell}: {x:z.3f}, {y:z.3f}" for cell, (x, y) in points.items())
-    return draw(
-        name, title, f"{metric[0]} and {error[0].lower()} of each cell. {said}.", (4.6, 3.5), paint, wide=True
-    )
+    description = plain_all(f"{metric[0]} and {error[0]} of each cell. {said}.")
+    return draw(name, title, description, (4.6, 3.5), paint, wide=True)
 
 
 def _write(axes: Axes, text: str, place: tuple[float, float], color: str, *, is_left: bool) -> None:

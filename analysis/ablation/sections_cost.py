@@ -75,7 +75,7 @@ def _steps_table(found: Findings) -> Table:
         "What a dearer encoder gives",
         [*header, "For each further minute", "Pairs of cells", "Device"],
         rows,
-        name="ablation-cost-steps",
+        name="ablation-encoders",
         data=Data([*columns, "gain_per_minute"], data),
     )
 
