@@ -48,6 +48,7 @@ from triher.registration_record import Record
 from triher.runfolder import RunFolder
 from triher.settings import Config
 from triher.study import BASE, Cell, CellRun, Embedding, LeftOut, Study, StudyFolder
+from triher.tables import write_table
 
 COST = {"efficientnet-lite0": 4.0, "dinov2-vitb14": 40.0, "medsam": 400.0}
 BACKBONES = {
@@ -289,18 +290,18 @@ def texts(drawing: Drawing) -> list[str]:
 def test_equal_studies_give_equal_files_and_what_is_no_longer_said_is_removed(tmp_path):
     plan = Plan({"design": "list", "cells": {"big": {"extract.encoder": "dinov2-vitb14"}}}, n=30, scheme="binary")
     (config, folder), (other, again) = (make_study(tmp_path / name, plan) for name in "ab")
+    stale = again.run.path / "tables" / "ablation-old.csv"
+    write_table(stale, ["cell"], [["gone"]])
+    again.run.record_stage(STAGE, "of an earlier reading", [stale], 0.0)
     assert analyze_study(config, folder, QUIET)
     assert analyze_study(other, again, QUIET)
     assert {"report.html", "results.csv", "tables/ablation-cost.csv"} <= set(outputs(folder))
     assert outputs(folder) == outputs(again)
+    assert not stale.exists()
     assert not analyze_study(other, again, QUIET)
-    before = study_key(config, folder)
-    assert folder.run.is_fresh(STAGE, before)
     for store in folder.run.features.iterdir():
         store.unlink()
-    assert study_key(config, folder) != before
-    assert analyze_study(config, folder, QUIET)
-    assert "tables/ablation-cost.csv" not in outputs(folder)
+    assert not folder.run.is_fresh(STAGE, study_key(config, folder))
 
 
 def test_a_folder_without_study_says_so(tmp_path):
@@ -486,10 +487,8 @@ def all_figures() -> list[Drawing]:
     ]
 
 
-def test_figures_are_deterministic_well_formed_and_safe():
-    first, second = all_figures(), all_figures()
-    assert [drawing.svg for drawing in first] == [drawing.svg for drawing in second]
-    for drawing in first:
+def test_figures_are_well_formed_and_safe():
+    for drawing in all_figures():
         root = ET.fromstring(drawing.svg)  # noqa: S314 - our own output
         assert root.get("role") == "img"
         assert root.get("aria-label", "").startswith(f"{drawing.title}. ")

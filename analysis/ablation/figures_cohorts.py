@@ -60,7 +60,7 @@ def cohorts_figure(title: str, matrix: Matrix, *, higher_is_better: bool = True)
                 axes.add_patch(outline)
         key = (max(PAD, min(board.lefts[0], size[0] - 3.2)), board.bottom + 0.2)
         axes.add_patch(Rectangle(key, 0.17, 0.14, fill=False, ec=INK, lw=1.8))
-        text = "the same patients, predicted out of fold"
+        text = "also trained on, so predicted out of fold"
         axes.text(key[0] + 0.24, key[1] + 0.07, text, va="center", fontsize=8.5, color=MUTED)
 
     said = "; ".join(f"trained on {row}, tested on {column}: {e}" for (row, column), e in matrix.entries.items())

@@ -1,7 +1,7 @@
 """Figure of the lattice: the value of every cell at its levels, colored by how far it is from the base."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def lattice_figure(
     base: str,
     best: str,
     failed: Collection[str],
-    higher_is_better: bool = True,
+    good: Callable[[float], float] = float,
 ) -> Drawing:
     """Draw the cells of a lattice.
 
@@ -47,14 +47,14 @@ def lattice_figure(
         base: name of the cell that colors are relative to; there are no colors where it has no value.
         best: name of the cell with the best value; empty for none.
         failed: names of cells without predictions.
-        higher_is_better: whether a higher value gets the color of the better ones.
+        good: turns a value so that higher is better, for the colors.
     """
     width = min(max(_ROOM / len(grid.columns), _CELL_WIDTHS[0]), _CELL_WIDTHS[1])
     board = make_board(grid, (width, _CELL_HEIGHT))
     size = (max(board.right + PAD, _LEAST_WIDTH), board.bottom + 0.5)
-    anchor = values[base].value if base in values else math.nan
-    span = max([_LEAST_SPAN, *(abs(e.value - anchor) for e in values.values() if math.isfinite(e.value - anchor))])
-    scale = span if higher_is_better else -span
+    anchor = good(values[base].value) if base in values else math.nan
+    ahead = {cell: good(estimate.value) - anchor for cell, estimate in values.items()}
+    span = max([_LEAST_SPAN, *(abs(value) for value in ahead.values() if math.isfinite(value))])
 
     def paint(figure: Figure) -> None:
         figure.set_layout_engine("none")
@@ -68,7 +68,7 @@ def lattice_figure(
                 axes.add_patch(Rectangle(place, *board.cell, **_FAILED))
             else:
                 value = values[cell].value if cell in values else math.nan
-                _paint_cell(axes, place, board.cell, value, (value - anchor) / scale)
+                _paint_cell(axes, place, board.cell, value, ahead.get(cell, math.nan) / span)
             if cell == base:
                 axes.add_patch(Rectangle(place, *board.cell, **_BASE, zorder=4))
             if cell == best:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from analysis.ablation.cohort_matrix import Matrix, cohort_matrix
 from analysis.ablation.comparison import Compared, compare, missing_base
 from analysis.ablation.material import Arena, CellResult, StudyMaterial
@@ -60,6 +62,10 @@ class Findings:
     def metric(self) -> Measure:
         """What cells are compared by."""
         return find_measure(self.material.own.metric, self.material.config.scheme)
+
+    def good(self, value: float) -> float:
+        """A value of the metric, turned so that higher is better."""
+        return float(self.metric.goodness(np.array(value)))
 
     @property
     def left(self) -> tuple[CellResult, ...]:

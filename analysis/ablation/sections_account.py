@@ -176,8 +176,8 @@ def method_section(found: Findings) -> Section:
     )
     texts = [
         seeds,
-        f"Intervals come from {material.config.analysis.resamples:,} resamples of the patients within strata of site "
-        "and class, the same for all cells.",
+        f"Intervals come from {material.config.analysis.resamples:,} resamples of the patients within class and "
+        "cohort, the same for all cells.",
         "Holm's correction counts the comparisons of the study's own metric with the base, of this study alone. "
         "Cells that were tried and then taken out of the configuration are not known here and not counted.",
         "Research use only. The numbers hold for patients like these, imaged like these, and the "

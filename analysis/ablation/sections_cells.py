@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from analysis.ablation.figures_lattice import lattice_figure
 from analysis.ablation.figures_probabilities import calibration_scatter
 from analysis.ablation.findings import ArenaFindings, Findings
@@ -78,7 +76,7 @@ def _lattice(found: Findings, arena: ArenaFindings) -> Drawing | None:
         base=BASE,
         best=arena.winner.cell if arena.winner else "",
         failed={result.cell.name for result in found.left},
-        higher_is_better=found.metric.higher_is_better,
+        good=found.good,
     )
 
 
@@ -94,9 +92,10 @@ def _scatter(found: Findings, arena: ArenaFindings) -> Drawing | None:
     named = {arena.winner.cell: "best value"} if arena.winner else {}
     label = find_measure(name, found.material.config.scheme).label
     corner = "bottom right" if found.metric.higher_is_better else "bottom left"
+    best = f": {corner} is best" if found.metric.ideal is None else ""
     return calibration_scatter(
         f"ablation-calibration-{split_slug(arena)}",
-        capital(f"{found.metric.label} and {label} of each cell: {corner} is best"),
+        capital(f"{found.metric.label} and {label} of each cell{best}"),
         (capital(found.metric.label), metric),
         (capital(label), error),
         named={**named, BASE: "base"},
@@ -131,7 +130,7 @@ def _place(found: Findings, estimate: Estimate | None) -> float:
     """Sort key: the best first."""
     if estimate is None or not math.isfinite(estimate.value):
         return math.inf
-    return -float(found.metric.goodness(np.array(estimate.value)))
+    return -found.good(estimate.value)
 
 
 def _data(arena: ArenaFindings) -> Data:

@@ -10,9 +10,9 @@ from analysis.wording import told
 
 _COHORTS = (
     "A row is trained on some patients, a column judges it on others: exactly the patients of that cohort. Outlined "
-    "pairs are the same patients, predicted by the models of folds that had not seen them. Columns differ in how "
-    "hard their patients are, so compare within a column; the fall is the mean of a row's outlined entries minus "
-    "the mean of its others, and mixes both."
+    "are cohorts that the row was trained on, too; they were predicted by models of folds that had not seen the "
+    "patient. Columns differ in how hard their patients are, so compare within a column; the fall is the mean of a "
+    "row's outlined entries minus the mean of its others, and mixes both."
 )
 
 

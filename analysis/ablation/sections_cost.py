@@ -16,8 +16,11 @@ from triher.study import BASE
 
 _COST = (
     "Seconds to embed 100 patients on the device named, without reading volumes and without training; times of "
-    "different devices are not comparable and stand in different figures. The line joins the cells that no cheaper "
-    "one matches; which cells these are was read off the same patients, and differences along it can be luck."
+    "different devices are not comparable and stand in different figures."
+)
+_FRONT = (
+    "The line joins the cells that no cheaper one matches; which cells these are was read off the same patients, and "
+    "differences along it can be luck."
 )
 _STEPS = (
     "What the next dearer encoder gives, from cells that are alike otherwise, with an interval over the patients. A "
@@ -46,6 +49,8 @@ def cost_section(found: Findings) -> list[Section]:
             higher_is_better=found.metric.higher_is_better,
         )
         blocks.append(Gallery("", [figure]))
+    if len(blocks) > 1:
+        blocks.insert(1, Paragraph(_FRONT))
     if found.steps:
         blocks += [Heading("From encoder to encoder"), Paragraph(_STEPS), _steps_table(found)]
     return [Section("cost", "What it costs", [*blocks, _prices_table(found)])]

@@ -42,12 +42,14 @@ def _arena_blocks(found: Findings, arena: ArenaFindings) -> list[Block]:
     compared = [one for one in arena.by(found.metric.name) if one.difference is not None]
     if not compared:
         return []
+    planned = [found.is_confirmatory(one.cell) for one in compared if one.is_primary]
     figure = differences_figure(
         split_slug(arena),
         f"Difference in {found.metric.label} to the base",
         compared,
         label=capital(found.metric.label),
         sign=1 if found.metric.higher_is_better else -1,
+        planned_as="Registered: confirmatory" if planned and all(planned) else "Planned, not registered: exploratory",
     )
     blocks: list[Block] = [heading]
     if figure is not None:

@@ -95,7 +95,7 @@ def _told(one: Compared) -> str:
 
 def _is_better(found: Findings, one: Compared) -> bool:
     """Whether a cell is better than the base."""
-    return one.difference is not None and (one.difference.value > 0) is found.metric.higher_is_better
+    return one.difference is not None and found.good(one.own.value) > found.good(one.own.value - one.difference.value)
 
 
 def capital(text: str) -> str:
@@ -169,7 +169,7 @@ def status(found: Findings) -> str:
         names = ", ".join(map(quoted, planned[:_NAMED])) + ("" if len(planned) <= _NAMED else ", …")
         return (
             f"Confirmatory: the comparison of {names} with the base, registered on {found.registration.date[:10]} "
-            f"before held-out patients were predicted (seal {found.registration.seal[:12]}). All else is exploratory."
+            f"before the patients were predicted (seal {found.registration.seal[:12]}). All else is exploratory."
         )
     if found.registration is not None:
         return (
