@@ -8,6 +8,7 @@ from triher.ablation.axes import Lattice
 from triher.ablation.cells import ENGINES, orders
 from triher.ablation.embed import make_stores
 from triher.ablation.plan import StudyPlan, as_study, located, make_plan
+from triher.ablation.registration import check_data
 from triher.config import dump_config
 from triher.errors import Note, Skipped, StopRun
 from triher.files import locked
@@ -52,6 +53,8 @@ def run_study(
     base = lattice.configs[BASE].model_copy(update={"ablation": own})
     with locked(run.path / "study.lock"):
         run.record_command("triher ablate", dump_config(base))
+        for remark in check_data(lattice, folder, reporter):
+            reporter.say(f"registered otherwise: {remark}")
         plan = located(make_stores(make_plan(lattice, own, folder), folder, reporter), folder)
         study = as_study(plan, base, own.design)
         folder.write_study(study)
