@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Int
@@ -23,6 +24,10 @@ class Split:
     name: str
     train: Int[np.ndarray, " train"]
     test: Int[np.ndarray, " test"]
+
+
+Divide: TypeAlias = Callable[..., list[Split]]
+"""Called as `stratified_folds`: that itself, or the same from memory."""
 
 
 def partitions(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:

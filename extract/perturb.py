@@ -17,6 +17,7 @@ from extract.exam import Exam
 from extract.histograms import count
 from extract.perturb_mask import dilate, erode, move
 from extract.perturb_voxels import draw_field, redraw
+from extract.recipe import used
 from triher.errors import SkipPatient, StopRun, unknown_name
 from triher.files import sha256_of_json
 from triher.settings import PerturbConfig
@@ -70,7 +71,8 @@ def disturb(exam: Exam, perturb: PerturbConfig) -> Exam:
     """
     if perturb.is_none:
         return exam
-    return replace(exam, voxels=_voxels(exam, perturb), mask=_mask(exam, perturb))
+    how = used(perturb)
+    return replace(exam, voxels=_voxels(exam, how), mask=_mask(exam, how))
 
 
 def _mask(exam: Exam, perturb: PerturbConfig) -> Mask:

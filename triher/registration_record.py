@@ -151,6 +151,15 @@ def load_record(folder: StudyFolder) -> Record | None:
     return record
 
 
+def load_check(record: Record, folder: StudyFolder) -> DataCheck | None:
+    """What the last comparison of the data with this registration found; None where there was none."""
+    try:
+        check = DataCheck.model_validate(json.loads(check_file(folder).read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError):
+        return None
+    return check if check.seal == record.seal else None
+
+
 def differences(registered: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Which settings are others now, each with what it was and is."""
     keys = [*registered, *(key for key in found if key not in registered)]
