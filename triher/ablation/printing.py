@@ -158,10 +158,9 @@ def _show_cells(plan: StudyPlan, cost: PlanCost, console: Console) -> None:
         return
     rows: list[tuple[object, ...]] = []
     for axis, levels in plan.lattice.axes.items():
-        for level in levels:
+        for place, level in enumerate(levels):
             names = [cell.name for cell in plan.lattice.cells if cell.levels.get(axis) == level]
-            rows.append((axis, level, *_counts(names, of_cell, plan, cost)))
-            axis = ""
+            rows.append(("" if place else axis, _short(level), *_counts(names, of_cell, plan, cost)))
     rows.append(("all", "", *_counts(list(of_cell), of_cell, plan, cost)))
     _show(console, "cells by axis", ("axis", "level", "cells", "done", "left", "broken", "time left"), rows)
 
@@ -238,6 +237,6 @@ def _reasons(cost: PlanCost) -> list[str]:
     way = f"on {cost.n_measured} patients and " if cost.n_measured else ""
     texts.append(
         f"measured {way}with one model for each kind of cell in {duration_text(cost.measured_s)}, for one process on "
-        f"this machine; good to a factor 2, and not in it is the comparison of the cells at the end"
+        f"this machine as busy as it was meanwhile; the comparison of the cells at the end comes on top"
     )
     return texts
