@@ -59,13 +59,23 @@ def compare(arena: Arena, material: StudyMaterial) -> tuple[Compared, ...]:
     Raises:
         StopRun: ``unknown_name`` for the study's metric.
     """
-    measure = find_measure(material.own.metric, material.config.scheme)
-    rest = [other for other in measures_of(material.config.scheme).values() if other.name != measure.name]
+    metric = material.own.metric
+    rest = [measure for measure in measures_of(material.config.scheme).values() if measure.name != metric]
     weights = resample(arena, material.config)
-    first = _by_measure(arena, measure, weights)
-    if arena.split == material.arenas[0].split:
-        first = _correct(first, material.own.primary)
-    return (*first, *(one for other in rest for one in _by_measure(arena, other, weights)))
+    first = compare_metric(arena, material)
+    return (*first, *(one for measure in rest for one in _by_measure(arena, measure, weights)))
+
+
+def compare_metric(arena: Arena, material: StudyMaterial) -> tuple[Compared, ...]:
+    """The same by the study's metric alone.
+
+    Raises:
+        StopRun: ``unknown_name`` for the study's metric.
+    """
+    measure = find_measure(material.own.metric, material.config.scheme)
+    found = _by_measure(arena, measure, resample(arena, material.config))
+    is_first = arena.split == material.arenas[0].split
+    return tuple(_correct(found, material.own.primary) if is_first else found)
 
 
 def missing_base(arena: Arena, material: StudyMaterial) -> str:
