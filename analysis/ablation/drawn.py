@@ -98,10 +98,13 @@ def _settle(
     slope, intercept = (np.full(len(drawn), value) for value in start)
     step = np.zeros(len(drawn))
     powers = np.column_stack([np.ones(len(x)), x, x * x])
+    observed = (drawn[:, condition] @ powers[condition]).T
     for _ in range(_STEPS):
         expected = expit(slope[:, None] * x + intercept[:, None])
-        one, x1, xx = ((drawn * expected * (1 - expected)) @ powers).T
-        of_intercept, of_slope = ((drawn * (condition - expected)) @ powers[:, :2]).T
+        weighted = drawn * expected
+        sums = (weighted @ powers).T
+        of_intercept, of_slope, _ = observed - sums
+        one, x1, xx = sums - ((weighted * expected) @ powers).T
         determinant = np.maximum(xx * one - x1 * x1, np.finfo(float).tiny)
         step = (one * of_slope - x1 * of_intercept) / determinant
         slope, intercept = slope + step, intercept + (xx * of_intercept - x1 * of_slope) / determinant
