@@ -51,9 +51,9 @@ def compare(arena: Arena, material: StudyMaterial) -> tuple[Compared, ...]:
 
     Both ask whether another sample of patients would turn round what these trained models show. A held-out test part
     says nothing about training again: of 200 simulated lattices of 13 cells that are worth the same
-    (`benchmarks/lattices.py`), 7 to 12 % called some cell better or worse on held-out patients, but 4 to 5 % where
-    all models had one true AUC, for models trained on the same patients do differ. With 3 seeds it was 7.5 %, with
-    10 seeds 5.5 %, each seed trained on another four fifths of the patients; seeds that change less mend less. So a
+    (`benchmarks/lattices.py`), 5 to 12 % called some cell better or worse on held-out patients, but 4 to 5 % where
+    all models had one true AUC, for models trained on the same patients do differ. Of 300 patients it was 9 % with
+    one seed, 7.5 % with 3 and 5.5 % with 10, each trained on another four fifths; seeds that change less mend less. A
     claim there is about these models, and becomes one about the level of an axis when the out-of-fold arena says the
     same. Of cross-validated lattices 0 to 1.5 % claimed one.
 
