@@ -1,8 +1,8 @@
 """XGBoost's C interface, for the two calls that a search makes by the ten thousand.
 
-On small matrices the Python package's checks cost more than the trees do. These are the functions that it calls itself
-(``XGBoosterTrainOneIter`` and ``XGBoosterPredictFromDMatrix`` of ``xgboost/c_api.h``), and the results are equal to
-the bit.
+On small matrices the Python package's checks cost more than the trees do. These are the functions that it calls
+itself (``XGBoosterTrainOneIter`` and ``XGBoosterPredictFromDMatrix`` of ``xgboost/c_api.h``), and the results are
+equal to the bit.
 """
 
 import ctypes

@@ -37,7 +37,7 @@ class Block:
     columns: Int[np.ndarray, " block"]
     matrix: xgboost.QuantileDMatrix
     others: list[tuple[np.ndarray, xgboost.DMatrix]] = field(default_factory=list)
-    """The patients who were predicted last, all their columns and a matrix of the block's: trials predict the same."""
+    """Who was predicted last, all their columns and a matrix of the block's: trials predict the same patients."""
 
     def of_others(self, rows: Float32[np.ndarray, "test feature"]) -> xgboost.DMatrix:
         """The matrix of other patients."""
