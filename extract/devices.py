@@ -33,6 +33,17 @@ def _device(name: str, n_gpus: int) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """What the machine calls a device: the model of the GPU, or the number of processors.
+
+    >>> device_name(torch.device("cpu")).startswith("cpu, ")
+    True
+    """
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
 def best_precision(device: str) -> str:
     """bfloat16 on GPUs that compute in it, float32 elsewhere."""
     is_gpu = choose_devices(device)[0].type == "cuda"

@@ -20,9 +20,9 @@ from extract.devices import choose_devices
 from extract.embedding import SharedShards, SkippedAt, embed_shards
 from extract.engines import make_lanes, make_plan, picture_recipe
 from extract.packing import Embedder
-from extract.ray_cluster import connected, gather
 from extract.shards import Job, Lane, Shard, join_lanes, writing
 from extract.task import Task
+from triher.cluster import connected, gather
 from triher.errors import Skipped, StopRun
 from triher.progress import Reporter
 

@@ -32,7 +32,8 @@ def in_threads(n: int) -> Spread:
 
 def _over_ray(_: int) -> Spread:
     """Spread the work over a Ray cluster; ``extra_missing`` without Ray."""
-    from extract.ray_cluster import require_ray, spread
+    from extract.ray_cluster import spread
+    from triher.cluster import require_ray
 
     require_ray()
     return spread

@@ -13,7 +13,7 @@ from extract.recipe import slab_recipe
 from extract.shards import Job, refuse_other, remove_remains
 from extract.slabbing import SPREADS, Slabs
 from extract.task import Task, decide
-from triher.cohort import read_cohort, sources_sha256
+from triher.cohort import Cohort, read_cohort, sources_sha256
 from triher.errors import Note, Skipped
 from triher.held_out import is_held_out
 from triher.progress import Reporter
@@ -48,11 +48,8 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     cohort = read_cohort(config.cohort, survival=False)
     refuse_ambiguous(cohort)
     task = decide(config)
-    options = config.extract
-    spread = SPREADS[options.engine](options.readers)
+    slabs = _slabs(config, run, cohort)
     run.prepare()
-    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
-    slabs = Slabs(run.slabs, cohort, recipe, spread)
     # Closed in any case, or a run that is interrupted would read all volumes before it ends.
     with contextlib.closing(_reported(slabs, slabs, run, reporter)) as stream:
         jobs: Iterable[Job] = stream
@@ -74,6 +71,27 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
             remove_remains(store)
         reporter.say(f"extract: up to date ({len(slabs.entries)} patients in {stores[0].name}), nothing computed")
     return Extracted(stores[0], did_work, len({row.patient_id for row in skipped}))
+
+
+def make_slabs(config: Config, run: RunFolder, reporter: Reporter) -> None:
+    """Make the slabs of a cohort that are not there yet, and embed nothing.
+
+    Raises:
+        StopRun: as `extract`.
+    """
+    cohort = read_cohort(config.cohort, survival=False)
+    refuse_ambiguous(cohort)
+    slabs = _slabs(config, run, cohort)
+    with reporter.bar("lesion slabs", len(cohort.patients)) as advance:
+        for _ in _reported(slabs.each(advance), slabs, run, reporter):
+            pass
+
+
+def _slabs(config: Config, run: RunFolder, cohort: Cohort) -> Slabs:
+    """The slabs that the configuration asks for."""
+    options = config.extract
+    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb)
+    return Slabs(run.slabs, cohort, recipe, SPREADS[options.engine](options.readers))
 
 
 def _reported(jobs: Iterable[Job], slabs: Slabs, run: RunFolder, reporter: Reporter) -> Generator[Job, None, None]:

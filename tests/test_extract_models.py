@@ -197,7 +197,7 @@ def test_auto_is_torch_where_onnx_runtime_is_not_installed(toy_plugin, monkeypat
 def test_ray_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     from extract.slabbing import SPREADS
 
-    monkeypatch.setattr("extract.ray_cluster.find_spec", lambda _: None)
+    monkeypatch.setattr("triher.cluster.find_spec", lambda _: None)
     with pytest.raises(StopRun, match=r"triher\[extract,ray\]") as caught:
         SPREADS["ray"](2)
     assert caught.value.code == "extra_missing"

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triher import __version__
+from triher.cli_ablate import ablate
 from triher.cli_bundle import bundle_app
 from triher.cli_cohort import cohort_app
 from triher.cli_encoders import encoders
@@ -41,6 +42,9 @@ app.add_typer(store_app, name="store")
 app.add_typer(cohort_app, name="cohort")
 app.add_typer(bundle_app, name="bundle")
 app.command()(encoders)
+app.command(epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan")(
+    ablate
+)
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; made if it is not there, continued if it is.")]

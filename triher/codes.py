@@ -5,6 +5,7 @@ CODES: dict[str, tuple[str, str]] = {
     "ablation_axis": ("two axes, levels or cells of the ablation are the same", "take one of them out"),
     "ablation_base": ("an axis of the lattice has no level that is the base's", "add the base's value to the axis"),
     "ablation_empty": ("the ablation asks for no cell beside the base", "name axes or cells under ablation"),
+    "ablation_failed": ("no cell of the ablation has predictions", "mend what the message names; see the cells"),
     "affine_invalid": ("the image header holds no usable geometry", "export the image again"),
     "affine_sheared": ("the voxel axes are not at right angles", "resample the image to a regular grid"),
     "ambiguous_file": ("two files could be meant by one name", "remove or rename one of them"),
@@ -30,6 +31,7 @@ CODES: dict[str, tuple[str, str]] = {
         "a recalibration gives a patient's own class the probability 0",
         "do not use it with so few patients",
     ),
+    "cell_failed": ("a cell of the ablation ended with an error of the program", "report it with the message"),
     "cell_quoted": ("some cells of the table began like a formula of a spreadsheet", "nothing"),
     "class_too_small": (
         "too few patients of one class to train on",
@@ -226,6 +228,10 @@ CODES: dict[str, tuple[str, str]] = {
         "the images are of another patient than the table says",
         "correct cohort.exam, or say in cohort.dicom_id which PatientID the headers carry (empty to take any)",
     ),
+    "perturb_empty": (
+        "of a lesion mask that was eroded or moved as extract.perturb says, nothing is left",
+        "take a smaller extract.perturb.mask_mm or shift_mm, or compare on the patients who have all levels",
+    ),
     "phase_duplicate": ("one image is given for two phases", "check the phase files"),
     "phase_geometry": ("the phases lie on different grids", "register and resample the phases"),
     "phase_missing": ("the file of a phase is not there", "check cohort.phases"),
@@ -259,6 +265,22 @@ CODES: dict[str, tuple[str, str]] = {
     "region_missing": (
         "the exam has no region of the kind that is asked for",
         "choose another extract.region, or leave the patient out",
+    ),
+    "registration_damaged": (
+        "the registration is not as it was written",
+        "put back the file that was written, or keep all of the study exploratory in another folder",
+    ),
+    "registration_exists": (
+        "another study is registered in this folder",
+        "run what was registered, or register in another folder",
+    ),
+    "registration_late": (
+        "held-out patients were predicted before the registration",
+        "register in a new folder, before the study runs, and say what was seen already",
+    ),
+    "registration_primary": (
+        "no comparison is named that the study is planned for",
+        "name cells under ablation.primary",
     ),
     "sample_duplicate": ("two samples belong to one patient", "keep one of them"),
     "sample_empty": ("a sample has no reads", "leave the sample out of the table"),

@@ -79,18 +79,27 @@ def _without_images(config: Config, stages: tuple[str, ...]) -> tuple[str, ...]:
 def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> None:
     """Refuse mistakes of later stages before the first one begins."""
     if "classify" in stages:
-        from classify.heads import find_head
-        from classify.pooling import check_pooling
-        from classify.splits import partitions
-        from classify.stage import refuse_unknown_covariates
-
-        find_head(config.classify.head)
-        check_pooling(config.classify.pooling)
-        refuse_unknown_covariates(config)
-        labels(cohort, config.scheme)
-        partitions(config.classify.split, cohort.patients)
+        check_classification(config, cohort)
     if "analysis" in stages:
         _check_analysis(config)
+
+
+def check_classification(config: Config, cohort: Cohort) -> None:
+    """Refuse an unknown head, pooling or covariate, and a split that the cohort does not have.
+
+    Raises:
+        StopRun: as the modules of `classify`.
+    """
+    from classify.heads import find_head
+    from classify.pooling import check_pooling
+    from classify.splits import partitions
+    from classify.stage import refuse_unknown_covariates
+
+    find_head(config.classify.head)
+    check_pooling(config.classify.pooling)
+    refuse_unknown_covariates(config)
+    labels(cohort, config.scheme)
+    partitions(config.classify.split, cohort.patients)
 
 
 def _check_analysis(config: Config) -> None:

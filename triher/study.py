@@ -55,6 +55,14 @@ class LeftOut(Section):
     remedy: str
 
 
+class Remark(Section):
+    """A remark about a patient, as in ``notes.csv``."""
+
+    patient_id: str
+    code: str
+    text: str
+
+
 class Embedding(Section):
     """A feature store of the study."""
 
@@ -66,8 +74,9 @@ class Embedding(Section):
     n_slices: int
     n_features: int
     n_bytes: int
-    seconds: float
-    """Wall clock of the embedding, without reading volumes; on ``device``."""
+    seconds: float | None
+    """Wall clock of loading the encoder and embedding, without reading volumes; on ``device``. None where the store
+    was not made at one go."""
     device: str
     skipped: tuple[LeftOut, ...] = ()
 
@@ -91,6 +100,7 @@ class CellRun(Section):
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     skipped: tuple[LeftOut, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
 
 class Study(Section):

@@ -1,7 +1,7 @@
 """The cells of a study: what the section ``ablation`` of a configuration means."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,20 @@ class Lattice:
     """The base first."""
     configs: dict[str, Config]
     """Name of a cell -> its configuration, checked and without the section ``ablation``."""
+
+    def spread(self, engine: str, workers: int) -> "Lattice":
+        """The same cells, embedded by another engine, which changes no result.
+
+        Args:
+            engine: as ``extract.engine``.
+            workers: as ``extract.workers``.
+        """
+        how = {"engine": engine, "workers": workers}
+        configs = {
+            name: config.model_copy(update={"extract": config.extract.model_copy(update=how)})
+            for name, config in self.configs.items()
+        }
+        return replace(self, configs=configs)
 
 
 @dataclass(frozen=True)
@@ -64,20 +78,18 @@ def read_lattice(tree: Mapping[str, Any], path: Path) -> Lattice:
 
 
 def _named(axes: Mapping[str, Any]) -> list[tuple[str, dict[str, Level]]]:
-    """Each axis under the shortest ending of its key that no other one has, with labeled levels."""
+    """Each axis with labeled levels; one that is a key is named without its section, where that tells it apart."""
     found = []
     for name, levels in axes.items():
         if isinstance(levels, dict):
             found.append((name, levels))
             continue
-        others = [other for other in axes if other != name]
-        parts = name.split(".")
-        endings = [".".join(parts[i:]) for i in reversed(range(len(parts)))]
-        short = next(e for e in endings if e == name or not any(o == e or o.endswith(f".{e}") for o in others))
+        inner = [other.partition(".")[2] or other for other in axes]
+        short = name.partition(".")[2]
         labeled = {label_of(value): {name: value} for value in levels}
         if len(labeled) < len(levels):
             raise StopRun("ablation_axis", f"ablation.axes.{name} lists a value twice: {list(levels)}")
-        found.append((short, labeled))
+        found.append((short if short and inner.count(short) == 1 else name, labeled))
     return found
 
 
@@ -100,6 +112,8 @@ def _read_axis(
     name: str, levels: dict[str, Level], tree: Mapping[str, Any], path: Path, own: AblationConfig
 ) -> _Axis:
     """Find the level that leaves the configuration as it is."""
+    if any(key.split(".")[0] == "ablation" for level in levels.values() for key in level):
+        raise StopRun("ablation_axis", f"the axis {name} changes the section ablation, which is the study's own")
     unchanged = build_config(tree, {}, path)
     same = [label for label, level in levels.items() if build_config(tree, level, path) == unchanged]
     if len(same) > 1:

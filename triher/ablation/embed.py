@@ -1,0 +1,97 @@
+"""The feature stores of a study: each source volume is read once, each encoder draws from the same slabs."""
+
+import math
+import time
+from dataclasses import asdict, replace
+
+from triher.ablation.plan import EmbedNode, StudyPlan
+from triher.errors import StopRun
+from triher.progress import Reporter, Work, duration_text
+from triher.store import read_index
+from triher.study import Embedding, LeftOut, StudyFolder
+
+_STAGE = "extract"
+
+
+def make_stores(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> StudyPlan:
+    """Make or complete all feature stores; one that cannot be made breaks the cells that need it, and no other.
+
+    A store that is there is checked against the images all the same, so that one that became stale is completed.
+
+    Args:
+        plan: the graph.
+        folder: where the stores go.
+        reporter: where progress goes.
+
+    Returns:
+        The plan with the places of the stores, and with the cells that are broken now.
+    """
+    made: list[EmbedNode] = []
+    failed: dict[str, tuple[str, str]] = {}
+    work = Work([node.encoder for node in plan.embeddings], {}, 1, time.monotonic)
+    for number, node in enumerate(plan.embeddings, start=1):
+        left = "" if math.isnan(work.left_s()) else f", about {duration_text(work.left_s())} left"
+        reporter.say(f"features {number} of {len(plan.embeddings)}{left}: {_describe(node)}")
+        try:
+            done = _make(node, folder, reporter)
+            work.finish(node.encoder)
+            made.append(replace(node, store=folder.run.features / done.store))
+        except StopRun as error:
+            reporter.say(f"not made: {error}")
+            work.finish(node.encoder, math.nan)
+            failed[node.key] = (error.code, str(error))
+            made.append(replace(node, store=None))
+    broken = {run.cell: failed[key] for run in plan.runs for key in (run.embedding, run.shown) if key in failed}
+    return replace(plan, embeddings=tuple(made), broken={**plan.broken, **broken})
+
+
+def _describe(node: EmbedNode) -> str:
+    """What is embedded, in a line."""
+    options = node.config.extract
+    extra = [] if options.n4 == "none" else [f"N4 {options.n4}"]
+    extra += [] if options.perturb.is_none else ["disturbed"]
+    return ", ".join([node.encoder, options.normalization, *extra])
+
+
+def _make(node: EmbedNode, folder: StudyFolder, reporter: Reporter) -> Embedding:
+    """Make one store, and write down what it is."""
+    from extract.stage import extract, make_slabs
+    from extract.weights import slug
+
+    known = folder.read_embedding(node.key)
+    make_slabs(node.config, folder.run, reporter)
+    at_one_go = not any(folder.run.features.glob(f"{slug(node.encoder)}-*.shards/*.h5"))
+    start = time.monotonic()
+    done = extract(node.config, folder.run, reporter)
+    seconds = time.monotonic() - start
+    if known is not None and not done.did_work:
+        return known
+    found = _record(node, folder, round(seconds, 3) if done.did_work and at_one_go else None)
+    folder.write_embedding(found)
+    return found
+
+
+def _record(node: EmbedNode, folder: StudyFolder, seconds: float | None) -> Embedding:
+    """What the extraction says of its store."""
+    facts = folder.run.read_record()["stages"][_STAGE]
+    store = folder.run.features / facts["store"]
+    return Embedding(
+        key=node.key,
+        store=store.name,
+        encoder=node.encoder,
+        n_patients=len(read_index(store).inputs),
+        n_slices=facts["n_slices"],
+        n_features=facts["n_features"],
+        n_bytes=store.stat().st_size,
+        seconds=seconds,
+        device="" if seconds is None else _device(node.config.extract.device),
+        skipped=tuple(LeftOut(**asdict(row)) for row in folder.run.read_skipped() if row.stage == _STAGE),
+    )
+
+
+def _device(name: str) -> str:
+    """What the machine calls the device that embedded."""
+    from extract.devices import choose_devices, device_name
+
+    devices = choose_devices(name)
+    return device_name(devices[0]) if len(devices) == 1 else f"{len(devices)} x {device_name(devices[0])}"
