@@ -1,5 +1,6 @@
 """The cells of a study, computed here or over a Ray cluster; each is written as soon as it is done."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ from triher.predictions import write_predictions
 from triher.study import CellRun, LeftOut, Remark, StudyFolder
 
 if TYPE_CHECKING:
-    from classify.cell import SharedWork
+    from classify.shared_work import SharedWork
 
 _TOGETHER = 6  # runs that a worker of a cluster gets at a time; they share what they read and bin
 
@@ -51,7 +52,7 @@ def _order(run: RunNode, plan: StudyPlan, folder: StudyFolder) -> Order:
 
 def compute_here(folder: StudyFolder, todo: Sequence[Order]) -> Iterator[CellRun]:
     """Compute runs one after the other in this process; a run that fails does not stop the others."""
-    from classify.cell import SharedWork
+    from classify.shared_work import SharedWork
 
     shared = SharedWork()
     for order in todo:
@@ -81,6 +82,11 @@ def compute_with_ray(folder: StudyFolder, todo: Sequence[Order]) -> Iterator[Cel
 
 
 ENGINES: dict[str, Compute] = {"local": compute_here, "ray": compute_with_ray}
+
+
+def lanes_of(engine: str) -> int:
+    """How many runs are at work at a time, as far as this machine knows."""
+    return (os.cpu_count() or 1) if engine == "ray" else 1
 
 
 def batches(todo: Sequence[Order]) -> Iterator[list[Order]]:

@@ -98,7 +98,9 @@ def make_plan(lattice: Lattice, own: AblationConfig, folder: StudyFolder) -> Stu
 def located(plan: StudyPlan, folder: StudyFolder) -> StudyPlan:
     """The plan with the keys of all runs whose stores are there by now, and which of them are done."""
     from classify.cell import cell_key
+    from classify.shared_work import SharedWork
 
+    shared = SharedWork()
     stores = {node.key: node.store for node in plan.embeddings}
     runs = []
     for run in plan.runs:
@@ -107,7 +109,7 @@ def located(plan: StudyPlan, folder: StudyFolder) -> StudyPlan:
         if store is None or (run.shown and shown is None):
             runs.append(run)
             continue
-        key = cell_key(run.config, store, shown)[:_DIGITS]
+        key = cell_key(run.config, store, shown, shared=shared)[:_DIGITS]
         runs.append(replace(run, key=key, is_done=is_done(folder, key)))
     order = {node.key: i for i, node in enumerate(plan.embeddings)}
     runs.sort(key=lambda run: (order.get(run.embedding, -1), run.config.classify.pooling, run.config.classify.views))
@@ -147,7 +149,7 @@ class Cohorts:
         """The cohort of a configuration."""
         key = f"{config.has_images} {config.cohort.model_dump_json()}"
         if key not in self._known:
-            self._known[key] = read_cohort(config.cohort, survival=False, images=config.has_images)
+            self._known[key] = read_cohort(config.cohort, images=config.has_images)
         return self._known[key]
 
     def check(self, config: Config) -> None:
