@@ -15,6 +15,7 @@ from classify.splits import image_groups
 from classify.view_algebra import derive_views
 from triher.cohort import Cohort, Patient
 from triher.errors import Note, Skipped, StopRun
+from triher.held_out import is_unused
 from triher.settings import ClassifyConfig
 from triher.store import Features
 from triher.types import Labels, Names
@@ -65,7 +66,8 @@ def gather(
 ) -> Gathered:
     """Bring cohort, labels and embeddings together, sorted by patient id.
 
-    Sorting makes the result independent of the order of the table and of the store.
+    Sorting makes the result independent of the order of the table and of the store. Patients of whom the split makes
+    no use are left out.
 
     Args:
         cohort: the patients.
@@ -73,22 +75,26 @@ def gather(
         unlabeled: who has no label, and why.
         features: the embeddings.
         accounted: who the extraction left out and named; they are not counted again.
-        config: views, pooling, covariates, and what to do about gaps.
+        config: views, pooling, covariates, split, and what to do about gaps.
         classes: the classes of the scheme.
         feature_names: view -> names of its columns, where they have names.
 
     Raises:
-        StopRun: ``cohort_empty`` when nobody is left; as `triher.store` and `classify.pooling.pool`.
+        StopRun: ``cohort_empty`` when nobody is left; as `triher.held_out.check_names`, `triher.store` and
+            `classify.pooling.pool`.
     """
-    patients = {patient.patient_id: patient for patient in cohort.patients}
+    unused = {patient.patient_id for patient in cohort.patients if is_unused(config.split, patient)}
+    patients = {patient.patient_id: patient for patient in cohort.patients if patient.patient_id not in unused}
     features = derive_views(features, config.views)
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     usable = sorted(place.keys() & labels.keys() & patients.keys())
     chosen = features.select([place[patient_id] for patient_id in usable])
     chosen, gaps = leave_out_gaps(chosen, patients, config, feature_names)
-    skipped = [row for row in unlabeled if row.patient_id in place] + gaps
-    lost = [patient for patient in cohort.patients if patient.patient_id not in {*place, *accounted}]
-    skipped += [_not_extracted(patient) for patient in lost]
+    skipped = [row for row in unlabeled if row.patient_id in place.keys() & patients.keys()] + gaps
+    known = {*place, *accounted, *unused}
+    skipped += [_not_extracted(patient) for patient in cohort.patients if patient.patient_id not in known]
+    left_out = unused - {*accounted}
+    skipped += [_split_unused(patient, config) for patient in cohort.patients if patient.patient_id in left_out]
     people = tuple(patients[patient_id] for patient_id in chosen.patient_id)
     if not people:
         example = f"; for instance {skipped[0].patient_id}: {skipped[0].reason}" if skipped else ""
@@ -201,3 +207,10 @@ def _not_extracted(patient: Patient) -> Skipped:
     """A patient who joined the cohort after the extraction."""
     reason, remedy = "in the cohort table and not in the feature store", "run triher extract again"
     return Skipped(patient.patient_id, patient.cohort, "classify", "not_extracted", reason, remedy)
+
+
+def _split_unused(patient: Patient, config: ClassifyConfig) -> Skipped:
+    """A patient on neither side of the split."""
+    kind, name = ("site", patient.site) if config.split.kind == "sites" else ("cohort", patient.cohort)
+    reason = f"of the {kind} '{name}', which is neither in classify.split.train nor in classify.split.test"
+    return Skipped(patient.patient_id, patient.cohort, "classify", "split_unused", reason, "")

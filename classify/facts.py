@@ -29,7 +29,8 @@ def openings(config: Config, run: RunFolder, key: str) -> tuple[str, ...]:
     if config.classify.split.kind not in _HOLDS_OUT:
         return before
     if before and key not in before and config.classify.split.kind == "cohorts" and not config.classify.split.reopen:
-        cohorts = ", ".join(config.classify.split.test)
+        own = config.classify.split
+        cohorts = ", ".join(own.test) or f"other than {', '.join(own.train)}"
         times = "once" if len(before) == 1 else f"{len(before)} times"
         raise StopRun("test_opened", f"the held-out cohorts {cohorts} were opened {times} in {run.path} already")
     return before if key in before else (*before, key)

@@ -4,10 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from classify.cases import Cases
-from classify.splits import Split, derived_seed, partitions, refuse_leaks, require_classes, stratified_folds
+from classify.splits import (
+    Divide,
+    Split,
+    derived_seed,
+    partitions,
+    refuse_leaks,
+    require_classes,
+    stratified_folds,
+)
 from classify.table import Place
 from triher.cohort import Patient
 from triher.errors import StopRun
@@ -43,8 +51,19 @@ class Plan:
 
         return Plan(tuple(Fold(fold.place, keep(fold.sides)) for fold in self.folds), keep(self.final))
 
+    def predicting(self, wanted: Bool[np.ndarray, " patient"]) -> "Plan":
+        """The same models, without those that would predict none of the patients who are wanted, and the others."""
 
-def make_plan(cases: Cases, patients: Sequence[Patient], config: ClassifyConfig, seed: int) -> Plan:
+        def keep(split: Split) -> Split:
+            return Split(split.name, split.train, split.test[wanted[split.test]])
+
+        folds = tuple(Fold(fold.place, keep(fold.sides)) for fold in self.folds if wanted[fold.sides.test].any())
+        return Plan(folds, keep(self.final))
+
+
+def make_plan(
+    cases: Cases, patients: Sequence[Patient], config: ClassifyConfig, seed: int, *, divide: Divide = stratified_folds
+) -> Plan:
     """Lay out all training parts and check each before the first model is fitted.
 
     With ``none``, ``column`` and ``sites`` the development part is cross-validated (nested, Varma & Simon, BMC
@@ -57,6 +76,7 @@ def make_plan(cases: Cases, patients: Sequence[Patient], config: ClassifyConfig,
         patients: who they are, in the same order.
         config: split, folds and repeats.
         seed: decides the folds.
+        divide: makes the folds.
 
     Raises:
         StopRun: as `classify.splits.partitions`; ``patient_leak``, ``class_too_small``, ``site_unseen``.
@@ -74,7 +94,9 @@ def make_plan(cases: Cases, patients: Sequence[Patient], config: ClassifyConfig,
     else:
         final = splits[0]
         _require(cases, final.train, _LEAST_NESTED)
-        folds = [fold for repeat in range(config.repeats) for fold in _nested(cases, final, config, seed, repeat)]
+        folds = [
+            fold for repeat in range(config.repeats) for fold in _nested(cases, final, config, seed, repeat, divide)
+        ]
     for rows in (*(fold.sides.train for fold in folds), final.train):
         _require(cases, rows, _LEAST)
     if config.harmonize.method != "none" and config.harmonize.unseen == "stop":
@@ -100,11 +122,11 @@ def _require(cases: Cases, rows: np.ndarray, least: int) -> None:
     require_classes(cases.y[rows], cases.group[rows], classes=cases.classes, least=least)
 
 
-def _nested(cases: Cases, final: Split, config: ClassifyConfig, seed: int, repeat: int) -> list[Fold]:
+def _nested(cases: Cases, final: Split, config: ClassifyConfig, seed: int, repeat: int, divide: Divide) -> list[Fold]:
     """The outer folds of one repetition, as positions among all cases."""
     rows = final.train
     development = cases.take(rows)
-    splits = stratified_folds(
+    splits = divide(
         development.y,
         development.cohort,
         development.group,

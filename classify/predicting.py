@@ -9,10 +9,11 @@ from jaxtyping import Float64, Int
 
 from classify.applicability import TrainingRange, fit_range, outside
 from classify.cases import Cases
+from classify.inputs import Inputs
 from classify.plan import Fold, Plan
 from classify.preparation import within_cohort
 from classify.prior import align_prior
-from classify.splits import derived_seed
+from classify.splits import Divide, derived_seed, stratified_folds
 from classify.table import Place, prediction_frame
 from classify.training import Model, fit_model
 from triher.cohort import Patient
@@ -20,6 +21,15 @@ from triher.settings import ClassifyConfig
 from triher.types import Labels, Probabilities
 
 _FINAL, _FOLD = 1, 2  # first numbers of the derived seeds; 0 divides the folds, 3 shuffles the labels
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Other images of the patients, in their order; who has none has no row, and no plan may predict them."""
+
+    inputs: Inputs
+    acquisition: Mapping[str, Float64[np.ndarray, " patient"]]
+    """Facts about these images."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,19 @@ class Task:
     seed: int
     training_y: Labels
     """Labels to train on; those of `cases` unless the influence of labels is what is asked."""
+    shown: Shown | None = None
+    """What held-out patients are predicted from; the same as others are trained on when None."""
+    divide: Divide = stratified_folds
+    """Makes the inner folds."""
 
     def training(self, rows: np.ndarray) -> Cases:
         """The cases at some positions, as they are trained on."""
         cases = self.cases.take(rows)
         return Cases(cases.inputs, self.training_y[rows], cases.cohort, cases.group, cases.classes)
+
+    def held_out(self, rows: np.ndarray) -> Inputs:
+        """What a model may see of the patients at some positions, whom it predicts."""
+        return (self.cases.inputs if self.shown is None else self.shown.inputs).take(rows)
 
 
 @dataclass(frozen=True)
@@ -75,19 +93,22 @@ def predict_plan(
     frames = [_predict_fold(task, fold, development, acquisition) for fold in folds]
     training = task.training(final.train)
     study = f"{task.name}/final"
-    model = fit_model(training, task.config, derived_seed(task.seed, _FINAL), study=study)
+    model = fit_model(training, task.config, derived_seed(task.seed, _FINAL), study=study, divide=task.divide)
     seen = _range(task, final.train, acquisition)
     if len(final.test):
         frames.append(_predict(task, final.test, model, seen, Place("test", 0, 0, task.seed), acquisition))
     return Outcome(pd.concat(frames, ignore_index=True), model, seen)
 
 
-def predict_beside(task: Task, plan: Plan) -> pd.DataFrame:
+def predict_beside(
+    task: Task, plan: Plan, acquisition: Mapping[str, Float64[np.ndarray, " patient"]] | None = None
+) -> pd.DataFrame:
     """The predictions of `predict_plan` alone, without a final model where nobody is held out for it."""
     if len(plan.final.test):
-        return predict_plan(task, plan, plan.folds).predictions
+        return predict_plan(task, plan, plan.folds, acquisition).predictions
     development = task.cases.y[plan.final.train]
-    return pd.concat([_predict_fold(task, fold, development, None) for fold in plan.folds], ignore_index=True)
+    frames = [_predict_fold(task, fold, development, acquisition) for fold in plan.folds]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _predict_fold(
@@ -102,7 +123,7 @@ def _predict_fold(
     is_held_out = place.split == "test"
     config = task.config if is_held_out else within_cohort(task.config)
     study = f"{task.name}/repeat {place.repeat}/fold {place.fold}"
-    model = fit_model(task.training(sides.train), config, seed, study=study)
+    model = fit_model(task.training(sides.train), config, seed, study=study, divide=task.divide)
     seen = _range(task, sides.train, acquisition if is_held_out else None)
     shares = None if task.config.split.kind == "leave-one-cohort-out" else (task.training_y[sides.train], development)
     return _predict(task, sides.test, model, seen, place, acquisition, shares)
@@ -121,12 +142,13 @@ def _predict(
 
     Shares are the labels trained on and those of the whole cohort, where these are to be aligned.
     """
-    inputs = task.cases.inputs.take(rows)
+    inputs = task.held_out(rows)
     given = model.predict(inputs)
     p = given if shares is None else align_prior(given, *shares)
     reasons: Sequence[Sequence[str]] = ()
     if seen is not None and acquisition is not None:
-        facts = {name: values[rows] for name, values in acquisition.items()}
+        of_these = acquisition if task.shown is None else task.shown.acquisition
+        facts = {name: values[rows] for name, values in of_these.items()}
         reasons = outside(seen, facts, inputs.means())
     return _frame(task, rows, (given, p), model, reasons, place)
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Int
@@ -11,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from triher.cohort import Patient
 from triher.errors import StopRun
-from triher.held_out import is_held_out
+from triher.held_out import check_names, side_of
 from triher.settings import SplitConfig
 from triher.types import Labels, Names
 
@@ -25,29 +26,35 @@ class Split:
     test: Int[np.ndarray, " test"]
 
 
+Divide: TypeAlias = Callable[..., list[Split]]
+"""Called as `stratified_folds`: that itself, or the same from memory."""
+
+
 def partitions(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
     """Divide the patients into development and held-out parts.
 
     Args:
-        config: kind and, for ``sites``, the sites to hold out.
+        config: kind and, for ``sites`` and ``cohorts``, those to hold out or to train on.
         patients: the patients that can be used.
 
     Returns:
-        One split, with an empty test side for ``none``; or one for each site or cohort that is left out.
+        One split, with an empty test side for ``none``; or one for each site or cohort that is left out. Whoever is
+        neither trained on nor tested is on neither side.
 
     Raises:
         StopRun: ``column_missing`` or ``split_value`` (no or bad ``split`` cells), ``site_unknown``,
-            ``cohort_unknown``, ``split_empty``.
+            ``cohort_unknown``, ``split_empty``; ``config_value`` as `triher.held_out.check_names`.
     """
+    check_names(config)
     splits = _KINDS[config.kind](config, patients)
     for split in splits:
         _refuse_empty(split, config.kind)
     return splits
 
 
-def _none(_: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
+def _none(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
     """Everybody develops."""
-    return [_divide("none", np.zeros(len(patients), bool))]
+    return [_divide(config, patients)]
 
 
 def _by_column(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
@@ -62,26 +69,30 @@ def _by_column(config: SplitConfig, patients: Sequence[Patient]) -> list[Split]:
         listed = ", ".join(f"'{cell}'" for cell in wrong)
         message = f"the column 'split' holds {listed} (first at patient '{first}'); it may hold 'train' or 'test'"
         raise StopRun("split_value", message)
-    return [_divide("column", np.array([is_held_out(config, patient) for patient in patients]))]
+    return [_divide(config, patients)]
 
 
 def _by_name(config: SplitConfig, patients: Sequence[Patient], *, attribute: str) -> list[Split]:
-    """Hold out the sites or cohorts that are listed."""
+    """Hold out, and train on, the sites or cohorts that are listed."""
     known = sorted({getattr(patient, attribute) for patient in patients})
-    missing = [name for name in config.test if name not in known]
-    if missing:
-        message = (
-            f"classify.split.test names {', '.join(map(repr, missing))}; "
-            f"{attribute}s with usable patients: {', '.join(known)}"
-        )
-        raise StopRun(f"{attribute}_unknown", message)
-    return [_divide(config.kind, np.array([is_held_out(config, patient) for patient in patients]))]
+    for side, names in (("train", config.train), ("test", config.test)):
+        missing = [name for name in names if name not in known]
+        if missing:
+            message = (
+                f"classify.split.{side} names {', '.join(map(repr, missing))}; "
+                f"{attribute}s with usable patients: {', '.join(known)}"
+            )
+            raise StopRun(f"{attribute}_unknown", message)
+    return [_divide(config, patients)]
 
 
 def _leave_one_out(_: SplitConfig, patients: Sequence[Patient], *, attribute: str) -> list[Split]:
     """Hold out each site or cohort in turn."""
     values = np.array([getattr(patient, attribute) for patient in patients], dtype=object)
-    return [_divide(str(value), values == value) for value in sorted(set(values))]
+    return [
+        Split(str(value), np.flatnonzero(values != value), np.flatnonzero(values == value))
+        for value in sorted(set(values))
+    ]
 
 
 _KINDS: dict[str, Callable[[SplitConfig, Sequence[Patient]], list[Split]]] = {
@@ -94,10 +105,10 @@ _KINDS: dict[str, Callable[[SplitConfig, Sequence[Patient]], list[Split]]] = {
 }
 
 
-def _divide(name: str, held_out: np.ndarray) -> Split:
-    """Positions from a mask of the held-out patients."""
-    held_out = held_out.astype(bool)
-    return Split(name, np.flatnonzero(~held_out), np.flatnonzero(held_out))
+def _divide(config: SplitConfig, patients: Sequence[Patient]) -> Split:
+    """Positions of those who are trained on and of those who are tested."""
+    sides = np.array([side_of(config, patient) for patient in patients], dtype=object)
+    return Split(config.kind, np.flatnonzero(sides == "train"), np.flatnonzero(sides == "test"))
 
 
 def _refuse_empty(split: Split, kind: str) -> None:

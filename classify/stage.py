@@ -1,7 +1,7 @@
 """The stage ``classify``: features and cohort to predictions and a bundle."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,19 +60,20 @@ def classify(config: Config, run: RunFolder, features: Path, reporter: Reporter)
     find_head(config.classify.head)
     check_pooling(config.classify.pooling)
     cohort = read_cohort(config.cohort, images=config.has_images)
-    key = _key(config, cohort, source_key(features))
+    key = prediction_key(config, cohort, source_key(features))
     if run.is_fresh(STAGE, key):
         reporter.say(f"classify: up to date ({run.predictions_file})")
         return False
     opened = openings(config, run, key)
     source = read_source(features)
-    gathered = _gather(config, run, cohort, source)
+    accounted = {row.patient_id for row in run.read_skipped() if row.stage != STAGE}
+    gathered = gather_cases(config, cohort, source, accounted)
     run.write_skipped(STAGE, gathered.skipped)
     rows = audit([p.her2_entry() for p in cohort.patients], config.scheme, cohort.her2_rules)
     write_audit(run.label_audit_file, rows)
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         plan = make_plan(gathered.cases, gathered.patients, config.classify, config.seed)
-        findings = _lint(config, gathered, plan, opened[:-1] if key not in opened[:-1] else opened)
+        findings = lint_cases(config, gathered, plan, opened[:-1] if key not in opened[:-1] else opened)
         refuse(findings)
         outcome, beside, reasons = _train(config, gathered, plan, reporter)
         shortcuts = audit_shortcuts(gathered, config.seed)
@@ -88,8 +89,15 @@ def classify(config: Config, run: RunFolder, features: Path, reporter: Reporter)
     return True
 
 
-def _key(config: Config, cohort: Cohort, source: list[str]) -> str:
-    """A hash of everything that the outputs depend on."""
+def prediction_key(config: Config, cohort: Cohort, source: list[str], shown: list[str] | None = None) -> str:
+    """A hash of everything that the outputs depend on.
+
+    Args:
+        config: of the run.
+        cohort: as its table was read.
+        source: `classify.source.source_key` of the features.
+        shown: the same of those that held-out patients are predicted from, where these are others.
+    """
     known, _ = labels(cohort, config.scheme)
     rows = sorted(
         [
@@ -100,8 +108,10 @@ def _key(config: Config, cohort: Cohort, source: list[str]) -> str:
     )  # fmt: skip
     control = config.classify.control
     settings = config.classify.model_dump(mode="json", exclude={"features", "control", "workers", "storage"})
+    others = {} if shown is None else {"shown": shown}
     return sha256_of_json(
         {
+            **others,
             "triher": __version__,
             "classify": settings,
             "scheme": config.scheme,
@@ -113,15 +123,25 @@ def _key(config: Config, cohort: Cohort, source: list[str]) -> str:
     )
 
 
-def _gather(config: Config, run: RunFolder, cohort: Cohort, source: Source) -> Gathered:
-    """The cases, with their labels permuted within sites for a negative control."""
+def gather_cases(config: Config, cohort: Cohort, source: Source, accounted: Collection[str]) -> Gathered:
+    """The cases, with their labels permuted within sites for a negative control.
+
+    Args:
+        config: of the run.
+        cohort: the patients.
+        source: their features.
+        accounted: patients whom the extraction left out and named.
+
+    Raises:
+        StopRun: as `triher.cohort.labels` and `classify.cases.gather`.
+    """
     known, unlabeled = labels(cohort, config.scheme)
     gathered = gather(
         cohort,
         known,
         unlabeled,
         source.features,
-        accounted={row.patient_id for row in run.read_skipped() if row.stage != STAGE},
+        accounted=accounted,
         config=config.classify,
         classes=scheme_classes(config.scheme),
         feature_names=source.names,
@@ -133,8 +153,15 @@ def _gather(config: Config, run: RunFolder, cohort: Cohort, source: Source) -> G
     return replace(gathered, cases=replace(gathered.cases, y=y))
 
 
-def _lint(config: Config, gathered: Gathered, plan: Plan, before: Sequence[str]) -> tuple[Finding, ...]:
-    """Look for leaks in what is about to be trained on."""
+def lint_cases(config: Config, gathered: Gathered, plan: Plan, before: Sequence[str] = ()) -> tuple[Finding, ...]:
+    """Look for leaks in what is about to be trained on.
+
+    Args:
+        config: of the run.
+        gathered: the cases.
+        plan: the models to train.
+        before: keys of the runs in this folder that have predicted the held-out patients.
+    """
     inputs = gathered.cases.inputs
     columns = np.hstack([inputs.means(), inputs.covariates.astype(np.float32)])
     material = Material(

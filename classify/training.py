@@ -13,7 +13,7 @@ from classify.conformal import Conformal, fit_conformal
 from classify.heads import Fitted, Params, find_head
 from classify.inputs import Inputs
 from classify.preparation import Preparation, fit_preparation, within_cohort
-from classify.splits import Split, derived_seed, stratified_folds
+from classify.splits import Divide, Split, derived_seed, stratified_folds
 from classify.stacking import Stack, fit_stack
 from classify.thresholds import Threshold, fit_thresholds
 from classify.tuning import InnerFold, Search, Tuned, tune
@@ -70,7 +70,9 @@ class Model:
         return apply_temperature(p, self.temperature)
 
 
-def fit_model(cases: Cases, config: ClassifyConfig, seed: int, *, study: str = "") -> Model:
+def fit_model(
+    cases: Cases, config: ClassifyConfig, seed: int, *, study: str = "", divide: Divide = stratified_folds
+) -> Model:
     """Tune by inner cross-validation, refit on all cases, calibrate on the inner held-out predictions.
 
     Preparation, temperature, conformal quantiles and thresholds see only the given cases, and the last three only
@@ -82,12 +84,13 @@ def fit_model(cases: Cases, config: ClassifyConfig, seed: int, *, study: str = "
         config: head, steps before it, inner folds, trials and alpha.
         seed: makes the result reproducible, to the byte on one machine.
         study: name of the study in Optuna's storage.
+        divide: makes the inner folds.
 
     Raises:
         StopRun: ``unknown_name``, ``class_too_small``, ``site_unseen`` or ``tuning_failed``.
     """
     head, n_classes = find_head(config.head), len(cases.classes)
-    splits = stratified_folds(
+    splits = divide(
         cases.y,
         cases.cohort,
         cases.group,

@@ -10,7 +10,7 @@ equal voxels then find the same slab.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from jaxtyping import Real
 from extract.exam import Exam, read_exam
 from extract.histograms import Histogram, PackedHistograms, count
 from extract.n4 import correct_bias
+from extract.perturb import disturb, images_sha256
 from extract.presence import require_files
 from extract.recipe import SlabRecipe
 from extract.regions import Box, largest_part, lesion_region
@@ -49,6 +50,8 @@ class Slab:
     spacing_mm: tuple[float, float, float]
     plane: str
     volume_shape: tuple[int, int, int]
+    images: str = ""
+    """32 hex digits of the voxels that were read; the first half of the file's name."""
 
     def area_mm2(self) -> np.ndarray:
         """Lesion area of each slice, in square millimeters."""
@@ -97,7 +100,7 @@ def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
     require_files(patient)
     sources = patient.files()
     paths = [[name, str(path)] for name, path in sources.items()]
-    how = {"reading": asdict(patient.reading), "recipe": asdict(recipe), "version": VERSION}
+    how = {"reading": asdict(patient.reading), "recipe": recipe.facts(), "version": VERSION}
     key = sha256_of_json({"paths": paths, **how})
     index = folder / "index" / f"{key}.json"
     stamps = _stamps(sources)
@@ -116,12 +119,11 @@ def ensure_slab(folder: Path, patient: Patient, recipe: SlabRecipe) -> Entry:
 
 def _digest(exam: Exam, recipe: SlabRecipe) -> str:
     """64 hex digits: the first half is of the phases' voxels alone, so that one exam with two masks is recognized."""
-    images = {name: digest for name, digest in exam.sha256.items() if name != "mask"}
     spacing_mm = [round(s, 4) for s in exam.spacing_mm]
-    rest = {"voxels": exam.sha256, "axes": exam.plane, "spacing_mm": spacing_mm, "recipe": asdict(recipe)}
+    rest = {"voxels": exam.sha256, "axes": exam.plane, "spacing_mm": spacing_mm, "recipe": recipe.facts()}
     order = list(exam.phases)
     whole = sha256_of_json({**rest, "phases": order, "version": VERSION})
-    return sha256_of_json(sorted(images.values()))[:32] + whole[:32]
+    return images_sha256(exam) + whole[:32]
 
 
 def _stamps(sources: dict[str, Path]) -> dict[str, list[list[int]]]:
@@ -156,13 +158,16 @@ def cut_slab(exam: Exam, recipe: SlabRecipe) -> Slab:
     """Cut the region out of an exam and count the histograms.
 
     Raises:
-        SkipPatient: ``region_missing`` when the exam has no such region.
+        SkipPatient: ``region_missing`` when the exam has no such region; as `extract.perturb.disturb`.
     """
-    voxels = correct_bias(exam.voxels, exam.spacing_mm, recipe.n4)
-    lesion = largest_part(exam.mask) if recipe.largest_component else exam.mask
+    seen = disturb(exam, recipe.perturb)
+    voxels = correct_bias(seen.voxels, exam.spacing_mm, recipe.n4)
+    lesion = largest_part(seen.mask) if recipe.largest_component else seen.mask
     box = lesion_region(lesion, exam.spacing_mm, recipe)
     histograms = tuple(count(phase) for phase in voxels)
-    place = _control(exam, voxels[0], histograms[0], box, recipe) if recipe.region == "control" else box
+    place = box
+    if recipe.region == "control":  # without lesion, wherever a disturbed mask may say that it lies
+        place = _control(replace(exam, mask=exam.mask | seen.mask), voxels[0], histograms[0], box, recipe)
     return Slab(
         exam.phases,
         np.ascontiguousarray(voxels[(slice(None), *place.index())]),
@@ -173,6 +178,7 @@ def cut_slab(exam: Exam, recipe: SlabRecipe) -> Slab:
         exam.spacing_mm,
         exam.plane,
         (voxels.shape[1], voxels.shape[2], voxels.shape[3]),
+        images_sha256(exam),
     )
 
 
@@ -238,4 +244,5 @@ def read_slab(path: Path) -> Slab:
         tuple(facts["spacing_mm"]),
         facts["plane"],
         tuple(facts["volume_shape"]),
+        path.stem[:32],
     )

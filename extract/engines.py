@@ -73,6 +73,8 @@ def picture_recipe(task: Task) -> PictureRecipe:
         options.slices.n,
         options.region,
         task.standard,
+        options.perturb.jitter_slices,
+        options.perturb.draw,
     )
 
 

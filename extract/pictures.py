@@ -12,7 +12,8 @@ from extract.cache import Slab
 from extract.fusion import Fusion, fuse
 from extract.landmarks import StandardScale
 from extract.normalization import Normalization, normalize
-from extract.slices import choose_slices
+from extract.perturb import generator
+from extract.slices import choose_slices, jitter
 from extract.visible import blacken, visible
 from triher.settings import RegionConfig
 
@@ -28,6 +29,10 @@ class PictureRecipe:
     region: RegionConfig = field(default_factory=RegionConfig)
     standard: StandardScale | None = None
     """Of Nyul's normalization."""
+    jitter_slices: int = 0
+    """How far the chosen slices are moved at most, to see what that does."""
+    draw: int = 0
+    """Which of the random draws moves them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,11 @@ class Drawing:
     @cached_property
     def chosen(self) -> Int[np.ndarray, " chosen"]:
         """Positions of the chosen slices in the slab."""
-        return choose_slices(self.slab.area_mm2(), self.recipe.slice_policy, self.recipe.n_slices)
+        recipe, area_mm2 = self.recipe, self.slab.area_mm2()
+        chosen = choose_slices(area_mm2, recipe.slice_policy, recipe.n_slices)
+        if not recipe.jitter_slices:
+            return chosen
+        return jitter(chosen, area_mm2, recipe.jitter_slices, generator("slices", self.slab.images, recipe.draw))
 
     @cached_property
     def slices(self) -> ChosenSlices:

@@ -1,9 +1,9 @@
 """What of a patient's images goes into the slab; every other choice is made later, from the slab."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-from triher.settings import RegionConfig
+from triher.settings import PerturbConfig, RegionConfig
 
 Cut = Literal["box", "window", "slice", "control"]
 FieldCorrection = Literal["none", "shared", "per-phase"]
@@ -30,15 +30,26 @@ class SlabRecipe:
     window_mm: float = 0.0
     depth_mm: float = 0.0
     largest_component: bool = False
+    perturb: PerturbConfig = field(default_factory=PerturbConfig)
+    """What is disturbed before the cut; the jitter of slices comes later."""
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON values; of a disturbance, only what there is."""
+        facts = asdict(self)
+        del facts["perturb"]
+        return facts | perturb_facts(self.perturb)
 
 
-def slab_recipe(region: RegionConfig, n4: FieldCorrection, mask_label: int | None) -> SlabRecipe:
+def slab_recipe(
+    region: RegionConfig, n4: FieldCorrection, mask_label: int | None, perturb: PerturbConfig | None = None
+) -> SlabRecipe:
     """The slab that a region is computed from.
 
     Args:
         region: as configured.
         n4: as configured under ``extract.n4``.
         mask_label: as configured under ``cohort.mask_label``.
+        perturb: as configured under ``extract.perturb``; nothing when None.
     """
     cut = _CUTS[region.kind]
     has_margin = cut in ("box", "control")
@@ -52,4 +63,26 @@ def slab_recipe(region: RegionConfig, n4: FieldCorrection, mask_label: int | Non
         float(region.window_mm) if cut == "window" else 0.0,
         float(region.depth_mm),
         region.largest_component,
+        used((perturb or PerturbConfig()).model_copy(update={"jitter_slices": 0})),
     )
+
+
+def used(perturb: PerturbConfig) -> PerturbConfig:
+    """The same disturbance, written as all that are equal: no draw where nothing is drawn, and no whole numbers.
+
+    >>> used(PerturbConfig(mask_mm=2, draw=3)).draw
+    0
+    """
+    numbers = {name: float(getattr(perturb, name)) for name in ("mask_mm", "shift_mm", "noise", "bias_field")}
+    is_drawn = perturb.shift_mm or perturb.jitter_slices or perturb.noise or perturb.bias_field
+    return perturb.model_copy(update=numbers | {"draw": perturb.draw if is_drawn else 0})
+
+
+def perturb_facts(perturb: PerturbConfig) -> dict[str, Any]:
+    """What is disturbed, under the key of the configuration, as JSON values; nothing where nothing is.
+
+    >>> perturb_facts(PerturbConfig(mask_mm=2)), perturb_facts(PerturbConfig(draw=1))
+    ({'perturb': {'mask_mm': 2.0}}, {})
+    """
+    found = used(perturb).model_dump(mode="json", exclude_defaults=True)
+    return {"perturb": found} if found else {}

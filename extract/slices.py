@@ -27,6 +27,27 @@ def choose_slices(area_mm2: Areas, policy: str, n: int) -> Indices:
     return np.sort(POLICIES[policy](present, area_mm2, min(n, len(present))))
 
 
+def jitter(chosen: Indices, area_mm2: Areas, reach: int, rng: np.random.Generator) -> Indices:
+    """Other slices near the chosen ones, ascending; only slices that hold lesion, each once.
+
+    One after the other, in a drawn order, moves to a slice drawn from those that are free and near enough, its own
+    among them. Where all slices that hold lesion are chosen, none can move.
+
+    Args:
+        chosen: as `choose_slices` gives them.
+        area_mm2: of all slices.
+        reach: how many slices each moves at most.
+        rng: draws.
+    """
+    present = np.flatnonzero(area_mm2 > 0)
+    taken = set(chosen.tolist())
+    for place in rng.permutation(chosen).tolist():
+        taken.remove(place)
+        free = [near for near in present[np.abs(present - place) <= reach].tolist() if near not in taken]
+        taken.add(free[rng.integers(len(free))])
+    return np.array(sorted(taken))
+
+
 def _largest(present: Present, area_mm2: Areas, n: int) -> Indices:
     """The slices with most lesion; the lower position wins a tie."""
     return present[np.argsort(-area_mm2[present], kind="stable")[:n]]

@@ -90,7 +90,7 @@ def make_slabs(config: Config, run: RunFolder, reporter: Reporter) -> None:
 def _slabs(config: Config, run: RunFolder, cohort: Cohort) -> Slabs:
     """The slabs that the configuration asks for."""
     options = config.extract
-    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label)
+    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb)
     return Slabs(run.slabs, cohort, recipe, SPREADS[options.engine](options.readers))
 
 

@@ -10,6 +10,8 @@ from extract.fusion import Fusion, find_fusions
 from extract.landmarks import StandardScale
 from extract.lanes import Choice, RadiomicsChoice, choose
 from extract.normalization import find_normalization
+from extract.perturb import require_phase
+from extract.recipe import perturb_facts
 from extract.weights import slug
 from triher.held_out import require_one_training_part
 from triher.recorded import RECIPE_KEYS
@@ -36,6 +38,7 @@ class Task:
         recipe["fusions"] = {fusion.name: [list(channel) for channel in fusion.channels] for fusion in self.fusions}
         recipe["phases"] = list(self.config.cohort.phases)
         recipe |= {"slab_version": SLAB_VERSION, "picture_version": PICTURE_VERSION}
+        recipe |= perturb_facts(self.config.extract.perturb)
         return recipe if self.standard is None else recipe | {"standard_scale": list(self.standard.landmarks)}
 
     @property
@@ -61,6 +64,7 @@ def decide(config: Config) -> Task:
     options = config.extract
     find_normalization(options.normalization)
     phases = tuple(config.cohort.phases)
+    require_phase(options.perturb, phases)
     fusions = find_fusions(options.fusions, phases)
     standard = StandardScale(options.standard_scale) if options.standard_scale else None
     names = dict.fromkeys([options.encoder, *options.also])

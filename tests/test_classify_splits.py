@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from classify.splits import image_groups, partitions, refuse_leaks, stratified_folds
 from triher.cohort import Patient
 from triher.errors import StopRun
+from triher.held_out import is_held_out, side_of
 from triher.settings import SplitConfig
 
 
@@ -48,12 +49,31 @@ def test_each_site_or_cohort_is_left_out_once():
         (SplitConfig(kind="sites", test=("a", "b")), None, "split_empty", "0 patients to train on"),
         (SplitConfig(kind="sites"), None, "split_empty", "0 to test on"),
         (SplitConfig(kind="leave-one-cohort-out"), None, "split_empty", "0 patients to train on"),
+        (SplitConfig(kind="sites", train=("z",)), None, "site_unknown", "split.train names 'z'; sites with"),
+        (SplitConfig(kind="sites", train=("a", "b")), None, "split_empty", "2 patients to train on and 0 to test"),
+        (SplitConfig(kind="sites", train=("a",), test=("b", "a")), None, "config_value", "both name a"),
+        (SplitConfig(kind="column", train=("a",)), ["train", "test"], "config_value", "split.kind is 'column'"),
+        (SplitConfig(kind="leave-one-site-out", train=("a",)), None, "config_value", "goes by no names"),
     ],
 )
 def test_unusable_splits_stop(config, splits, code, text):
     with pytest.raises(StopRun, match=text) as caught:
         partitions(config, patients(["a", "b"], splits=splits))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("kind", "attribute"), [("sites", "site"), ("cohorts", "cohort")])
+def test_who_is_trained_on_can_be_named(kind, attribute):
+    names = ["a", "b", "c", "a", "c"]
+    people = patients(names, cohorts=names)
+    (split,) = partitions(SplitConfig(kind=kind, train=("a",)), people)
+    assert (split.train.tolist(), split.test.tolist()) == ([0, 3], [1, 2, 4])
+    config = SplitConfig(kind=kind, train=("a",), test=("c",))
+    (split,) = partitions(config, people)
+    assert (split.train.tolist(), split.test.tolist()) == ([0, 3], [2, 4])
+    assert [side_of(config, person) for person in people] == ["train", "unused", "test", "train", "test"]
+    fitted_on = [getattr(person, attribute) for person in people if not is_held_out(config, person)]
+    assert fitted_on == ["a", "a"], "a normalization that is fitted sees nobody else"
 
 
 @pytest.mark.fault("C3")

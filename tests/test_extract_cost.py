@@ -31,7 +31,9 @@ def config(write_exam, tmp_path) -> Config:
         rows.append([patient.patient_id, *(str(path) for path in (*patient.phases.values(), patient.mask))])
     Path(rows[1][1]).write_bytes(b"no image")
     write_table(tmp_path / "cohort.csv", ["patient_id", "pre", "early", "late", "mask"], rows)
-    (tmp_path / "config.yaml").write_text("cohort: {table: cohort.csv}\n", encoding="utf-8")
+    (tmp_path / "config.yaml").write_text(
+        "cohort: {table: cohort.csv}\nextract: {runtime: torch}\n", encoding="utf-8"
+    )
     return read_config(tmp_path / "config.yaml")
 
 

@@ -1,19 +1,24 @@
 """The command ``triher ablate``: variants of a configuration, computed with nothing done twice, and compared."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from triher.config import read_config, read_tree
-from triher.errors import StopRun
+from triher.config import build_config, read_tree
+from triher.errors import unknown_name
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import AblationConfig
 
+if TYPE_CHECKING:
+    from triher.ablation.axes import Lattice
+    from triher.study import StudyFolder
+
 _OUT = Path("runs/ablation")
+_ENGINES = ("local", "ray")
 
 
 def ablate(
@@ -36,12 +41,20 @@ def ablate(
     from triher.ablation.axes import read_lattice
     from triher.study import StudyFolder
 
-    engines = [f"extract.engine={engine}", *([f"extract.workers={workers}"] if workers else [])]
-    tree = read_tree(config, [*overrides, *engines])
-    own = read_config(config, overrides).ablation or AblationConfig()
+    tree = read_tree(config, overrides)
+    own = build_config(tree, {}, config).ablation or AblationConfig()
     lattice, folder, reporter = read_lattice(tree, config), StudyFolder(RunFolder(out)), Reporter(quiet=quiet)
-    if plan or register:
-        raise StopRun("config_value", "not yet")
+    if register:
+        from triher.ablation.registration import register as register_study
+
+        register_study(lattice, tree, config, folder, reporter)
+        return 0
+    if engine not in _ENGINES:
+        raise unknown_name("engine", engine, _ENGINES)
+    if engine != "local":
+        lattice = lattice.spread(engine, workers)
+    if plan:
+        return _print_plan(lattice, own, folder, reporter)
     from triher.ablation.run import run_study
 
     outcome = run_study(lattice, own, folder, reporter, engine=engine)
@@ -49,3 +62,14 @@ def ablate(
     if outcome.n_failed:
         return EXIT_STOPPED if strict else EXIT_SKIPPED
     return EXIT_SKIPPED if outcome.n_skipped else 0
+
+
+def _print_plan(lattice: "Lattice", own: AblationConfig, folder: "StudyFolder", reporter: Reporter) -> int:
+    """Say what there is to do, and what it costs."""
+    from triher.ablation.cost import measure_plan
+    from triher.ablation.plan import make_plan
+    from triher.ablation.printing import print_plan
+
+    found = make_plan(lattice, own, folder)
+    print_plan(found, measure_plan(found, folder, reporter), Console())
+    return 0

@@ -39,7 +39,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "class_weights": ("all classes were given the same weight", "recalibrate before the probabilities are used"),
     "cohort_empty": ("no patient is left to work on", "see skipped.csv for the reasons"),
-    "cohort_unknown": ("a cohort that is to be held out has no usable patient", "correct classify.split.test"),
+    "cohort_unknown": ("a cohort named in the split has no usable patient", "correct classify.split"),
     "column_missing": ("a column that the run needs is not in the table", "map it under cohort.columns"),
     "config_key": ("the configuration holds an unknown key", "use the key that is suggested"),
     "config_value": ("a value in the configuration has the wrong type or range", "correct the value"),
@@ -228,6 +228,10 @@ CODES: dict[str, tuple[str, str]] = {
         "the images are of another patient than the table says",
         "correct cohort.exam, or say in cohort.dicom_id which PatientID the headers carry (empty to take any)",
     ),
+    "perturb_empty": (
+        "of a lesion mask that was eroded or moved as extract.perturb says, nothing is left",
+        "take a smaller extract.perturb.mask_mm or shift_mm, or compare on the patients who have all levels",
+    ),
     "phase_duplicate": ("one image is given for two phases", "check the phase files"),
     "phase_geometry": ("the phases lie on different grids", "register and resample the phases"),
     "phase_missing": ("the file of a phase is not there", "check cohort.phases"),
@@ -261,6 +265,22 @@ CODES: dict[str, tuple[str, str]] = {
     "region_missing": (
         "the exam has no region of the kind that is asked for",
         "choose another extract.region, or leave the patient out",
+    ),
+    "registration_damaged": (
+        "the registration is not as it was written",
+        "put back the file that was written, or keep all of the study exploratory in another folder",
+    ),
+    "registration_exists": (
+        "another study is registered in this folder",
+        "run what was registered, or register in another folder",
+    ),
+    "registration_late": (
+        "held-out patients were predicted before the registration",
+        "register in a new folder, before the study runs, and say what was seen already",
+    ),
+    "registration_primary": (
+        "no comparison is named that the study is planned for",
+        "name cells under ablation.primary",
     ),
     "sample_duplicate": ("two samples belong to one patient", "keep one of them"),
     "sample_empty": ("a sample has no reads", "leave the sample out of the table"),
@@ -320,6 +340,7 @@ CODES: dict[str, tuple[str, str]] = {
     "source_changed": ("the images of a patient changed since the earlier extraction", "nothing, if that was meant"),
     "spacing_implausible": ("the voxel spacing cannot be that of a breast MRI", "check the header"),
     "split_empty": ("one side of the split holds no patient", "check classify.split"),
+    "split_unused": ("a patient's site or cohort is neither trained on nor tested", "nothing, if that was meant"),
     "split_value": ("the split column holds another value than train or test", "correct the column"),
     "store_conflict": ("one patient is in two stores with different content", "leave her out of one of them"),
     "store_corrupt": (

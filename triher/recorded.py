@@ -34,7 +34,8 @@ def recipe_options(recipe: dict[str, Any]) -> dict[str, Any]:
     """
     fusions = [_fusion(name, channels) for name, channels in recipe["fusions"].items()]
     scale = {"standard_scale": recipe["standard_scale"]} if "standard_scale" in recipe else {}
-    return {key: recipe[key] for key in RECIPE_KEYS} | {"fusions": fusions} | scale
+    disturbance = {"perturb": recipe.get("perturb", {})}
+    return {key: recipe[key] for key in RECIPE_KEYS} | {"fusions": fusions} | scale | disturbance
 
 
 def _fusion(name: str, channels: list[list[str]]) -> str:

@@ -1,32 +1,31 @@
 """What a study found, cell by cell, brought to the patients whom the cells have in common."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
-from analysis.cross_validation import Folds
+from analysis.cross_validation import Folds, folds_of
+from analysis.strata import class_and_cohort
+from triher.errors import StopRun
 from triher.labels import scheme_classes
+from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.settings import AblationConfig, Config
-from triher.study import Cell, CellRun, Embedding
+from triher.study import BASE, Cell, CellRun, Embedding, Study, StudyFolder
 from triher.types import Labels, Names
+
+_SPLITS = ("test", "oof")  # in this order; "new" patients were not planned to be judged
+_OTHER_TRUTH = ("scheme", "cohort.her2_rules")
+_DECIMALS = 12  # as in `analysis.samples`: rounding errors must not rank
+
+State = Literal["done", "failed", "unfinished", "not comparable"]
 
 HELD_OUT = "held out"
 """Split of an arena whose cells have different splits: everybody predicted by a model that did not see them."""
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """What became of a cell."""
-
-    cell: Cell
-    runs: tuple[CellRun, ...]
-    """One a seed, those that ended."""
-    embedding: Embedding | None
-    """Of the first run."""
-    reason: str = ""
-    """Why it has no predictions; empty where it has."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,37 @@ class Arena:
     """Of the cells that have predictions, the base first where it has them."""
     probabilities: Float64[np.ndarray, "cell seed patient class"]
     folds: Folds | None
-    """How the patients were predicted where several models did it: of the cell with the fewest folds."""
+    """How the patients were predicted where several models did it: of the cell that widens an interval most."""
     n_own: Mapping[str, int]
     """Patients whom each cell predicted, before those were taken whom all have."""
 
     def index(self, name: str) -> int:
         """Position of a cell."""
         return self.names.index(name)
+
+    def alone(self, name: str) -> "Arena":
+        """One cell on the same patients."""
+        i = self.index(name)
+        n_own = {name: self.n_own[name]}
+        return replace(self, names=(name,), probabilities=self.probabilities[i : i + 1], n_own=n_own)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What became of a cell."""
+
+    cell: Cell
+    runs: tuple[CellRun, ...]
+    """One a seed, those that ended."""
+    embedding: Embedding | None
+    """Of the first run."""
+    reason: str = ""
+    """Why it is not compared (failed, unfinished, labeled by another rule); empty where it is."""
+    code: str = ""
+    """Of the error, where it failed."""
+    state: State = "done"
+    own: tuple[Arena, ...] = ()
+    """The cell alone on all its own patients, one a split, from the seeds that there are."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +105,155 @@ class StudyMaterial:
     def result(self, name: str) -> CellResult:
         """What became of the cell of that name."""
         return next(one for one in self.results if one.cell.name == name)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A cell with its tables, one a seed: ``split`` says which arena a row belongs to."""
+
+    result: CellResult
+    scheme: str
+    tables: tuple[pd.DataFrame, ...]
+
+    def patients(self, split: str) -> list[pd.DataFrame]:
+        """For every seed the labeled patients of a split, repeats averaged, by id."""
+        return [_by_patient(table[table["split"] == split], self.scheme) for table in self.tables]
+
+    def has(self, split: str) -> bool:
+        """Whether every seed predicted somebody there."""
+        return bool(self.tables) and all((t["split"] == split).any() for t in self.tables)
+
+
+def read_material(folder: StudyFolder, config: Config) -> StudyMaterial:
+    """Read what the cells of a study predicted, and bring it to common patients.
+
+    Cells are compared where they are comparable: all seeds done, and the truth by the same rules. Patients whom some
+    cell could not predict (a phase is missing, a mask was eroded to nothing) are left out for all, and
+    `Arena.n_own` says how many each had.
+
+    Where cells differ in ``classify.split``, a patient is held out in one cell and cross-validated in another; then
+    all predictions of models that did not see the patient are taken together, as the one arena `HELD_OUT`.
+
+    Args:
+        folder: of the study.
+        config: of the base.
+
+    Raises:
+        StopRun: ``file_unreadable`` without a sound ``study.json``, ``truth_differs`` where two cells give a patient
+            different classes.
+    """
+    study = folder.read_study()
+    pooled = any(key.startswith("classify.split") for cell in study.cells for key in cell.changes)
+    read = [_read_cell(folder, study, cell, config, pooled=pooled) for cell in study.cells]
+    splits = (HELD_OUT,) if pooled else _SPLITS
+    arenas = []
+    for split in splits:
+        there = [one for one in read if one.result.state == "done" and one.has(split)]
+        arena = _arena(split, sorted(there, key=lambda one: not one.result.cell.is_base))
+        arenas += [arena] if arena is not None and len(there) > 1 else []
+    results = [_with_own(one, splits) for one in read]
+    ordered = sorted(results, key=lambda one: one.cell.name != BASE)
+    return StudyMaterial(config, dict(study.axes), study.design, tuple(ordered), tuple(arenas))
+
+
+def _read_cell(folder: StudyFolder, study: Study, cell: Cell, config: Config, *, pooled: bool) -> _Read:
+    """How the cell ended, and its tables."""
+    scheme = str(cell.changes.get("scheme", config.scheme))
+    keys = study.runs.get(cell.name, ())
+    ended = [run for run in map(folder.read_cell, keys) if run is not None]
+    tables, done = [], [run for run in ended if run.state == "done"]
+    state, code, reason = _state(study, cell, keys, ended)
+    for run in done:
+        try:
+            table = read_predictions(folder.predictions(run.key), scheme)
+        except StopRun as error:
+            state, code, reason = "failed", error.code, error.message
+            continue
+        table = table[table["split"].isin(_SPLITS)]
+        tables.append(table.assign(split=HELD_OUT) if pooled else table)
+    embedding = folder.read_embedding(ended[0].embedding) if ended and ended[0].embedding else None
+    return _Read(CellResult(cell, tuple(ended), embedding, reason, code, state), scheme, tuple(tables))
+
+
+def _state(study: Study, cell: Cell, keys: Sequence[str], ended: Sequence[CellRun]) -> tuple[State, str, str]:
+    """State, code and reason."""
+    if cell.name in study.broken:
+        return "failed", *study.broken[cell.name]
+    failed = next((run for run in ended if run.state == "failed"), None)
+    if failed is not None:
+        where = f"seed {failed.seed}: " if len(keys) > 1 else ""
+        return "failed", failed.code, f"{where}{failed.reason}"
+    if len(ended) < max(1, len(keys)):
+        return "unfinished", "", f"{len(ended)} of {max(1, len(keys))} seeds are done; run the same command again"
+    other = [key for key in cell.changes if key.startswith(_OTHER_TRUTH)]
+    if other:
+        return "not comparable", "", f"it sets {other[0]}, so its truth is not that of the other cells"
+    return "done", "", ""
+
+
+def _by_patient(rows: pd.DataFrame, scheme: str) -> pd.DataFrame:
+    """Labeled patients in the order of their ids, with rounding errors cut off."""
+    known = one_row_a_patient(rows[rows["y"].notna()], scheme)
+    known.index = pd.Index(known["patient_id"].astype(str))
+    columns = probability_columns(scheme)
+    return known.sort_index().assign(**{name: known[name].round(_DECIMALS) for name in columns})
+
+
+def _arena(split: str, cells: Sequence[_Read]) -> Arena | None:
+    """Cells on the patients of all of them; None without any such patient."""
+    found = [cell.patients(split) for cell in cells]
+    everybody = [seed.index for seeds in found for seed in seeds]
+    common = reduce(lambda a, b: a.intersection(b), everybody).sort_values() if everybody else pd.Index([])
+    if not len(common):
+        return None
+    n_own = {
+        cell.result.cell.name: len(reduce(lambda a, b: a.intersection(b), [seed.index for seed in seeds]))
+        for cell, seeds in zip(cells, found, strict=True)
+    }
+    taken = [[seed.loc[common] for seed in seeds] for seeds in found]
+    first = taken[0][0]
+    for cell, seeds in zip(cells, taken, strict=True):
+        _refuse_other_truth(first, seeds, cells[0].result.cell.name, cell.result.cell.name)
+    columns = probability_columns(cells[0].scheme)
+    y = first["y"].to_numpy(np.float64).astype(np.int64)
+    cohort = first["cohort"].to_numpy(str)
+    return Arena(
+        split=split,
+        classes=scheme_classes(cells[0].scheme),
+        patient_id=tuple(map(str, common)),
+        y=y,
+        strata=class_and_cohort(y, np.unique(cohort, return_inverse=True)[1].astype(np.int64)),
+        cohort=cohort,
+        site=first["site"].to_numpy(str),
+        names=tuple(n_own),
+        probabilities=np.array([[seed[columns].to_numpy(np.float64) for seed in seeds] for seeds in taken]),
+        folds=_folds(split, cells, len(common)),
+        n_own=n_own,
+    )
+
+
+def _refuse_other_truth(first: pd.DataFrame, seeds: Sequence[pd.DataFrame], one: str, other: str) -> None:
+    """Demand the same class of every patient."""
+    for seed in seeds:
+        differs = (first["y"] != seed["y"]).to_numpy()
+        if differs.any():
+            who = first.index[int(differs.argmax())]
+            raise StopRun("truth_differs", f"the cells '{one}' and '{other}' give patient '{who}' different classes")
+
+
+def _folds(split: str, cells: Sequence[_Read], n: int) -> Folds | None:
+    """Of all cells that several models predicted, the folds that widen an interval most."""
+    found = []
+    for cell in cells:
+        folds = folds_of(cell.tables[0], split)
+        if folds is not None:
+            rows = cell.tables[0]
+            n_there = rows[(rows["split"] == split) & rows["y"].notna()]["patient_id"].nunique()
+            found.append(Folds(folds.n, n / n_there))
+    return max(found, key=lambda folds: folds.share * folds.n / (folds.n - 1), default=None)
+
+
+def _with_own(read: _Read, splits: Sequence[str]) -> CellResult:
+    """The result with the cell's arenas of its own."""
+    own = [_arena(split, [read]) for split in splits if read.has(split)]
+    return replace(read.result, own=tuple(arena for arena in own if arena is not None))

@@ -1,7 +1,7 @@
 """The cells of a study: what the section ``ablation`` of a configuration means."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,20 @@ class Lattice:
     """The base first."""
     configs: dict[str, Config]
     """Name of a cell -> its configuration, checked and without the section ``ablation``."""
+
+    def spread(self, engine: str, workers: int) -> "Lattice":
+        """The same cells, embedded by another engine, which changes no result.
+
+        Args:
+            engine: as ``extract.engine``.
+            workers: as ``extract.workers``.
+        """
+        how = {"engine": engine, "workers": workers}
+        configs = {
+            name: config.model_copy(update={"extract": config.extract.model_copy(update=how)})
+            for name, config in self.configs.items()
+        }
+        return replace(self, configs=configs)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from triher.predictions import write_predictions
 from triher.study import CellRun, LeftOut, Remark, StudyFolder
 
 if TYPE_CHECKING:
-    from classify.cell import SharedWork
+    from classify.shared_work import SharedWork
 
 _TOGETHER = 6  # runs that a worker of a cluster gets at a time; they share what they read and bin
 
@@ -51,7 +51,7 @@ def _order(run: RunNode, plan: StudyPlan, folder: StudyFolder) -> Order:
 
 def compute_here(folder: StudyFolder, todo: Sequence[Order]) -> Iterator[CellRun]:
     """Compute runs one after the other in this process; a run that fails does not stop the others."""
-    from classify.cell import SharedWork
+    from classify.shared_work import SharedWork
 
     shared = SharedWork()
     for order in todo:

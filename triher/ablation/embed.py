@@ -1,11 +1,12 @@
 """The feature stores of a study: each source volume is read once, each encoder draws from the same slabs."""
 
+import math
 import time
 from dataclasses import asdict, replace
 
 from triher.ablation.plan import EmbedNode, StudyPlan
 from triher.errors import StopRun
-from triher.progress import Reporter
+from triher.progress import Reporter, Work, duration_text
 from triher.store import read_index
 from triher.study import Embedding, LeftOut, StudyFolder
 
@@ -27,13 +28,17 @@ def make_stores(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Stu
     """
     made: list[EmbedNode] = []
     failed: dict[str, tuple[str, str]] = {}
-    left = list(plan.embeddings)
-    for number, node in enumerate(left, start=1):
-        reporter.say(f"features {number} of {len(left)}: {_describe(node)}")
+    work = Work([node.encoder for node in plan.embeddings], {}, 1, time.monotonic)
+    for number, node in enumerate(plan.embeddings, start=1):
+        left = "" if math.isnan(work.left_s()) else f", about {duration_text(work.left_s())} left"
+        reporter.say(f"features {number} of {len(plan.embeddings)}{left}: {_describe(node)}")
         try:
-            made.append(replace(node, store=folder.run.features / _make(node, folder, reporter).store))
+            done = _make(node, folder, reporter)
+            work.finish(node.encoder)
+            made.append(replace(node, store=folder.run.features / done.store))
         except StopRun as error:
             reporter.say(f"not made: {error}")
+            work.finish(node.encoder, math.nan)
             failed[node.key] = (error.code, str(error))
             made.append(replace(node, store=None))
     broken = {run.cell: failed[key] for run in plan.runs for key in (run.embedding, run.shown) if key in failed}

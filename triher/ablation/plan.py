@@ -98,7 +98,9 @@ def make_plan(lattice: Lattice, own: AblationConfig, folder: StudyFolder) -> Stu
 def located(plan: StudyPlan, folder: StudyFolder) -> StudyPlan:
     """The plan with the keys of all runs whose stores are there by now, and which of them are done."""
     from classify.cell import cell_key
+    from classify.shared_work import SharedWork
 
+    shared = SharedWork()
     stores = {node.key: node.store for node in plan.embeddings}
     runs = []
     for run in plan.runs:
@@ -107,7 +109,7 @@ def located(plan: StudyPlan, folder: StudyFolder) -> StudyPlan:
         if store is None or (run.shown and shown is None):
             runs.append(run)
             continue
-        key = cell_key(run.config, store, shown)[:_DIGITS]
+        key = cell_key(run.config, store, shown, shared=shared)[:_DIGITS]
         runs.append(replace(run, key=key, is_done=is_done(folder, key)))
     order = {node.key: i for i, node in enumerate(plan.embeddings)}
     runs.sort(key=lambda run: (order.get(run.embedding, -1), run.config.classify.pooling, run.config.classify.views))
@@ -174,14 +176,14 @@ class Cohorts:
         sources = [sources_sha256(self.read(config), config.cohort), list(config.cohort.phases)]
         fitted = config.classify.split.model_dump(mode="json") if task.needs_fit else None
         recipe = {key: value for key, value in options.choices().items() if key != "encoder"}
-        slabs = [repr(slab_recipe(options.region, options.n4, config.cohort.mask_label)), *sources]
+        slabs = slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb).facts()
         group = [recipe, fitted, *sources]
         return EmbedNode(
             key=_key([task.encoders[0].facts(), *group]),
             encoder=options.encoder,
             config=config,
             group=_key(group),
-            slabs=_key(slabs),
+            slabs=_key([slabs, *sources]),
             cells=(),
             store=None,
         )

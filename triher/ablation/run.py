@@ -1,5 +1,6 @@
 """A study from its configuration to its report: what is there stays, what is missing is computed."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from triher.ablation.axes import Lattice
 from triher.ablation.cells import ENGINES, orders
 from triher.ablation.embed import make_stores
 from triher.ablation.plan import StudyPlan, as_study, located, make_plan
+from triher.ablation.registration import check_data
 from triher.config import dump_config
 from triher.errors import Note, Skipped, StopRun
 from triher.files import locked
@@ -51,6 +53,8 @@ def run_study(
     base = lattice.configs[BASE].model_copy(update={"ablation": own})
     with locked(run.path / "study.lock"):
         run.record_command("triher ablate", dump_config(base))
+        for remark in check_data(lattice, folder, reporter):
+            reporter.say(f"registered otherwise: {remark}")
         plan = located(make_stores(make_plan(lattice, own, folder), folder, reporter), folder)
         study = as_study(plan, base, own.design)
         folder.write_study(study)
@@ -75,9 +79,9 @@ def _compute(plan: StudyPlan, folder: StudyFolder, reporter: Reporter, engine: s
         reporter.say(f"cells: up to date ({len(plan.runs)} models), nothing computed")
         return False
     names = {run.key: run.cell for run in plan.runs}
-    with reporter.bar("cells", len(todo)) as advance:
+    with reporter.work("cells", [order.run.config.classify.head for order in todo]) as advance:
         for done in ENGINES[engine](folder, todo):
-            advance()
+            advance(done.head, math.nan if done.state == "failed" else None)
             if done.state == "failed":
                 reporter.say(f"cell '{names[done.key]}', seed {done.seed}: {done.code}: {done.reason}")
     return True

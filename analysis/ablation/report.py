@@ -1,0 +1,70 @@
+"""The report of a study: every result on one self-contained page, with a summary in plain words."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from analysis.ablation.findings import Findings
+from analysis.ablation.sections_account import (
+    account_section,
+    design_section,
+    left_out,
+    method_section,
+    registration_section,
+)
+from analysis.ablation.sections_beyond import cohorts_section, cost_section, stability_section
+from analysis.ablation.sections_cells import cells_section
+from analysis.ablation.sections_differences import differences_section
+from analysis.ablation.sections_order import order_section, variance_section
+from analysis.ablation.sections_top import cards, summary
+from analysis.page import Page, Section
+from analysis.sections_origin import provenance_section
+from analysis.wording import class_list, count
+from triher import __version__
+
+_TOPICS = {
+    "Cells": ("cells", "differences", "order", "variance"),
+    "Beyond": ("cohorts", "stability", "cost"),
+    "How it was done": ("registration", "design", "account", "method", "provenance"),
+}  # fmt: skip
+"""Topic of the contents -> anchors of its sections, in reading order."""
+
+
+def build_study_page(found: Findings, record: Mapping[str, Any]) -> Page:
+    """Put the sections in the order of a reader: what was found, where else it holds, and how it was made.
+
+    Args:
+        found: all numbers.
+        record: contents of ``run.json``.
+    """
+    sections = [
+        cells_section(found),
+        *((differences_section(found), order_section(found), variance_section(found)) if found.arenas else ()),
+        *cohorts_section(found),
+        *stability_section(found),
+        *cost_section(found),
+        registration_section(found),
+        design_section(found),
+        account_section(found),
+        method_section(found),
+        provenance_section(record, __version__),
+    ]
+    config = found.material.config
+    n_named = len({row.patient_id for row in left_out(found)})
+    axes = list(found.material.axes)
+    what = f"an ablation over {' and '.join(filter(None, [', '.join(axes[:-1]), axes[-1]]))}" if axes else "an ablation"
+    return Page(
+        title=f"{class_list(found.material.classes)}: {what}",
+        lead=f"{count(len(found.material.results), 'cell')}, each a variant of one configuration.",
+        summary=summary(found),
+        cards=cards(found),
+        sections=[
+            replace(section, topic=topic)
+            for topic, anchors in _TOPICS.items()
+            for anchor in anchors
+            for section in sections
+            if section.anchor == anchor
+        ],
+        patient_level=f"yes: the ids of {count(n_named, 'patient')} who were left out" if n_named else "no",
+        footer=f"Made by TriHER {__version__}, seed {config.seed}. Research use only.",
+    )

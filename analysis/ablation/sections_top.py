@@ -1,0 +1,201 @@
+"""The top of a study's report: what a reader needs who stops there, and the key numbers."""
+
+import math
+from collections.abc import Sequence
+
+from analysis.ablation.findings import ArenaFindings, Findings
+from analysis.ablation.material import HELD_OUT
+from analysis.ablation.figures_shares import percent
+from analysis.ablation.variance import NOISE, Share
+from analysis.canvas import plain
+from analysis.page import Card
+from analysis.wording import count, interval, p_value, places
+from triher.estimate import Estimate
+from triher.study import BASE
+
+SMALL_P = 0.05
+_NAMED = 3  # cells that a sentence names
+_KINDS = {"test": "held-out", "oof": "development", HELD_OUT: "held-out and development"}
+
+
+def summary(found: Findings) -> list[str]:
+    """One paragraph on what was found, and one on what of it was planned."""
+    first = [_state(found)]
+    if not found.arenas:
+        return [*first, "No two cells have labeled patients in common, so nothing is compared."]
+    arena = found.arenas[0]
+    sentences = [*first, _base(found, arena), *_differences(found, arena), *_winner(found, arena), *_variance(arena)]
+    return [" ".join(filter(None, sentences)), status(found)]
+
+
+def _state(found: Findings) -> str:
+    """How many cells there are."""
+    n, n_failed = len(found.material.results), len(found.failed)
+    if not n_failed:
+        return f"All {count(n, 'cell')} of the study were computed."
+    others = "the others stand" if n_failed < n else "nothing was computed"
+    return f"Of {count(n, 'cell')} {n_failed} failed, and {others}: each is named below with its reason."
+
+
+def who(arena: ArenaFindings) -> str:
+    """The patients of an arena in words."""
+    kind = _KINDS.get(arena.arena.split, arena.arena.split)
+    sites = sorted(set(arena.arena.site.tolist()) - {""})
+    where = f" of {places(sites)}" if sites else ""
+    return f"{count(len(arena.arena.patient_id), f'{kind} patient')}{where}"
+
+
+def _base(found: Findings, arena: ArenaFindings) -> str:
+    """What the base reached, or why it is missing."""
+    text = f"On {who(arena)}, whom all of them predicted,"
+    unseen = " each by models that had not seen that patient," if arena.arena.split != "test" else ""
+    own = arena.values(found.metric.name).get(BASE)
+    if own is None:
+        return f"{text}{unseen} there is no base to compare with: {arena.no_base or 'it has no predictions'}."
+    if not math.isfinite(own.value):
+        return f"{text}{unseen} the base has no {lower(found.metric.label)}: {own.reason}."
+    spread = f"95 % interval {interval(own)}" if math.isfinite(own.low) else f"no interval: {own.reason}"
+    return f"{text}{unseen} the base has a {lower(found.metric.label)} of {own.value:z.2f} ({spread})."
+
+
+def lower(label: str) -> str:
+    """A label within a sentence.
+
+    >>> lower("Macro AUC"), lower("AUC of one class"), lower("ECE")
+    ('macro AUC', 'AUC of one class', 'ECE')
+    """
+    return label if label[:2].isupper() else label[:1].lower() + label[1:]
+
+
+def _differences(found: Findings, arena: ArenaFindings) -> list[str]:
+    """Which cells differ from the base after correction, the planned ones first."""
+    tested = [one for one in arena.by(found.metric.name) if math.isfinite(one.p_corrected)]
+    planned, others = ([one for one in tested if one.is_primary is wanted] for wanted in (True, False))
+    sentences = []
+    if planned:
+        told = [f"{quoted(one.cell)} {_by(one.difference)} (p {equals(one.p_corrected)})" for one in planned[:_NAMED]]
+        more = f", and {len(planned) - _NAMED} more below" if len(planned) > _NAMED else ""
+        sentences.append(f"Planned, after Holm's correction: {'; '.join(told)}{more}.")
+    if not others:
+        return sentences
+    small = [one for one in others if one.p_corrected < SMALL_P]
+    which = "other cell" if planned else "cell"
+    if not small:
+        text = f"No {which} differs from the base after Holm's correction for {count(len(others), 'comparison')}"
+        return [*sentences, f"{text}, which is no proof that they are equal."]
+    ordered = sorted(small, key=lambda one: -abs(one.difference.value) if one.difference else 0.0)
+    told = [f"{quoted(one.cell)} {_by(one.difference)} (p {equals(one.p_corrected)})" for one in ordered[:_NAMED]]
+    more = f", and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
+    text = f"After Holm's correction {len(small)} of {count(len(others), which)} differ{'s' * (len(small) == 1)}"
+    return [*sentences, f"{text} from the base: {'; '.join(told)}{more}."]
+
+
+def quoted(cell: str) -> str:
+    """A cell's name in a sentence, whole."""
+    return f"“{''.join(map(plain, cell))}”"
+
+
+def _by(difference: Estimate | None) -> str:
+    """A signed difference."""
+    return f"{difference.value:+.2f}" if difference is not None else ""
+
+
+def equals(p: float) -> str:
+    """A p value after its letter.
+
+    >>> equals(0.2), equals(0.0001)
+    ('= 0.20', '< 0.001')
+    """
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _winner(found: Findings, arena: ArenaFindings) -> list[str]:
+    """The best cell, and what it can be expected to reach."""
+    winner = arena.winner
+    if winner is None:
+        return []
+    n = len(arena.arena.names)
+    name = "the base" if winner.cell == BASE else quoted(winner.cell)
+    text = f"The best value has {name}, {winner.naive.value:z.2f}"
+    if not math.isfinite(winner.corrected.value):
+        return [f"{text}; what choosing it among {n} cells adds to that is not estimable: {winner.corrected.reason}."]
+    known = f" ({interval(winner.corrected)})" if math.isfinite(winner.corrected.low) else ""
+    return [
+        f"{text}; corrected for its having been chosen among {n} cells, {winner.corrected.value:z.2f}{known} is to be "
+        "expected of it on other patients."
+    ]
+
+
+def _variance(arena: ArenaFindings) -> list[str]:
+    """What explains most."""
+    if isinstance(arena.shares, str):
+        return []
+    known = _largest(arena.shares)
+    if not known:
+        return []
+    told = "; ".join(f"{one.source} {percent(one.share)}" for one in known[:_NAMED])
+    return [f"Of the variance between cells and sites beyond chance, most is explained by: {told}."]
+
+
+def _largest(shares: Sequence[Share]) -> list[Share]:
+    """Sources that can be estimated, the largest first."""
+    known = [one for one in shares if one.source != NOISE and math.isfinite(one.share.value)]
+    return sorted(known, key=lambda one: (-one.share.value, one.source))
+
+
+def status(found: Findings) -> str:
+    """What of it is confirmatory."""
+    planned = [name for name in found.material.own.primary if found.is_confirmatory(name)]
+    if planned and found.registration is not None:
+        names = ", ".join(map(quoted, planned[:_NAMED])) + ("" if len(planned) <= _NAMED else ", …")
+        return (
+            f"Confirmatory: the comparison of {names} with the base, registered on {found.registration.date[:10]} "
+            f"before held-out patients were predicted (seal {found.registration.seal[:12]}). All else is exploratory."
+        )
+    if found.registration is not None:
+        return (
+            "Exploratory, all of it: a study was registered, but no comparison is as it was registered; see the "
+            "section on the registration."
+        )
+    return "Exploratory, all of it: nothing was registered before the patients were predicted."
+
+
+def cards(found: Findings) -> list[Card]:
+    """Key numbers."""
+    n, n_failed = len(found.material.results), len(found.failed)
+    shown = [Card("Cells computed", f"{n - n_failed} of {n}" if n_failed else str(n), "", _axes(found))]
+    if not found.arenas:
+        return shown
+    arena = found.arenas[0]
+    own = arena.values(found.metric.name).get(BASE)
+    if own is not None:
+        shown.append(_card(f"{found.metric.label} of the base", own, f"n = {own.n}"))
+    if arena.winner is not None:
+        note = f"Before correction {arena.winner.naive.value:z.2f}"
+        shown.append(_card(f"{found.metric.label} of the best cell, corrected", arena.winner.corrected, note))
+    tested = [one for one in arena.by(found.metric.name) if math.isfinite(one.p_corrected)]
+    if tested:
+        n_small = sum(one.p_corrected < SMALL_P for one in tested)
+        shown.append(Card("Cells that differ from the base", str(n_small), f"of {len(tested)}, after Holm", ""))
+    if not isinstance(arena.shares, str) and (largest := _largest(arena.shares)[:1]):
+        share = largest[0].share
+        spread = f"95 % interval {100 * share.low:.0f} to {100 * share.high:.0f} %" if math.isfinite(share.low) else ""
+        shown.append(Card(f"Variance explained by {plain(largest[0].source)}", f"{100 * share.value:.0f} %", spread, ""))
+    return shown
+
+
+def _axes(found: Findings) -> str:
+    """The axes with their numbers of levels."""
+    return ", ".join(f"{plain(name)} ({len(levels)})" for name, levels in found.material.axes.items())
+
+
+def _card(label: str, estimate: Estimate, note: str) -> Card:
+    """One number with its interval."""
+    if not math.isfinite(estimate.value):
+        return Card(label, "not estimable", estimate.reason, note)
+    spread = f"95 % interval {interval(estimate)}" if math.isfinite(estimate.low) else f"No interval: {estimate.reason}"
+    bar = None
+    if math.isfinite(estimate.low) and 0 <= estimate.low <= estimate.high <= 1:
+        bar = (100 * estimate.low, 100 * (estimate.high - estimate.low), 100 * estimate.value)
+    return Card(label, f"{estimate.value:z.2f}", spread, note, bar)

@@ -1,0 +1,214 @@
+"""What is left of a study will cost on this machine in time, disk and memory, measured on a few patients."""
+
+import math
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from triher.ablation.head_cost import Models
+from triher.ablation.plan import Cohorts, EmbedNode, RunNode, StudyPlan
+from triher.errors import StopRun
+from triher.progress import Advance, Reporter
+from triher.study import StudyFolder
+
+if TYPE_CHECKING:
+    from extract.cost import EmbedCost, SlabCost
+
+Item = TypeVar("Item")
+_RUNNING = {
+    "encoder", "tokens", "crop", "radiomics", "weights_dir", "device", "precision", "runtime", "compile",
+    "batch_size",
+}  # fmt: skip
+"""Keys of ``extract`` that decide how long an encoder takes for an input."""
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """What one slab cache, store or run takes; NaN where it was not measured."""
+
+    seconds: float = math.nan
+    """Wall clock, when it is computed on this machine alone, one after the other."""
+    disk_bytes: float = math.nan
+    memory_bytes: float = math.nan
+    """On the device, for weights and the largest activations of a batch."""
+    reason: str = ""
+    """Why it was not measured."""
+
+
+@dataclass(frozen=True)
+class PlanCost:
+    """What is left to be done."""
+
+    slabs: dict[str, PartCost]
+    """`EmbedNode.slabs` -> cost. A cache is left to make as long as no store was drawn from it."""
+    embeddings: dict[str, PartCost]
+    """`EmbedNode.key` -> cost, of the stores that are not there."""
+    runs: dict[tuple[str, int], PartCost]
+    """Cell and seed -> cost, of those not done."""
+    n_measured: int
+    """Patients."""
+    measured_s: float
+    """What measuring took."""
+    device: str
+    process_bytes: float
+    """The most memory that this process had while it measured, libraries included."""
+    disk_free_bytes: float
+
+    @property
+    def parts(self) -> tuple[PartCost, ...]:
+        """All of them."""
+        return (*self.slabs.values(), *self.embeddings.values(), *self.runs.values())
+
+    def expected_s(self, plan: StudyPlan) -> dict[str, float]:
+        """Head -> seconds of a run, for `triher.progress.Reporter.work`, without heads that were not measured."""
+        by_head: dict[str, list[float]] = {}
+        for run in plan.runs:
+            cost = self.runs.get((run.cell, run.seed), PartCost())
+            if not math.isnan(cost.seconds):
+                by_head.setdefault(run.config.classify.head, []).append(cost.seconds)
+        return {head: sum(found) / len(found) for head, found in by_head.items()}
+
+
+def measure_plan(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> PlanCost:
+    """Measure what is left, each thing once.
+
+    Slabs are measured for every cut, the forward pass for every encoder, drawing for every recipe, and one model for
+    every head, width of features and number of patients. Nothing is written into the study. What cannot be measured
+    here, an encoder without weights for instance, is NaN and says why.
+
+    Args:
+        plan: the graph.
+        folder: of the study, for the disk that it lies on.
+        reporter: where progress goes.
+    """
+    start = time.monotonic()
+    todo = [node for node in plan.embeddings if node.store is None]
+    runs = [run for run in plan.runs if not run.is_done and run.cell not in plan.broken]
+    known = Cohorts()
+    kinds = ["slabs"] * len({node.slabs for node in todo}) + ["encoder"] * len({_running(node) for node in todo})
+    with reporter.work("measuring", [*kinds, *("model" for _ in runs)]) as advance:
+        with tempfile.TemporaryDirectory() as scratch:
+            slabs, reasons = _measure_slabs(todo, known, Path(scratch), advance)
+            embeddings = _measure_embeddings(todo, slabs, reasons, advance)
+        models = Models({node.key: node for node in plan.embeddings}, embeddings, known)
+        of_runs = {(run.cell, run.seed): _of_run(models, run, advance) for run in runs}
+    drawn = {node.slabs for node in plan.embeddings if node.store is not None}
+    n_patients = {node.slabs: len(known.read(node.config).patients) for node in todo}
+    return PlanCost(
+        {
+            key: _of_slabs(slabs.get(key), n, reasons.get(key, ""))
+            for key, n in n_patients.items()
+            if key not in drawn
+        },
+        {node.key: _of_embedding(embeddings[node.key], n_patients[node.slabs]) for node in todo},
+        of_runs,
+        max((len(found.paths) for found in slabs.values()), default=0),
+        time.monotonic() - start,
+        _device(todo),
+        _peak_memory(),
+        float(shutil.disk_usage(_existing(folder.run.path)).free),
+    )
+
+
+def _running(node: EmbedNode) -> str:
+    """Equal where one measurement of the forward pass stands for both."""
+    return node.config.extract.model_dump_json(include=_RUNNING)
+
+
+def _by(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
+    """Items of an equal key together, in the order in which they came."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
+def _measure_slabs(
+    todo: Sequence[EmbedNode], known: Cohorts, scratch: Path, advance: Advance
+) -> tuple[dict[str, "SlabCost"], dict[str, str]]:
+    """The slabs of a few patients for every cut, the same patients for all cuts of a cohort; and what hindered it."""
+    from extract.cost import measure_slabs, slabs_of
+
+    found: dict[str, SlabCost] = {}
+    reasons: dict[str, str] = {}
+    for number, nodes in enumerate(_by(todo, lambda node: node.config.cohort.model_dump_json()).values()):
+        first = {key: alike[0] for key, alike in _by(nodes, lambda node: node.slabs).items()}
+        recipes = [slabs_of(node.config) for node in first.values()]
+        try:
+            cohort, readers = known.read(nodes[0].config), nodes[0].config.extract.readers
+            measured = measure_slabs(scratch / str(number), cohort, recipes, readers)
+            found |= dict(zip(first, measured, strict=True))
+        except StopRun as error:
+            reasons |= dict.fromkeys(first, error.message)
+        for _ in first:
+            advance("slabs")
+    return found, reasons
+
+
+def _measure_embeddings(
+    todo: Sequence[EmbedNode], slabs: Mapping[str, "SlabCost"], reasons: Mapping[str, str], advance: Advance
+) -> dict[str, "EmbedCost"]:
+    """Every store's cost a patient; each encoder is loaded once."""
+    from extract.cost import EmbedCost, measure_embeddings
+
+    found = {node.key: EmbedCost(reason=reasons.get(node.slabs, "")) for node in todo}
+    for nodes in _by(todo, _running).values():
+        usable = [node for node in nodes if node.slabs in slabs]
+        try:
+            measured = measure_embeddings([(node.config, slabs[node.slabs].paths) for node in usable])
+        except StopRun as error:
+            measured = [EmbedCost(reason=error.message) for _ in usable]
+        found |= {node.key: cost for node, cost in zip(usable, measured, strict=True)}
+        advance("encoder")
+    return found
+
+
+def _of_slabs(found: "SlabCost | None", n_patients: int, reason: str) -> PartCost:
+    """For all patients."""
+    if found is None:
+        return PartCost(memory_bytes=0.0, reason=reason)
+    return PartCost(found.seconds * n_patients, found.n_bytes * n_patients, 0.0)
+
+
+def _of_embedding(found: "EmbedCost", n_patients: int) -> PartCost:
+    """For all patients."""
+    seconds = found.load_s + found.seconds * n_patients
+    return PartCost(seconds, found.store_bytes * n_patients, found.device_bytes, found.reason)
+
+
+def _of_run(models: Models, run: RunNode, advance: Advance) -> PartCost:
+    """All models of a run; a table of predictions is small."""
+    start, n_measured = time.monotonic(), models.n_measured
+    seconds, reason = models.seconds(run)
+    advance("model", time.monotonic() - start if models.n_measured > n_measured else math.nan)
+    return PartCost(seconds, 0.0, 0.0, reason)
+
+
+def _device(todo: Sequence[EmbedNode]) -> str:
+    """What embeds."""
+    if not todo:
+        return ""
+    from extract.devices import choose_devices, device_name
+
+    devices = choose_devices(todo[0].config.extract.device)
+    return device_name(devices[0]) if len(devices) == 1 else f"{len(devices)} x {device_name(devices[0])}"
+
+
+def _peak_memory() -> float:
+    """The most memory that this process has had so far, in bytes; NaN where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _existing(path: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
