@@ -20,7 +20,7 @@ def test_every_configuration_is_known_here() -> None:
 
 
 @pytest.mark.parametrize("name", N_CELLS)
-def test_it_lays_out(name) -> None:
+def test_it_lays_out(name: str) -> None:
     path = CONFIGS / f"ablation_{name}.yaml"
     lattice, own = read_lattice(read_tree(path), path), read_config(path).ablation
     assert len(lattice.cells) == N_CELLS[name]
@@ -34,7 +34,7 @@ def test_it_lays_out(name) -> None:
 
 
 @pytest.mark.parametrize("name", N_CELLS)
-def test_its_header_has_the_commands_that_make_and_run_it(name) -> None:
+def test_its_header_has_the_commands_that_make_and_run_it(name: str) -> None:
     path = CONFIGS / f"ablation_{name}.yaml"
     lines = [line.removeprefix("#   ") for line in path.read_text().splitlines() if line.startswith("#   triher ")]
     phantom, ablate = (line.split() for line in lines)
