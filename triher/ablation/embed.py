@@ -66,7 +66,7 @@ def _make(node: EmbedNode, folder: StudyFolder, reporter: Reporter) -> Embedding
     seconds = time.monotonic() - start
     if known is not None and not done.did_work:
         return known
-    found = _record(node, folder, seconds if done.did_work and at_one_go else None)
+    found = _record(node, folder, round(seconds, 3) if done.did_work and at_one_go else None)
     folder.write_embedding(found)
     return found
 

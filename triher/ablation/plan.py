@@ -149,7 +149,7 @@ class Cohorts:
         """The cohort of a configuration."""
         key = f"{config.has_images} {config.cohort.model_dump_json()}"
         if key not in self._known:
-            self._known[key] = read_cohort(config.cohort, survival=False, images=config.has_images)
+            self._known[key] = read_cohort(config.cohort, images=config.has_images)
         return self._known[key]
 
     def check(self, config: Config) -> None:

@@ -55,7 +55,9 @@ def run_study(
         run.record_command("triher ablate", dump_config(base))
         for remark in check_data(lattice, folder, reporter):
             reporter.say(f"registered otherwise: {remark}")
-        plan = located(make_stores(make_plan(lattice, own, folder), folder, reporter), folder)
+        plan = make_plan(lattice, own, folder)
+        folder.write_study(as_study(plan, base, own.design))  # marks the folder, should this be interrupted
+        plan = located(make_stores(plan, folder, reporter), folder)
         study = as_study(plan, base, own.design)
         folder.write_study(study)
         did_work = _compute(plan, folder, reporter, engine)
