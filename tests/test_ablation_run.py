@@ -169,7 +169,7 @@ def test_a_killed_study_goes_on_and_loses_at_most_the_cell_in_flight(config_file
         assert killed.poll() is None, killed.stdout.read()
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     before = cells_on_disk(config_file, "killed")
     assert run(config_file, "killed").n_done == 4
     assert before.items() <= cells_on_disk(config_file, "killed").items()
