@@ -3,11 +3,15 @@
 Nothing in it is a patient. The classes differ in five named lesion traits (`extract.phantom_truth`), which show in
 the pictures through body, lesion, contrast agent and scanner (`extract.phantom_anatomy`, `extract.phantom_lesion`,
 `extract.phantom_physics`); so the best possible AUC is known, and a pipeline can be held against it.
+
+For ablations more can be planted: that some of the traits alone tell the classes apart, so that a preparation of the
+pictures that erases these traits must be found to destroy the signal; and that one site's exams went wrong
+(`extract.phantom_physics.shifted`), so that the site must be found to matter.
 """
 
 import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +24,9 @@ from numpy.random import SeedSequence
 
 from extract.phantom_anatomy import GLAND, Body, draw_body, make_grid, properties, tissue_map
 from extract.phantom_lesion import grow_lesion, implant
-from extract.phantom_physics import SCANNERS, Scanner, acquire
+from extract.phantom_physics import SCANNERS, Scanner, acquire, shifted
 from extract.phantom_truth import CLASSES, PRIOR, draw_scores, draw_survival, posterior, trait_values
+from triher.errors import unknown_name
 from triher.files import make_writable, replacing
 from triher.predictions import probability_columns, write_predictions
 from triher.progress import Reporter
@@ -55,6 +60,7 @@ class Draw:
     time_months: float
     event: int
     body: Body
+    scanner: Scanner
     gain: float
     seed: SeedSequence
     """Of the pictures."""
@@ -66,6 +72,8 @@ def write_phantom(
     n_patients: int = 120,
     shape: tuple[int, int, int] = _FULL_SHAPE,
     seed: int = 0,
+    signal: Sequence[str] = (),
+    shifted_site: str = "",
     reporter: Reporter,
 ) -> Path:
     """Write the cohort table, images, true parameters and the best possible predictions.
@@ -77,20 +85,22 @@ def write_phantom(
         n_patients: about a third at each of the sites A, B (training) and C (test).
         shape: voxels along slice, row and col, at least 24 x 48 x 48; the field of view stays the same.
         seed: whole number, 0 or more.
+        signal: names of `extract.phantom_truth.TRAITS` that tell the classes apart; all of them where it is empty.
+        shifted_site: whose exams went wrong; the others' files stay as they are without it.
         reporter: shows the progress.
 
     Returns:
         The path of ``cohort.csv``.
 
     Raises:
-        StopRun: ``output_folder``.
+        StopRun: ``output_folder``; ``unknown_name`` for a trait or a site.
         ValueError: when there is no patient, or the shape is too small to show a lesion.
     """
     if n_patients < 1:
         raise ValueError(f"the phantom needs at least one patient, not {n_patients}")
     if any(n < least for n, least in zip(shape, _MIN_SHAPE, strict=True)):
         raise ValueError(f"the phantom needs at least {_MIN_SHAPE} voxels, not {shape}")
-    draws = draw_patients(n_patients, seed)
+    draws = draw_patients(n_patients, seed, signal=signal, shifted_site=shifted_site)
     make_writable(folder / "images")
     # Threads suffice: random numbers, filters and compression all release the interpreter's lock.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
@@ -98,20 +108,23 @@ def write_phantom(
         for _ in reporter.track(written, "phantom", len(draws)):
             pass
     _write_truth(folder / "truth.csv", draws)
-    _write_best_possible(folder / "best_possible.csv", draws, seed)
+    _write_best_possible(folder / "best_possible.csv", draws, seed, signal)
     _write_cohort(folder / "cohort.csv", draws)
     return folder / "cohort.csv"
 
 
-def draw_patients(n_patients: int, seed: int) -> list[Draw]:
+def draw_patients(n_patients: int, seed: int, *, signal: Sequence[str] = (), shifted_site: str = "") -> list[Draw]:
     """Draw the patients' truth, site after site; each patient has an own seed."""
+    if shifted_site and shifted_site not in SCANNERS:
+        raise unknown_name("site of the phantom", shifted_site, SCANNERS)
     draws = []
     for place, site in enumerate(SPLIT_OF_SITE):
         n_here = (n_patients + len(SPLIT_OF_SITE) - 1 - place) // len(SPLIT_OF_SITE)
         blocks, patients = SeedSequence(seed, spawn_key=(place,)).spawn(2)
         seeds = patients.spawn(n_here)
+        scanner = shifted(SCANNERS[site]) if site == shifted_site else SCANNERS[site]
         for number, (y, own) in enumerate(zip(_classes(blocks), seeds, strict=False), start=1):
-            draws.append(_draw_patient(f"PH-{site}-{number:03d}", site, y, own))
+            draws.append(_draw_patient(f"PH-{site}-{number:03d}", site, scanner, y, own, signal))
     return draws
 
 
@@ -123,7 +136,9 @@ def _classes(seed: SeedSequence) -> Iterator[int]:
         yield from (int(y) for y in rng.permutation(block))
 
 
-def _draw_patient(patient_id: str, site: str, y: int, seed: SeedSequence) -> Draw:
+def _draw_patient(
+    patient_id: str, site: str, scanner: Scanner, y: int, seed: SeedSequence, signal: Sequence[str]
+) -> Draw:
     """Draw one patient: traits, pathology, age, follow-up and anatomy."""
     facts, pictures = seed.spawn(2)
     rng = np.random.default_rng(facts)
@@ -135,14 +150,15 @@ def _draw_patient(patient_id: str, site: str, y: int, seed: SeedSequence) -> Dra
         patient_id,
         site,
         y,
-        scores=draw_scores(np.array([y]), rng)[0],
+        scores=draw_scores(np.array([y]), rng, signal)[0],
         ihc=ihc,
         ish=ish,
         age_years=age,
         time_months=float(time[0]),
         event=int(event[0]),
         body=draw_body(rng),
-        gain=SCANNERS[site].gain * float(np.exp(0.1 * rng.normal())),
+        scanner=scanner,
+        gain=scanner.gain * float(np.exp(0.1 * rng.normal())),
         seed=pictures,
     )
 
@@ -150,7 +166,7 @@ def _draw_patient(patient_id: str, site: str, y: int, seed: SeedSequence) -> Dra
 def _write_images(folder: Path, draw: Draw, shape: tuple[int, int, int]) -> None:
     """Simulate one patient's examination and write the three phases with the mask."""
     rng = np.random.default_rng(draw.seed)
-    scanner = SCANNERS[draw.site]
+    scanner = draw.scanner
     spacing_mm = _spacing_mm(scanner, shape)
     traits = trait_values(draw.scores)
     grid = make_grid(shape, spacing_mm)
@@ -219,16 +235,17 @@ def _write_truth(path: Path, draws: list[Draw]) -> None:
             "time_months": d.time_months,
             "event": d.event,
             "gain_per_signal": d.gain,
-            **{name: value for name, value in asdict(SCANNERS[d.site]).items() if name != "gain"},
+            **{name: value for name, value in asdict(d.scanner).items() if name != "gain"},
         }
         for d in draws
     ]
     write_table(path, list(rows[0]), [list(row.values()) for row in rows])
 
 
-def _write_best_possible(path: Path, draws: list[Draw], seed: int) -> None:
+def _write_best_possible(path: Path, draws: list[Draw], seed: int, signal: Sequence[str]) -> None:
     """Write the posterior on the true traits as a prediction table."""
-    frame = pd.DataFrame(posterior(np.stack([d.scores for d in draws])), columns=probability_columns("triple"))
+    best = posterior(np.stack([d.scores for d in draws]), signal)
+    frame = pd.DataFrame(best, columns=probability_columns("triple"))
     for name in ("patient_id", "site", "y"):
         frame[name] = [getattr(d, name) for d in draws]
     frame = frame.assign(cohort=COHORT, split="reference", repeat=0, fold=0, seed=seed)

@@ -7,7 +7,7 @@ Gudbjartsson & Patz, Magn Reson Med 1995;34:910.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int16
@@ -89,6 +89,20 @@ SCANNERS = {
         fat_left_fraction=0.19,
     ),
 }
+
+_SHIFTED_S = (30.0, 75.0)
+_SHIFTED_NOISE = 5.0
+
+
+def shifted(scanner: Scanner) -> Scanner:
+    """A site whose exams went wrong: both phases too soon after the injection, and five times the noise.
+
+    In the early phase its lesions hold half of the agent that they should, in the late one three fifths. So its
+    pictures tell the classes apart less well, and to a model of other sites its lesions look like those of little
+    uptake.
+    """
+    early_s, late_s = _SHIFTED_S
+    return replace(scanner, early_s=early_s, late_s=late_s, noise_sd=_SHIFTED_NOISE * scanner.noise_sd)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What is true of the phantom's patients: lesion traits by class, the best possible classifier, survival."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from numpy.random import Generator
 from scipy.special import expit, logit, softmax
 from scipy.stats import rankdata
 
+from triher.errors import unknown_name
 from triher.labels import scheme_classes
 from triher.types import Labels, Probabilities, Scores, Vectors
 
@@ -56,9 +58,27 @@ _FOLLOW_UP_MONTHS = (48.0, 96.0)  # from entry, uniform over the accrual, to the
 _LOSS_PER_MONTH = 0.003
 
 
-def draw_scores(y: Labels, rng: Generator) -> Vectors:
-    """Draw the trait scores of lesions of known class, one column a trait of `TRAITS`."""
-    return _MEANS[y] + rng.standard_normal((len(y), len(TRAITS)))
+def class_means(signal: Sequence[str] = ()) -> Float64[np.ndarray, "class trait"]:
+    """Mean score of each trait in each class.
+
+    Args:
+        signal: the traits that tell the classes apart, all where it is empty. Of every other trait each class has the
+            mean of all patients.
+
+    Raises:
+        StopRun: ``unknown_name`` for a trait that is none.
+    """
+    names = [trait.name for trait in TRAITS]
+    for name in signal:
+        if name not in names:
+            raise unknown_name("trait of the phantom", name, names)
+    differs = np.array([not signal or name in signal for name in names])
+    return np.where(differs, _MEANS, np.array(PRIOR) @ _MEANS)
+
+
+def draw_scores(y: Labels, rng: Generator, signal: Sequence[str] = ()) -> Vectors:
+    """Draw the trait scores of lesions of known class, one column a trait of `TRAITS`; `signal` as `class_means`."""
+    return class_means(signal)[y] + rng.standard_normal((len(y), len(TRAITS)))
 
 
 def trait_values(scores: Float64[np.ndarray, " trait"]) -> dict[str, float]:
@@ -77,25 +97,25 @@ def trait_values(scores: Float64[np.ndarray, " trait"]) -> dict[str, float]:
     return values
 
 
-def posterior(scores: Vectors) -> Probabilities:
+def posterior(scores: Vectors, signal: Sequence[str] = ()) -> Probabilities:
     """Probability of each class given the true traits: no classifier can do better.
 
     Bayes' rule with normal densities of equal, spherical covariance, which is linear discriminant analysis with known
-    means: ``softmax(log prior - |score - mean|^2 / 2)``.
+    means: ``softmax(log prior - |score - mean|^2 / 2)``. `signal` as for `class_means`.
     """
-    distance = ((scores[:, None, :] - _MEANS) ** 2).sum(axis=2)
+    distance = ((scores[:, None, :] - class_means(signal)) ** 2).sum(axis=2)
     return softmax(np.log(PRIOR) - distance / 2, axis=1)
 
 
-def best_possible_auc(*, n_draws: int = 100_000, seed: int = 0) -> float:
-    """Macro one-vs-rest AUC of `posterior` in the population, by drawing patients.
+def best_possible_auc(*, n_draws: int = 100_000, seed: int = 0, signal: Sequence[str] = ()) -> float:
+    """Macro one-vs-rest AUC of `posterior` in the population, by drawing patients; `signal` as for `class_means`.
 
     >>> 0.95 < best_possible_auc(n_draws=20_000) < 0.97
     True
     """
     rng = np.random.default_rng(seed)
     y = rng.choice(len(CLASSES), size=n_draws, p=PRIOR)
-    p = posterior(draw_scores(y, rng))
+    p = posterior(draw_scores(y, rng, signal), signal)
     return float(np.mean([_auc(y == k, p[:, k]) for k in range(len(CLASSES))]))
 
 

@@ -127,6 +127,37 @@ def test_same_seed_same_bytes_whatever_the_number_of_patients(folder: Path, tmp_
         assert file.read_bytes() == (folder / "images" / file.name).read_bytes()
 
 
+def test_a_shifted_site_changes_its_own_images_and_nothing_else(tmp_path: Path) -> None:
+    small = {"n_patients": 3, "shape": (24, 48, 48), "reporter": QUIET}
+    as_ever = write_phantom(tmp_path / "as ever", **small).parent
+    shifted = write_phantom(tmp_path / "shifted", shifted_site="B", **small).parent
+    assert (as_ever / "cohort.csv").read_bytes() == (shifted / "cohort.csv").read_bytes()
+    for row in pd.read_csv(as_ever / "cohort.csv").itertuples():
+        for name in (*PHASES, "mask"):
+            before, after = ((place / getattr(row, name)).read_bytes() for place in (as_ever, shifted))
+            assert (before == after) == (row.site != "B" or name == "mask")
+    before, after = (pd.read_csv(place / "truth.csv").set_index("patient_id") for place in (as_ever, shifted))
+    changed = before.compare(after)
+    assert set(changed.columns.get_level_values(0)) == {"early_s", "late_s", "noise_sd"}
+    assert list(changed.index) == ["PH-B-001"]
+
+
+def test_a_single_signal_leaves_all_other_traits_alike_in_the_classes() -> None:
+    draws = draw_patients(600, seed=4, signal=["ktrans_per_min"])
+    scores, y = np.stack([d.scores for d in draws]), np.array([d.y for d in draws])
+    means = np.array([scores[y == k].mean(axis=0) for k in range(3)])
+    assert np.ptp(means[:, 0]) > 2
+    assert (np.ptp(means[:, 1:], axis=0) < 0.35).all()  # the standard error of a difference is 0.1
+
+
+@pytest.mark.parametrize("wish", [{"signal": ["ktrans"]}, {"shifted_site": "D"}])
+def test_unknown_traits_and_sites_are_refused(tmp_path: Path, wish: dict) -> None:
+    with pytest.raises(StopRun, match=r"unknown (trait|site) of the phantom '(ktrans|D)'") as caught:
+        write_phantom(tmp_path / "new", n_patients=1, reporter=QUIET, **wish)
+    assert caught.value.code == "unknown_name"
+    assert not (tmp_path / "new").exists()
+
+
 def test_other_seed_other_patients() -> None:
     first, second = (draw_patients(3, seed)[0] for seed in (1, 2))
     assert (first.scores != second.scores).any()

@@ -48,6 +48,16 @@ def test_best_possible_auc_leaves_room_and_is_reproducible() -> None:
     assert best_possible_auc(n_draws=1_000, seed=4) == best_possible_auc(n_draws=1_000, seed=4)
 
 
+def test_a_single_signal_has_a_best_possible_auc_of_its_own() -> None:
+    """Uptake alone: the macro AUC agrees with scikit-learn's of the posterior, and zero against rest stays easy."""
+    rng = np.random.default_rng(5)
+    y = rng.choice(3, size=20_000, p=PRIOR)
+    p = posterior(draw_scores(y, rng, ["ktrans_per_min"]), ["ktrans_per_min"])
+    theirs = roc_auc_score(y, p, multi_class="ovr", average="macro")
+    assert best_possible_auc(n_draws=20_000, signal=["ktrans_per_min"]) == pytest.approx(theirs, abs=0.01)
+    assert theirs < 0.85 < 0.94 < roc_auc_score(y == 0, p[:, 0])
+
+
 def test_posterior_is_calibrated() -> None:
     """Of the patients given 60 to 80 % for a class, that many have it."""
     y, scores = _drawn(60_000, 2)

@@ -84,15 +84,23 @@ def phantom(
     patients: Annotated[int, typer.Option(min=6, help="How many, over three sites.")] = 120,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     *,
+    signal: Annotated[
+        list[str], typer.Option("--signal", help="A trait that tells the classes apart, in place of all five.")
+    ] = [],  # noqa: B006
+    shift_site: Annotated[str, typer.Option(help="Site whose exams went wrong: too early, and noisy.")] = "",
     dicom: Annotated[bool, typer.Option("--dicom", help="Write the images as DICOM, too, as scanners do.")] = False,
     quiet: Quiet = False,
 ) -> int:
     """Write a synthetic DCE-MRI cohort as NIfTI: three sites, three phases, lesion masks, known truth."""
     from extract.phantom import write_phantom
 
+    if dicom and shift_site:
+        raise typer.BadParameter("--dicom writes the usual times of every site, so it goes without --shift-site")
     _refuse_other_files(out)
     reporter = Reporter(quiet=quiet)
-    table = write_phantom(out, n_patients=patients, seed=seed, reporter=reporter)
+    table = write_phantom(
+        out, n_patients=patients, seed=seed, signal=signal, shifted_site=shift_site, reporter=reporter
+    )
     typer.echo(table)
     if dicom:
         _write_dicom(out, table, seed, reporter)
