@@ -59,8 +59,10 @@ def calibration_scatter(
 
 def _write(axes: Axes, text: str, place: tuple[float, float], color: str, *, is_left: bool) -> None:
     """A name beside a point."""
-    shift, side = ((-6, -9), "right") if is_left else ((6, 5), "left")
-    axes.annotate(text, place, shift, textcoords="offset points", fontsize=8.5, color=color, ha=side)
+    shift, side = ((-7, 0), "right") if is_left else ((7, 0), "left")
+    axes.annotate(
+        text, place, shift, textcoords="offset points", fontsize=8.5, color=color, ha=side, va="center_baseline"
+    )
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:

@@ -26,7 +26,7 @@ class Price:
     encoder: str
     device: str
     seconds: float
-    """To embed 100 patients, without reading volumes."""
+    """To load the encoder and embed, for each 100 patients; without reading volumes."""
     cpu_seconds: float
     """To train and predict, the mean over its seeds."""
     is_best_buy: bool
@@ -55,7 +55,9 @@ class Step:
 
 
 def price_cells(values: Mapping[str, Estimate], material: StudyMaterial) -> tuple[Price, ...]:
-    """What the cells of an arena cost; cells whose features came from a table have no price.
+    """What the cells of an arena cost.
+
+    Cells whose features came from a table, or from a store that was not made at one go, have no price.
 
     Args:
         values: cell -> its value of the study's metric.
@@ -65,7 +67,7 @@ def price_cells(values: Mapping[str, Estimate], material: StudyMaterial) -> tupl
     found = []
     for result in material.results:
         embedding = result.embedding
-        if embedding is None or embedding.n_patients == 0 or result.cell.name not in values:
+        if embedding is None or not embedding.seconds or not embedding.n_patients or result.cell.name not in values:
             continue
         seconds = 100 * embedding.seconds / embedding.n_patients
         cpu = float(np.mean([run.cpu_seconds for run in result.runs]))

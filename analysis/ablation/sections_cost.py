@@ -11,12 +11,13 @@ from analysis.ablation.sections_top import capital
 from analysis.canvas import plain
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
-from analysis.wording import told
+from analysis.wording import count, told
 from triher.study import BASE
 
 _COST = (
-    "Seconds to embed 100 patients on the device named, without reading volumes and without training; times of "
-    "different devices are not comparable and stand in different figures."
+    "Seconds of the device named for each 100 patients embedded: with loading the encoder, which weighs the more the "
+    "fewer patients there are, without reading volumes and without training. Times of different devices are not "
+    "comparable and stand in different figures."
 )
 _FRONT = (
     "The line joins the cells that no cheaper one matches; which cells these are was read off the same patients, and "
@@ -51,6 +52,12 @@ def cost_section(found: Findings) -> list[Section]:
         blocks.append(Gallery("", [figure]))
     if len(blocks) > 1:
         blocks.insert(1, Paragraph(_FRONT))
+    n_without = len(values) - len(found.prices)
+    if n_without:
+        text = (
+            f"{count(n_without, 'cell')} of {len(values)} without a time: features of a table, or not made at once."
+        )
+        blocks.append(Paragraph(text))
     if found.steps:
         blocks += [Heading("From encoder to encoder"), Paragraph(_STEPS), _steps_table(found)]
     return [Section("cost", "What it costs", [*blocks, _prices_table(found)])]

@@ -19,6 +19,7 @@ _TEXT = (
     "to be equal; its interval says which differences are still possible."
 )
 _OTHER = "Other measures than the study's, and other patients than the foremost, describe and are not tested."
+_BESIDE = ("auc_macro", "brier", "ece")  # measures whose differences are printed
 _FOLDED = (
     "Out of fold, the models of the folds share most of their training patients. The intervals are widened for that "
     "as far as they can be."
@@ -67,7 +68,7 @@ def _arena_blocks(found: Findings, arena: ArenaFindings) -> list[Block]:
 
 def _table(found: Findings, arena: ArenaFindings, compared: list[Compared]) -> Table:
     """A line a cell: the study's metric with its p values, and the differences by the other measures."""
-    others = printed(arena)[1:]
+    others = [name for name in printed(arena)[1:] if name in _BESIDE]
     by_cell = {(one.cell, one.measure): one for one in arena.compared}
     scheme = found.material.config.scheme
     rows = []
