@@ -1,5 +1,6 @@
 """The parts that a report page is made of, and how they become one HTML file."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ import jinja2
 from markupsafe import Markup
 
 from analysis.canvas import Drawing
+from analysis.wording import interval
+from triher.estimate import Estimate
+from triher.files import write_text
+from triher.runfolder import RunFolder
+from triher.tables import write_table
 
 _LONGEST_NAME = 60
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -178,6 +184,37 @@ def _slug(text: str) -> str:
     """
     words = re.findall(r"[a-z0-9]+", re.split(r"[;:(]", text)[0].lower())
     return "-".join(words)[:_LONGEST_NAME].strip("-")
+
+
+def write_page(page: Page, run: RunFolder) -> list[Path]:
+    """Write the page as ``report.html``, its tables below ``tables/`` and its figures below ``figures/``.
+
+    Returns:
+        The files.
+    """
+    outputs = []
+    for name, data in tables(page).items():
+        outputs.append(run.path / "tables" / f"{name}.csv")
+        write_table(outputs[-1], data.columns, data.rows)
+    for drawing in drawings(page):
+        outputs.append(run.path / "figures" / f"{drawing.name}.svg")
+        write_text(outputs[-1], drawing.svg)
+    write_text(run.report_file, render(page))
+    return [*outputs, run.report_file]
+
+
+def estimate_card(label: str, estimate: Estimate, note: str) -> Card:
+    """One number with its interval, drawn on the scale from 0 to 1 where it lies on it."""
+    if not math.isfinite(estimate.value):
+        return Card(label, "not estimable", estimate.reason, note)
+    value = f"{estimate.value:z.2f}"
+    if not math.isfinite(estimate.low):
+        return Card(label, value, f"No interval: {estimate.reason}" if estimate.reason else "", note)
+    bar = None
+    if 0 <= estimate.low <= estimate.high <= 1:
+        bar = (100 * estimate.low, 100 * (estimate.high - estimate.low), 100 * estimate.value)
+    remark = f"; {estimate.reason}" if estimate.reason else ""
+    return Card(label, value, f"95 % interval {interval(estimate)}{remark}", note, bar)
 
 
 def render(page: Page) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.cox import CoxModel
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.metrics import find
-from analysis.page import Card, Page, Section
+from analysis.page import Card, Page, Section, estimate_card
 from analysis.population import characteristics, flow_blocks, patient_flow
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
@@ -24,7 +24,6 @@ from analysis.wording import class_list, count, interval, p_value, places, split
 from triher import __version__
 from triher.cohort import Cohort
 from triher.errors import Note, Skipped
-from triher.estimate import Estimate
 from triher.settings import Config
 
 _TOPICS = {
@@ -233,7 +232,7 @@ def _cards(evaluation: Evaluation) -> list[Card]:
         ("ece_top_label", "Calibration error", _expected_error(evaluation, name)),
     ]
     cards = [
-        _card(label, estimate, note)
+        estimate_card(label, estimate, note)
         for quantity, label, note in wanted
         if (estimate := find(evaluation.metrics, name, quantity)) is not None
     ]
@@ -248,18 +247,6 @@ def _expected_error(evaluation: Evaluation, split: str) -> str:
     return f"A perfectly calibrated model of this size: {chance.value:z.2f} ({interval(chance)})"
 
 
-def _card(label: str, estimate: Estimate, note: str) -> Card:
-    """One number with its interval, drawn on the scale from 0 to 1."""
-    if not math.isfinite(estimate.value):
-        return Card(label, "not estimable", estimate.reason, note)
-    value = f"{estimate.value:z.2f}"
-    if not math.isfinite(estimate.low):
-        return Card(label, value, f"No interval: {estimate.reason}" if estimate.reason else "", note)
-    bar = (100 * estimate.low, 100 * (estimate.high - estimate.low), 100 * estimate.value)
-    remark = f"; {estimate.reason}" if estimate.reason else ""
-    return Card(label, value, f"95 % interval {interval(estimate)}{remark}", note, bar)
-
-
 def _prognosis_card(split: SplitEvaluation) -> list[Card]:
     """The hazard ratio of the score."""
     part = split.prognosis
@@ -267,5 +254,5 @@ def _prognosis_card(split: SplitEvaluation) -> list[Card]:
         return []
     model = _model(part)
     note = "Adjusted for the covariates" if model is part.adjusted else "Not adjusted for any covariate"
-    card = _card("Hazard ratio of the score, per SD", model.coefficients[0].hazard_ratio, note)
+    card = estimate_card("Hazard ratio of the score, per SD", model.coefficients[0].hazard_ratio, note)
     return [Card(card.label, card.value, card.interval, card.note)]

@@ -11,7 +11,7 @@ from analysis.beside import read_companions
 from analysis.evaluation import Evaluation, evaluate
 from analysis.followup import all_follow_ups
 from analysis.metrics import find, write_metrics
-from analysis.page import drawings, render, tables
+from analysis.page import write_page
 from analysis.part import Material, Part
 from analysis.parts import judge_parts
 from analysis.report import build_page
@@ -21,12 +21,11 @@ from triher import __version__
 from triher.cohort import Cohort, read_cohort
 from triher.config import dump_config
 from triher.errors import StopRun
-from triher.files import sha256_of_file, sha256_of_json, write_text
+from triher.files import sha256_of_file, sha256_of_json
 from triher.predictions import read_predictions, refuse_trained, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
-from triher.tables import write_table
 
 STAGE = "analysis"
 _FACTS = ("baselines_left_out", "labels_shuffled", "test_opened", "thresholds")  # of the record, told in the report
@@ -71,7 +70,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
         )
         parts = judge_parts(material, evaluation.metrics)
     outputs = _write(evaluation, parts, material, run)
-    _remove_stale(run, outputs)
+    run.remove_stale(STAGE, outputs)
     run.record_stage(STAGE, key, outputs, time.monotonic() - start, headline=_headline(evaluation))
     reporter.say(f"analysis: {run.report_file}")
     return True
@@ -115,23 +114,7 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
         for name, predictions in (part.predictions or {}).items():
             outputs.append(run.path / f"{name}.csv")
             write_predictions(outputs[-1], predictions, material.config.scheme)
-    for name, data in tables(page).items():
-        outputs.append(run.path / "tables" / f"{name}.csv")
-        write_table(outputs[-1], data.columns, data.rows)
-    for drawing in drawings(page):
-        outputs.append(run.path / "figures" / f"{drawing.name}.svg")
-        write_text(outputs[-1], drawing.svg)
-    write_text(run.report_file, render(page))
-    return [*outputs, run.report_file]
-
-
-def _remove_stale(run: RunFolder, outputs: list[Path]) -> None:
-    """Remove what an earlier analysis wrote and this one did not."""
-    earlier = run.read_record()["stages"].get(STAGE, {}).get("outputs", {})
-    current = {path.relative_to(run.path).as_posix() for path in outputs}
-    for name in earlier:
-        if name not in current:
-            (run.path / name).unlink(missing_ok=True)
+    return [*outputs, *write_page(page, run)]
 
 
 def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:

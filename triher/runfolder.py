@@ -153,6 +153,14 @@ class RunFolder:
         record["stages"][stage] = {"key": key, "seconds": round(seconds, 2), "outputs": digests, **facts}
         write_json(self.record_file, record)
 
+    def remove_stale(self, stage: str, outputs: Sequence[Path]) -> None:
+        """Remove what the stage wrote earlier and did not write now."""
+        earlier = self.read_record()["stages"].get(stage, {}).get("outputs", {})
+        current = {path.relative_to(self.path).as_posix() for path in outputs}
+        for name in earlier:
+            if name not in current:
+                (self.path / name).unlink(missing_ok=True)
+
     def record_command(self, command: str, config: dict[str, Any]) -> None:
         """Write down the command, the configuration and the machine."""
         record = self.read_record()

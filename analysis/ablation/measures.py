@@ -71,7 +71,7 @@ def measures_of(scheme: str) -> Mapping[str, Measure]:
     """The measures that a label scheme has.
 
     >>> list(measures_of("binary"))[:3]
-    ['auc_macro', 'auc:negative', 'auc:positive']
+    ['auc_macro', 'auc:positive', 'auc:negative']
     """
     return {name: measure for name, measure in MEASURES.items() if scheme in measure.schemes}
 

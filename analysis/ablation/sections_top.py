@@ -10,7 +10,7 @@ from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.material import HELD_OUT
 from analysis.ablation.variance import NOISE, Share
 from analysis.canvas import plain
-from analysis.page import Card
+from analysis.page import Card, estimate_card
 from analysis.wording import count, interval, p_value, places
 from triher.estimate import Estimate
 from triher.study import BASE
@@ -187,11 +187,11 @@ def cards(found: Findings) -> list[Card]:
     arena = found.arenas[0]
     own = arena.values(found.metric.name).get(BASE)
     if own is not None:
-        shown.append(_card(capital(f"{found.metric.label} of the base"), own, f"n = {own.n}"))
+        shown.append(estimate_card(capital(f"{found.metric.label} of the base"), own, f"n = {own.n}"))
     if arena.winner is not None:
         note = f"Before correction {arena.winner.naive.value:z.2f}"
         shown.append(
-            _card(capital(f"{found.metric.label} of the best cell, corrected"), arena.winner.corrected, note)
+            estimate_card(capital(f"{found.metric.label} of the best cell, corrected"), arena.winner.corrected, note)
         )
     tested = [one for one in arena.by(found.metric.name) if math.isfinite(one.p_corrected)]
     if tested:
@@ -208,16 +208,3 @@ def cards(found: Findings) -> list[Card]:
             Card(f"Variance explained by {plain(largest[0].source)}", f"{100 * share.value:.0f} %", spread, "")
         )
     return shown
-
-
-def _card(label: str, estimate: Estimate, note: str) -> Card:
-    """One number with its interval."""
-    if not math.isfinite(estimate.value):
-        return Card(label, "not estimable", estimate.reason, note)
-    spread = (
-        f"95 % interval {interval(estimate)}" if math.isfinite(estimate.low) else f"No interval: {estimate.reason}"
-    )
-    bar = None
-    if math.isfinite(estimate.low) and 0 <= estimate.low <= estimate.high <= 1:
-        bar = (100 * estimate.low, 100 * (estimate.high - estimate.low), 100 * estimate.value)
-    return Card(label, f"{estimate.value:z.2f}", spread, note, bar)

@@ -1,7 +1,6 @@
 """The reading of a study: from the predictions of its cells to tables, figures and the report."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -10,15 +9,14 @@ from analysis.ablation.findings import Findings, find_out
 from analysis.ablation.material import read_material
 from analysis.ablation.report import build_study_page
 from analysis.ablation.results import Read, results_frame, write_results
-from analysis.page import drawings, render, tables
+from analysis.page import write_page
 from triher import __version__
 from triher.config import dump_config
-from triher.files import sha256_of_file, sha256_of_json, write_text
+from triher.files import sha256_of_file, sha256_of_json
 from triher.progress import Reporter
 from triher.registration_record import check_file
 from triher.settings import Config
 from triher.study import StudyFolder
-from triher.tables import write_table
 
 STAGE = "ablation"
 
@@ -49,7 +47,7 @@ def analyze_study(config: Config, folder: StudyFolder, reporter: Reporter) -> bo
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         found = find_out(folder, material)
     outputs = _write(found, folder)
-    _remove_stale(folder, outputs)
+    run.remove_stale(STAGE, outputs)
     counts = {"n_cells": len(material.results), "n_not_compared": len(found.left)}
     run.record_stage(STAGE, key, outputs, time.monotonic() - start, **counts)
     reporter.say(f"ablation: report at {run.report_file}")
@@ -97,23 +95,7 @@ def _write(found: Findings, folder: StudyFolder) -> list[Path]:
     tidy = (folder.results_file, folder.results_file.with_suffix(".parquet"))
     outputs = [path for path in tidy if path.is_file()]
     page = build_study_page(found, run.read_record())
-    for name, data in tables(page).items():
-        outputs.append(run.path / "tables" / f"{name}.csv")
-        write_table(outputs[-1], data.columns, data.rows)
-    for drawing in drawings(page):
-        outputs.append(run.path / "figures" / f"{drawing.name}.svg")
-        write_text(outputs[-1], drawing.svg)
-    write_text(run.report_file, render(page))
-    return [*outputs, run.report_file]
-
-
-def _remove_stale(folder: StudyFolder, outputs: Sequence[Path]) -> None:
-    """Remove what an earlier reading wrote and this one did not."""
-    earlier = folder.run.read_record()["stages"].get(STAGE, {}).get("outputs", {})
-    current = {path.relative_to(folder.run.path).as_posix() for path in outputs}
-    for name in earlier:
-        if name not in current:
-            (folder.run.path / name).unlink(missing_ok=True)
+    return [*outputs, *write_page(page, run)]
 
 
 def _digest(path: Path) -> str:
