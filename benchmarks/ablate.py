@@ -19,22 +19,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from extract.phantom import write_phantom
+from extract.torchvision_cure import import_torchvision
 from triher.ablation.axes import read_lattice
 from triher.config import build_config, read_tree, write_config
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.study import StudyFolder
 
+import_torchvision()
+import timm  # noqa: E402 - it imports torchvision
+
 MODELS = ("resnet18", "vit_tiny_patch16_224")
 NORMALIZATIONS = ("clip99-joint", "minmax-volume", "zscore-volume", "clip98-slice")
 POOLINGS = (["mean"], ["max"], ["mean", "std"])
-HEADS = ("logistic", "ordinal", "hierarchical")
+HEADS = ("logistic", "ordinal", "hierarchical-logistic")
 
 
 def main() -> None:
