@@ -78,7 +78,7 @@ class ScreenPart:
     def along(self, params: dict[str, int | float], seed: int, test: Design) -> Iterator[Probabilities]:
         """Boost on and on, and predict after each number of rounds: near to XGBoost, but not equal to it."""
         settings = _settings(params, self.columns.n_classes, self.columns.n_bins, seed)
-        return boost(self.columns, settings, seed, test.vectors.astype(np.float32), ROUNDS)
+        return boost(self.columns, settings, seed, np.asarray(test.vectors, np.float32), ROUNDS)
 
     def fit(self, params: dict[str, int | float], seed: int) -> Trees:
         """XGBoost itself, as a screen fits nothing."""

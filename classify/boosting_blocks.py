@@ -21,6 +21,7 @@ import numpy as np
 import xgboost
 from jaxtyping import Float32, Float64, Int
 
+from classify.booster_calls import boost_once, margins
 from triher.types import Labels, Probabilities
 
 COUNTS = (1, 2, 4, 6, 10, 16, 25, 50)
@@ -35,6 +36,14 @@ class Block:
 
     columns: Int[np.ndarray, " block"]
     matrix: xgboost.QuantileDMatrix
+    others: list[tuple[np.ndarray, xgboost.DMatrix]] = field(default_factory=list)
+    """Who was predicted last, all their columns and a matrix of the block's: trials predict the same patients."""
+
+    def of_others(self, rows: Float32[np.ndarray, "test feature"]) -> xgboost.DMatrix:
+        """The matrix of other patients."""
+        if not self.others or self.others[0][0] is not rows:
+            self.others[:] = [(rows, xgboost.DMatrix(np.ascontiguousarray(rows[:, self.columns]), nthread=1))]
+        return self.others[0][1]
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ def boost(
             if at not in grown:
                 grown[at] = _begin(blocks[at], own, test)
             grad, hess = _gradients(train, hits, weights)
-            grown[at].booster.boost(blocks[at].matrix, iteration, grad=grad, hess=hess)
+            boost_once(grown[at].booster, blocks[at].matrix, iteration, grad, hess)
             train += _news(grown[at].booster, grown[at].train)
             used.add(at)
         for at in sorted(used):
@@ -128,9 +137,9 @@ def boost(
 
 def _begin(block: Block, settings: dict[str, Any], test: Float32[np.ndarray, "test feature"]) -> _Grown:
     """A booster without trees."""
-    ahead = xgboost.DMatrix(np.ascontiguousarray(test[:, block.columns]), nthread=1)
+    ahead = block.of_others(test)
     booster = xgboost.Booster({**settings, "base_score": 0.0}, [block.matrix, ahead])
-    return _Grown(booster, _Side(block.matrix), _Side(ahead))
+    return _Grown(booster, _Side(block.matrix), _Side(ahead, margins(booster, ahead)))
 
 
 def _beginning(
@@ -162,5 +171,5 @@ def _gradients(
 def _news(booster: xgboost.Booster, side: _Side) -> Float32[np.ndarray, "row class"]:
     """What the trees since the last call add to the margins; XGBoost keeps the sum of those before."""
     before = side.margins
-    side.margins = booster.predict(side.matrix, output_margin=True)
+    side.margins = margins(booster, side.matrix)
     return np.asarray(side.margins - before)

@@ -25,8 +25,9 @@ class BiasField:
 
     def deviation(self, index: int) -> Float64[np.ndarray, "row col"]:
         """How far the field is from 1 in one slice."""
-        across = np.tensordot(self.slices[:, index], self.coefficients, 1)
-        return np.asarray(self.rows.T @ across @ self.cols)
+        # Not by matrix products, whose rounding and time depend on the library's threads.
+        across = np.einsum("a,abc,br->rc", self.slices[:, index], self.coefficients, self.rows)
+        return np.einsum("rc,cq->rq", across, self.cols)
 
 
 def draw_field(shape: tuple[int, ...], share: float, rng: np.random.Generator) -> BiasField:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from textwrap import wrap
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -79,17 +80,17 @@ def make_board(grid: Grid, cell: tuple[float, float]) -> Board:
 def write_texts(axes: Axes, board: Board) -> None:
     """Write all labels."""
     for t in board.texts:
-        look = {"color": MUTED, "fontweight": "bold"} if t.is_name else {}
+        look: dict[str, Any] = {"color": MUTED, "fontweight": "bold"} if t.is_name else {}
         axes.text(t.x, t.y, t.text, ha=t.ha, va=t.va, rotation=t.rotation, fontsize=t.size, **look)
 
 
-def in_lines(text: str, width: int, most: int) -> str:
-    """A label in at most so many lines; what is beyond is cut.
+def in_lines(text: str, width: int, most: int, *, at_hyphens: bool = True) -> str:
+    r"""A label in at most so many lines; what is beyond is cut.
 
     >>> in_lines("clip99-joint", 7, 2), in_lines("a longer label", 6, 1)
-    ('clip99-\\njoint', 'a lon…')
+    ('clip99-\njoint', 'a lon…')
     """
-    lines = wrap(text, width) or [""]
+    lines = wrap(text, width, break_on_hyphens=at_hyphens) or [""]
     if len(lines) <= most:
         return "\n".join(lines)
     rest = text[sum(map(len, lines[: most - 1])) :].strip()
@@ -103,9 +104,7 @@ def _row_width(grid: Grid, k: int) -> float:
     return longest * CHARACTER + 0.14
 
 
-def _row_label(
-    grid: Grid, k: int, x: float, run: tuple[int, int], tops: Sequence[float], height: float
-) -> Text:
+def _row_label(grid: Grid, k: int, x: float, run: tuple[int, int], tops: Sequence[float], height: float) -> Text:
     """The level that some neighboring rows have in common."""
     text = in_lines(plain_all(grid.rows[run[0]][k]), _LONGEST[0], _MOST_LINES[0])
     return Text(x, (tops[run[0]] + tops[run[1]] + height) / 2, text, size=7.5 if "\n" in text else 8.5)
@@ -153,7 +152,7 @@ def plain_all(text: str) -> str:
 def _starts(labels: Sequence[Labels], start: float, size: float) -> list[float]:
     """Where each row or column begins, with a gap between groups."""
     found = [start]
-    for before, after in zip(labels, labels[1:], strict=False):
+    for before, after in pairwise(labels):
         found.append(found[-1] + size + (_GAP if before[:-1] != after[:-1] else 0))
     return found
 

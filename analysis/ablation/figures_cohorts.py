@@ -1,12 +1,13 @@
 """Figure of the cohort matrix: trained on the rows, tested on the columns."""
 
 import math
+from typing import Any
 
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.ablation.boards import PAD, make_board, write_texts
+from analysis.ablation.boards import PAD, make_board, plain_all, write_texts
 from analysis.ablation.cohort_matrix import Matrix
 from analysis.ablation.figures_lattice import ink_on
 from analysis.ablation.layout import Grid
@@ -49,19 +50,21 @@ def cohorts_figure(title: str, matrix: Matrix, *, higher_is_better: bool = True)
             axes.add_patch(Rectangle((x, y), *_CELL, fc=color, ec="white", lw=1.5))
             value, rest = _texts(estimate)
             middle = x + _CELL[0] / 2
-            look = {"ha": "center", "va": "center", "color": ink_on(color), "zorder": 3}
+            look: dict[str, Any] = {"ha": "center", "va": "center", "color": ink_on(color), "zorder": 3}
             axes.text(middle, y + 0.17, value, fontsize=10, **look)
             axes.text(middle, y + 0.34, rest, fontsize=7.5, **look)
             if (matrix.rows[r], matrix.columns[c]) in matrix.within:
-                outline = Rectangle((x + 0.02, y + 0.02), _CELL[0] - 0.04, _CELL[1] - 0.04, fill=False, ec=INK, lw=1.8)
+                outline = Rectangle(
+                    (x + 0.02, y + 0.02), _CELL[0] - 0.04, _CELL[1] - 0.04, fill=False, ec=INK, lw=1.8
+                )
                 axes.add_patch(outline)
         key = (max(PAD, min(board.lefts[0], size[0] - 3.2)), board.bottom + 0.2)
         axes.add_patch(Rectangle(key, 0.17, 0.14, fill=False, ec=INK, lw=1.8))
-        text = "the same patients, predicted out of fold"
+        text = "also trained on, so predicted out of fold"
         axes.text(key[0] + 0.24, key[1] + 0.07, text, va="center", fontsize=8.5, color=MUTED)
 
     said = "; ".join(f"trained on {row}, tested on {column}: {e}" for (row, column), e in matrix.entries.items())
-    return draw("ablation-cohorts", title, f"{said}.", size, paint, wide=True)
+    return draw("ablation-cohorts", title, plain_all(f"{said}."), size, paint, wide=True)
 
 
 def _texts(estimate: Estimate | None) -> tuple[str, str]:

@@ -16,7 +16,14 @@ _SMALL_P = 0.05
 
 
 def differences_figure(
-    split: str, title: str, found: Sequence[Compared], *, label: str, sign: int, n_shown: int = MOST
+    split: str,
+    title: str,
+    found: Sequence[Compared],
+    *,
+    label: str,
+    sign: int,
+    planned_as: str = "Planned beforehand",
+    n_shown: int = MOST,
 ) -> Drawing | None:
     """Differences to the base with their intervals and corrected p values, the best on top.
 
@@ -26,6 +33,7 @@ def differences_figure(
         found: all comparisons of one measure.
         label: of the measure.
         sign: 1 where higher is better, -1 where lower is.
+        planned_as: heading of the planned ones.
         n_shown: cells beside the planned ones, at most.
 
     Returns:
@@ -35,11 +43,13 @@ def differences_figure(
     planned, others = ([one for one in known if one.is_primary is wanted] for wanted in (True, False))
     lines: list[Line] = []
     if planned:
-        lines += [_heading("Planned beforehand"), *map(_line, _sorted(planned, sign))]
+        lines += [_heading(planned_as), *map(_line, _sorted(planned, sign))]
     shown = _sorted(others, sign)
     if len(shown) > n_shown:
         half = n_shown // 2
-        lines += [_heading(f"The best {half} of {len(shown)} others" if planned else f"The best {half} of {len(shown)}")]
+        lines += [
+            _heading(f"The best {half} of {len(shown)} others" if planned else f"The best {half} of {len(shown)}")
+        ]
         lines += map(_line, shown[:half])
         lines += [_heading(f"The worst {half}"), *map(_line, shown[-half:])]
     elif shown:

@@ -1,7 +1,7 @@
 """Figure of the lattice: the value of every cell at its levels, colored by how far it is from the base."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.ablation.boards import CHARACTER, PAD, Board, make_board, write_texts
+from analysis.ablation.boards import CHARACTER, PAD, Board, make_board, plain_all, write_texts
 from analysis.ablation.layout import Grid
 from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw
 from triher.estimate import Estimate
@@ -18,13 +18,12 @@ BETTER, WORSE = CLASS_STYLE["zero"][0], CLASS_STYLE["low"][0]
 _EQUAL = "#f4f6f8"
 _COLORS = LinearSegmentedColormap.from_list("difference", [WORSE, _EQUAL, BETTER])
 _LEAST_SPAN = 0.05  # a lattice whose cells are all alike must not look colorful
-_DARK = 0.42  # luminance below which text is white
 _CELL_HEIGHT = 0.27
 _CELL_WIDTHS = (0.44, 1.15)
 _ROOM = 3.8  # inches for all columns
 _LEAST_WIDTH = 5.2
-_FAILED = {"fc": "white", "ec": RULE, "lw": 0.6, "hatch": "/////"}
-_BASE = {"fc": "none", "ec": INK, "lw": 1.8}
+_FAILED: dict[str, Any] = {"fc": "white", "ec": RULE, "lw": 0.6, "hatch": "/////"}
+_BASE: dict[str, Any] = {"fc": "none", "ec": INK, "lw": 1.8}
 
 
 def lattice_figure(
@@ -36,7 +35,7 @@ def lattice_figure(
     base: str,
     best: str,
     failed: Collection[str],
-    higher_is_better: bool = True,
+    good: Callable[[float], float] = float,
 ) -> Drawing:
     """Draw the cells of a lattice.
 
@@ -48,14 +47,14 @@ def lattice_figure(
         base: name of the cell that colors are relative to; there are no colors where it has no value.
         best: name of the cell with the best value; empty for none.
         failed: names of cells without predictions.
-        higher_is_better: whether a higher value gets the color of the better ones.
+        good: turns a value so that higher is better, for the colors.
     """
     width = min(max(_ROOM / len(grid.columns), _CELL_WIDTHS[0]), _CELL_WIDTHS[1])
     board = make_board(grid, (width, _CELL_HEIGHT))
     size = (max(board.right + PAD, _LEAST_WIDTH), board.bottom + 0.5)
-    anchor = values[base].value if base in values else math.nan
-    span = max([_LEAST_SPAN, *(abs(e.value - anchor) for e in values.values() if math.isfinite(e.value - anchor))])
-    scale = span if higher_is_better else -span
+    anchor = good(values[base].value) if base in values else math.nan
+    ahead = {cell: good(estimate.value) - anchor for cell, estimate in values.items()}
+    span = max([_LEAST_SPAN, *(abs(value) for value in ahead.values() if math.isfinite(value))])
 
     def paint(figure: Figure) -> None:
         figure.set_layout_engine("none")
@@ -69,18 +68,26 @@ def lattice_figure(
                 axes.add_patch(Rectangle(place, *board.cell, **_FAILED))
             else:
                 value = values[cell].value if cell in values else math.nan
-                _paint_cell(axes, place, board.cell, value, (value - anchor) / scale)
+                _paint_cell(axes, place, board.cell, value, ahead.get(cell, math.nan) / span)
             if cell == base:
                 axes.add_patch(Rectangle(place, *board.cell, **_BASE, zorder=4))
             if cell == best:
                 star = (place[0] + width - 0.06, place[1] + 0.06)
                 axes.plot(*star, marker="*", color=INK, mec="white", mew=0.4, markersize=7, zorder=5)
-        _write_key(axes, board, size[0], failed=bool(failed), best=bool(best), colored=math.isfinite(anchor))
+        _write_key(
+            axes,
+            board,
+            size[0],
+            base=base in grid.names.values(),
+            failed=bool(failed),
+            best=bool(best),
+            colored=math.isfinite(anchor),
+        )
 
     said = "; ".join(f"{cell}: {values[cell]}" for cell in grid.names.values() if cell in values)
     gone = ", ".join(cell for cell in grid.names.values() if cell in failed)
     description = f"{said}.{f' Failed: {gone}.' if gone else ''}"
-    return draw(name, title, description, size, paint, wide=True)
+    return draw(name, title, plain_all(description), size, paint, wide=True)
 
 
 def _paint_cell(
@@ -95,20 +102,30 @@ def _paint_cell(
 
 
 def ink_on(color: str) -> str:
-    """Color of text that can be read on another color, by its luminance (ITU-R BT.709).
+    """Color of text on another color: the one of two with more contrast (WCAG 2.2, contrast ratio).
 
     >>> ink_on("#ffffff"), ink_on("#000000")
     ('#1f2a37', 'white')
     """
-    r, g, b = to_rgb(color)
-    return "white" if 0.2126 * r + 0.7152 * g + 0.0722 * b < _DARK else INK
+    behind, dark = _luminance(color), _luminance(INK)
+    return "white" if 1.05 / (behind + 0.05) > (behind + 0.05) / (dark + 0.05) else INK
 
 
-def _write_key(axes: Axes, board: Board, width: float, *, failed: bool, best: bool, colored: bool) -> None:
+def _luminance(color: str) -> float:
+    """Relative luminance of WCAG 2.2, 0 to 1."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(color)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _write_key(
+    axes: Axes, board: Board, width: float, *, base: bool, failed: bool, best: bool, colored: bool
+) -> None:
     """What outlines, star, hatching and colors mean."""
     shown: list[tuple[str, dict[str, Any]]] = []
+    if base:
+        shown.append(("base", _BASE))
     if colored:
-        shown += [("base", _BASE), ("better than it", {"fc": BETTER}), ("worse", {"fc": WORSE})]
+        shown += [("better than it", {"fc": BETTER}), ("worse", {"fc": WORSE})]
     if failed:
         shown.append(("failed", _FAILED))
     lengths = [0.32 + len(text) * CHARACTER for text, _ in shown]

@@ -70,7 +70,7 @@ def lines_figure(
         percent: print the ticks as percent.
         width: inches.
     """
-    labels = [in_lines(plain_all(line.label), _LABEL, _MOST_LINES) for line in lines]
+    labels = [in_lines(plain_all(line.label), _LABEL, _MOST_LINES, at_hyphens=False) for line in lines]
     sizes = [_ROW + _LINE * label.count("\n") for label in labels]
     middles = [sum(sizes[:i]) + size / 2 for i, size in enumerate(sizes)]
     bounds = limits or _bounds(lines, lines_at)
@@ -91,7 +91,7 @@ def lines_figure(
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
     height = 0.75 + sum(sizes) + (0.2 if any(column.title for column in columns) else 0)
-    return draw(name, title, description, (width, height), paint, wide=True)
+    return draw(name, title, plain_all(description), (width, height), paint, wide=True)
 
 
 def _bounds(lines: Sequence[Line], lines_at: Sequence[float]) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from analysis.ablation.boards import plain_all
 from analysis.ablation.prices import Price
 from analysis.canvas import INK, MUTED, Drawing, draw, plain
 from triher.estimate import Estimate
@@ -50,13 +51,17 @@ def prices_figure(
         axes.set_xscale("log")
         if len(front) > 1:
             path = [(price.seconds, values[price.cell].value) for price in front]
-            axes.plot(*zip(*path, strict=True), color=MUTED, linewidth=1.2, drawstyle="steps-post", zorder=1, label=_FRONT)
+            axes.plot(
+                *zip(*path, strict=True), color=MUTED, linewidth=1.2, drawstyle="steps-post", zorder=1, label=_FRONT
+            )
         for k, encoder in enumerate(encoders):
             color, marker = _SIGNS[k % len(_SIGNS)]
             own = [price for price in shown if price.encoder == encoder]
             points = [(price.seconds, values[price.cell].value) for price in own]
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, marker, color=color, markersize=5, alpha=0.8, mew=0, label=plain(encoder), linestyle="none")
+            axes.plot(
+                x, y, marker, color=color, markersize=5, alpha=0.8, mew=0, label=plain(encoder), linestyle="none"
+            )
         _ring(axes, shown, values, base)
         _log_axis(axes, shown)
         axes.set(xlabel=f"Seconds to embed 100 patients ({plain(shown[0].device)})", ylabel=label)
@@ -66,9 +71,10 @@ def prices_figure(
         figure.legend(loc="outside lower center", ncols=columns, markerscale=1.3)
 
     said = "; ".join(
-        f"{p.cell}: {p.encoder}, {p.seconds:.3g} s, {values[p.cell]}{', best buy' if p.is_best_buy else ''}" for p in shown
+        f"{p.cell}: {p.encoder}, {p.seconds:.3g} s, {values[p.cell]}{', best buy' if p.is_best_buy else ''}"
+        for p in shown
     )
-    return draw(name, title, f"{said}.", (5.4, 3.9 + 0.1 * len(encoders)), paint, wide=True)
+    return draw(name, title, plain_all(f"{said}."), (5.4, 3.9 + 0.1 * len(encoders)), paint, wide=True)
 
 
 def _ring(axes: Axes, shown: Sequence[Price], values: Mapping[str, Estimate], base: str) -> None:

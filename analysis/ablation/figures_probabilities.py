@@ -1,13 +1,16 @@
 """Figure of calibration beside discrimination, one point a cell."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.ablation.boards import plain_all
 from analysis.canvas import CLASS_STYLE, INK, MUTED, Drawing, draw
 from triher.estimate import Estimate
 
+_LEAST_SPAN = 0.08  # cells that are all alike must not look far apart
 _LABELED = CLASS_STYLE["zero"][0]
 
 
@@ -43,10 +46,25 @@ def calibration_scatter(
             if cell in points:
                 color = INK if text == "base" else _LABELED
                 axes.plot(*points[cell], "D" if text == "base" else "o", color=color, markersize=5.5)
-                axes.annotate(text, points[cell], (6, 5), textcoords="offset points", fontsize=8.5, color=color)
-        axes.margins(x=0.14, y=0.12)
+                _write(axes, text, points[cell], color, is_left=text == "base")
+        for set_limits, k in ((axes.set_xlim, 0), (axes.set_ylim, 1)):
+            set_limits(*_limits([place[k] for place in points.values()]))
         axes.set(xlabel=metric[0], ylabel=error[0])
         axes.locator_params(nbins=6)
 
     said = "; ".join(f"{cell}: {x:z.3f}, {y:z.3f}" for cell, (x, y) in points.items())
-    return draw(name, title, f"{metric[0]} and {error[0].lower()} of each cell. {said}.", (4.6, 3.5), paint, wide=True)
+    description = plain_all(f"{metric[0]} and {error[0]} of each cell. {said}.")
+    return draw(name, title, description, (4.6, 3.5), paint, wide=True)
+
+
+def _write(axes: Axes, text: str, place: tuple[float, float], color: str, *, is_left: bool) -> None:
+    """A name beside a point."""
+    shift, side = ((-6, -9), "right") if is_left else ((6, 5), "left")
+    axes.annotate(text, place, shift, textcoords="offset points", fontsize=8.5, color=color, ha=side)
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """An axis that holds all values with room for names, and is not too short."""
+    middle = (min(values) + max(values)) / 2
+    half = 0.65 * max(max(values) - min(values), _LEAST_SPAN)
+    return middle - half, middle + half

@@ -17,10 +17,12 @@ def stability_figure(title: str, found: Sequence[Stability]) -> Drawing:
     for disturbance in dict.fromkeys(one.disturbance for one in found):
         inside = [one for one in found if one.disturbance == disturbance]
         lines.append(Line(disturbance, is_heading=True))
-        lines += map(_line, sorted(inside, key=lambda one: (-one.median if math.isfinite(one.median) else 9, one.encoder)))
+        lines += map(
+            _line, sorted(inside, key=lambda one: (-one.median if math.isfinite(one.median) else 9, one.encoder))
+        )
     numbers = [v for line in lines for v in (line.value, line.low) if math.isfinite(v)]
     said = "; ".join(
-        f"{one.encoder} under {one.disturbance}: median ICC {one.median:.2f}, {one.share_good:.0%} of the features good"
+        f"{one.encoder} under {one.disturbance}: median ICC {one.median:.2f}, {one.share_good:.0%} of them good"
         if math.isfinite(one.median)
         else f"{one.encoder} under {one.disturbance}: {one.reason}"
         for one in found

@@ -14,7 +14,9 @@ def shares_figure(split: str, title: str, shares: Sequence[Share]) -> Drawing:
     sources = sorted((one for one in shares if one.source != NOISE), key=_order)
     noise = [one for one in shares if one.source == NOISE]
     lines = [_line(one, is_noise=False) for one in sources]
-    lines += [Line("Of all, with noise:", is_heading=True)] * bool(noise) + [_line(one, is_noise=True) for one in noise]
+    lines += [Line("Of all, with noise:", is_heading=True)] * bool(noise) + [
+        _line(one, is_noise=True) for one in noise
+    ]
     said = "; ".join(f"{one.source}: {percent(one.share)}" for one in [*sources, *noise])
     tops = [v for line in lines for v in (line.value, line.high) if math.isfinite(v)]
     return lines_figure(
@@ -42,14 +44,14 @@ def _line(one: Share, *, is_noise: bool) -> Line:
 
 
 def percent(estimate: Estimate) -> str:
-    """A share with its interval.
+    r"""A share with its interval; value and sign stay on one line.
 
     >>> percent(Estimate(0.412, 0.2, 0.553, 90, "variance"))
-    '41 % (20 to 55)'
+    '41\xa0% (20 to 55)'
     """
     if not math.isfinite(estimate.value):
         return "not estimable"
-    value = f"{100 * estimate.value:.0f} %"
+    value = f"{100 * estimate.value:.0f}\u00a0%"
     if not math.isfinite(estimate.low):
         return value
     return f"{value} ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"

@@ -1,11 +1,12 @@
 """All that is computed of a study, for the sections of its report."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from analysis.ablation.cohort_matrix import Matrix, cohort_matrix
 from analysis.ablation.comparison import Compared, compare, missing_base
-from analysis.ablation.material import Arena, StudyMaterial
+from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import Measure, find_measure
 from analysis.ablation.prices import Price, Step, price_cells, price_steps
 from analysis.ablation.ranks import Rank, rank_cells
@@ -62,10 +63,14 @@ class Findings:
         """What cells are compared by."""
         return find_measure(self.material.own.metric, self.material.config.scheme)
 
+    def good(self, value: float) -> float:
+        """A value of the metric, turned so that higher is better."""
+        return float(self.metric.goodness(np.array(value)))
+
     @property
-    def failed(self) -> Mapping[str, str]:
-        """Cell without predictions -> why."""
-        return {result.cell.name: result.reason for result in self.material.results if result.reason}
+    def left(self) -> tuple[CellResult, ...]:
+        """The cells that are compared with nothing: failed, unfinished, or not comparable."""
+        return tuple(result for result in self.material.results if result.state != "done")
 
     @property
     def is_registered(self) -> bool:

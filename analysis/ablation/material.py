@@ -114,14 +114,8 @@ class _Read:
     result: CellResult
     scheme: str
     tables: tuple[pd.DataFrame, ...]
-
-    def patients(self, split: str) -> list[pd.DataFrame]:
-        """For every seed the labeled patients of a split, repeats averaged, by id."""
-        return [_by_patient(table[table["split"] == split], self.scheme) for table in self.tables]
-
-    def has(self, split: str) -> bool:
-        """Whether every seed predicted somebody there."""
-        return bool(self.tables) and all((t["split"] == split).any() for t in self.tables)
+    patients: Mapping[str, Sequence[pd.DataFrame]]
+    """Split -> for every seed the labeled patients, repeats averaged, by id; of splits that all seeds predicted."""
 
 
 def read_material(folder: StudyFolder, config: Config) -> StudyMaterial:
@@ -148,10 +142,10 @@ def read_material(folder: StudyFolder, config: Config) -> StudyMaterial:
     splits = (HELD_OUT,) if pooled else _SPLITS
     arenas = []
     for split in splits:
-        there = [one for one in read if one.result.state == "done" and one.has(split)]
+        there = [one for one in read if one.result.state == "done" and split in one.patients]
         arena = _arena(split, sorted(there, key=lambda one: not one.result.cell.is_base))
         arenas += [arena] if arena is not None and len(there) > 1 else []
-    results = [_with_own(one, splits) for one in read]
+    results = [_with_own(one) for one in read]
     ordered = sorted(results, key=lambda one: one.cell.name != BASE)
     return StudyMaterial(config, dict(study.axes), study.design, tuple(ordered), tuple(arenas))
 
@@ -172,7 +166,10 @@ def _read_cell(folder: StudyFolder, study: Study, cell: Cell, config: Config, *,
         table = table[table["split"].isin(_SPLITS)]
         tables.append(table.assign(split=HELD_OUT) if pooled else table)
     embedding = folder.read_embedding(ended[0].embedding) if ended and ended[0].embedding else None
-    return _Read(CellResult(cell, tuple(ended), embedding, reason, code, state), scheme, tuple(tables))
+    there = [split for split in (HELD_OUT, *_SPLITS) if tables and all((t["split"] == split).any() for t in tables)]
+    patients = {split: [_by_patient(t[t["split"] == split], scheme) for t in tables] for split in there}
+    result = CellResult(cell, tuple(ended), embedding, reason, code, state)
+    return _Read(result, scheme, tuple(tables), patients)
 
 
 def _state(study: Study, cell: Cell, keys: Sequence[str], ended: Sequence[CellRun]) -> tuple[State, str, str]:
@@ -201,7 +198,7 @@ def _by_patient(rows: pd.DataFrame, scheme: str) -> pd.DataFrame:
 
 def _arena(split: str, cells: Sequence[_Read]) -> Arena | None:
     """Cells on the patients of all of them; None without any such patient."""
-    found = [cell.patients(split) for cell in cells]
+    found = [cell.patients[split] for cell in cells]
     everybody = [seed.index for seeds in found for seed in seeds]
     common = reduce(lambda a, b: a.intersection(b), everybody).sort_values() if everybody else pd.Index([])
     if not len(common):
@@ -253,7 +250,7 @@ def _folds(split: str, cells: Sequence[_Read], n: int) -> Folds | None:
     return max(found, key=lambda folds: folds.share * folds.n / (folds.n - 1), default=None)
 
 
-def _with_own(read: _Read, splits: Sequence[str]) -> CellResult:
+def _with_own(read: _Read) -> CellResult:
     """The result with the cell's arenas of its own."""
-    own = [_arena(split, [read]) for split in splits if read.has(split)]
+    own = [_arena(split, [read]) for split in read.patients]
     return replace(read.result, own=tuple(arena for arena in own if arena is not None))

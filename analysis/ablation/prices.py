@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64
@@ -71,7 +72,9 @@ def price_cells(values: Mapping[str, Estimate], material: StudyMaterial) -> tupl
         good = float(metric.goodness(np.array(values[result.cell.name].value)))
         found.append((result.cell.name, embedding.encoder, embedding.device, seconds, cpu, good))
     return tuple(
-        Price(name, encoder, device, seconds, cpu, math.isfinite(good) and not _is_beaten(device, seconds, good, found))
+        Price(
+            name, encoder, device, seconds, cpu, math.isfinite(good) and not _is_beaten(device, seconds, good, found)
+        )
         for name, encoder, device, seconds, cpu, good in found
     )
 
@@ -81,7 +84,7 @@ def _is_beaten(
 ) -> bool:
     """Whether another cell on the device is better and no dearer, or as good and cheaper."""
     return any(
-        other == device and (theirs > good and cost <= seconds or theirs >= good and cost < seconds)
+        other == device and ((theirs > good and cost <= seconds) or (theirs >= good and cost < seconds))
         for _, _, other, cost, _, theirs in found
     )
 
@@ -89,7 +92,7 @@ def _is_beaten(
 def price_steps(prices: Sequence[Price], arena: Arena, material: StudyMaterial) -> tuple[Step, ...]:
     """What each encoder gives beyond the next cheaper one on its device, from cells that are alike otherwise."""
     places = list(dict.fromkeys((price.device, price.encoder) for price in prices))
-    if len({encoder for _, encoder in places}) < 2:  # noqa: PLR2004 - one has nothing to be compared with
+    if len({encoder for _, encoder in places}) < 2:
         return ()
     metric = find_measure(material.own.metric, material.config.scheme)
     drawn = draw(arena, metric, resample(arena, material.config))
@@ -102,7 +105,7 @@ def price_steps(prices: Sequence[Price], arena: Arena, material: StudyMaterial) 
     steps = []
     for device in dict.fromkeys(device for device, _ in places):
         ordered = sorted((place for place in places if place[0] == device), key=lambda place: costs[place])
-        for cheaper, dearer in zip(ordered, ordered[1:], strict=False):
+        for cheaper, dearer in pairwise(ordered):
             both = [key for key in cells[cheaper] if key in cells[dearer]]
             pairs = [[arena.index(cells[place][key].cell) for key in both] for place in (cheaper, dearer)]
             gain = _gain(whole, drawn, pairs, len(arena.patient_id))

@@ -36,7 +36,8 @@ def rank_cells(arena: Arena, material: StudyMaterial) -> tuple[Rank, ...]:
     stable still, because training again would move them, too.
 
     Returns:
-        None at all with fewer than 5 patients of a class that the metric needs, or where a cell has no value.
+        Nothing with fewer than 5 patients of a class that the metric needs, or where a cell has no value. Resamples
+        in which some cell has none are left out.
 
     Raises:
         StopRun: ``unknown_name`` for the study's metric.
@@ -45,7 +46,8 @@ def rank_cells(arena: Arena, material: StudyMaterial) -> tuple[Rank, ...]:
     if shortage(measure.needs(arena.y, arena.classes), fewest=FEWEST):
         return ()
     goodness = measure.goodness(draw(arena, measure, resample(arena, material.config)))
-    if np.isnan(goodness).any():
+    goodness = goodness[:, ~np.isnan(goodness).any(axis=0)]
+    if not goodness.shape[1]:
         return ()
     ranks = rankdata(-goodness, axis=0)
     low, high = np.quantile(ranks, [0.025, 0.975], axis=1)

@@ -12,12 +12,15 @@ from analysis.ablation.sections_account import (
     method_section,
     registration_section,
 )
-from analysis.ablation.sections_beyond import cohorts_section, cost_section, stability_section
 from analysis.ablation.sections_cells import cells_section
+from analysis.ablation.sections_cohorts import cohorts_section
+from analysis.ablation.sections_cost import cost_section
 from analysis.ablation.sections_differences import differences_section
 from analysis.ablation.sections_order import order_section, variance_section
+from analysis.ablation.sections_stability import stability_section
 from analysis.ablation.sections_top import cards, summary
-from analysis.page import Page, Section
+from analysis.canvas import plain
+from analysis.page import Page
 from analysis.sections_origin import provenance_section
 from analysis.wording import class_list, count
 from triher import __version__
@@ -52,10 +55,12 @@ def build_study_page(found: Findings, record: Mapping[str, Any]) -> Page:
     config = found.material.config
     n_named = len({row.patient_id for row in left_out(found)})
     axes = list(found.material.axes)
-    what = f"an ablation over {' and '.join(filter(None, [', '.join(axes[:-1]), axes[-1]]))}" if axes else "an ablation"
+    what = (
+        f"an ablation over {' and '.join(filter(None, [', '.join(axes[:-1]), axes[-1]]))}" if axes else "an ablation"
+    )
     return Page(
         title=f"{class_list(found.material.classes)}: {what}",
-        lead=f"{count(len(found.material.results), 'cell')}, each a variant of one configuration.",
+        lead=_lead(found),
         summary=summary(found),
         cards=cards(found),
         sections=[
@@ -68,3 +73,10 @@ def build_study_page(found: Findings, record: Mapping[str, Any]) -> Page:
         patient_level=f"yes: the ids of {count(n_named, 'patient')} who were left out" if n_named else "no",
         footer=f"Made by TriHER {__version__}, seed {config.seed}. Research use only.",
     )
+
+
+def _lead(found: Findings) -> str:
+    """How many cells, and of how many levels."""
+    text = f"{count(len(found.material.results), 'cell')}, each a variant of one configuration"
+    sizes = ", ".join(f"{plain(name)} ({len(levels)})" for name, levels in found.material.axes.items())
+    return f"{text}: {sizes}." if sizes else f"{text}."

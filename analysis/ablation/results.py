@@ -67,8 +67,9 @@ def write_results(folder: StudyFolder, frame: pd.DataFrame) -> tuple[Note, ...]:
     Returns:
         A note where there is no Parquet file because pyarrow is missing.
     """
-    table = frame.astype(object).where(frame.notna(), None)
-    write_table(folder.results_file, list(frame.columns), table.to_numpy().tolist())
+    cells = frame.astype(object).to_numpy().tolist()
+    rows = [[None if pd.isna(cell) else cell for cell in row] for row in cells]
+    write_table(folder.results_file, list(frame.columns), rows)
     path = folder.results_file.with_suffix(".parquet")
     try:
         import pyarrow as pa  # noqa: F401 - pandas writes with it

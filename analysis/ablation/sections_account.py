@@ -1,12 +1,12 @@
 """The report's sections on what failed, who was left out, what was registered and how it was done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.sections_cells import arena_name, names_of
-from analysis.ablation.sections_top import quoted, status
+from analysis.ablation.sections_top import status
 from analysis.canvas import plain
-from analysis.page import Block, Facts, Folded, Paragraph, Section, Table
+from analysis.page import Block, Facts, Paragraph, Section, Table
 from analysis.wording import count
 from triher.study import Cell, LeftOut
 
@@ -24,7 +24,9 @@ def design_section(found: Findings) -> Section:
     rows = [[name, ", ".join(levels)] for name, levels in material.axes.items()]
     blocks: list[Block] = []
     if rows:
-        caption = f"The axes and their levels, that of the base first: {_DESIGNS.get(material.design, material.design)}"
+        caption = (
+            f"The axes and their levels, that of the base first: {_DESIGNS.get(material.design, material.design)}"
+        )
         blocks.append(Table(caption, ["Axis", "Levels"], rows, text_cells=True, name="ablation-axes"))
     changes = [[result.cell.name, _changes(result.cell)] for result in material.results]
     blocks.append(
@@ -73,22 +75,15 @@ def _base_facts(found: Findings) -> Facts:
 
 def account_section(found: Findings) -> Section:
     """Failed cells, and who was left out of which cell."""
-    failed = found.failed
     blocks: list[Block] = []
-    if failed:
-        rows = [[name, "; ".join(_codes(found, name)) or "-", reason] for name, reason in failed.items()]
-        blocks.append(
-            Table("Cells that failed", ["Cell", "Code", "Reason"], rows, text_cells=True, name="ablation-failed")
-        )
+    if found.left:
+        rows = [[one.cell.name, one.state, one.code or "-", one.reason] for one in found.left]
+        header = ["Cell", "State", "Code", "Reason"]
+        blocks.append(Table("Cells that are not compared", header, rows, text_cells=True, name="ablation-failed"))
     else:
         blocks.append(Paragraph(f"No cell failed: all {len(found.material.results)} were computed."))
     blocks += [block for arena in found.arenas for block in _patients_of(arena)]
     return Section("account", "What failed, and who was left out", [*blocks, *_left_out_blocks(found)])
-
-
-def _codes(found: Findings, name: str) -> list[str]:
-    """Codes of the errors of a cell's runs."""
-    return list(dict.fromkeys(run.code for run in found.material.result(name).runs if run.code))
 
 
 def _patients_of(arena: ArenaFindings) -> list[Block]:
@@ -116,7 +111,10 @@ def left_out(found: Findings) -> dict[LeftOut, list[str]]:
     """Who was left out, and of which cells."""
     cells: dict[LeftOut, list[str]] = {}
     for result in found.material.results:
-        rows = [*(result.embedding.skipped if result.embedding else ()), *(r for run in result.runs for r in run.skipped)]
+        rows = [
+            *(result.embedding.skipped if result.embedding else ()),
+            *(r for run in result.runs for r in run.skipped),
+        ]
         for row in dict.fromkeys(rows):
             cells.setdefault(row, []).append(result.cell.name)
     return cells
@@ -170,7 +168,7 @@ def registration_section(found: Findings) -> Section:
 def method_section(found: Findings) -> Section:
     """How the numbers came about."""
     material = found.material
-    n_seeds = [len(result.runs) for result in material.results if not result.reason]
+    n_seeds = [len(result.runs) for result in material.results if result.state == "done"]
     seeds = (
         "Every cell was computed with one seed, so how much the seed alone moves a cell is not known."
         if max(n_seeds, default=0) <= 1
@@ -178,12 +176,12 @@ def method_section(found: Findings) -> Section:
     )
     texts = [
         seeds,
-        f"Intervals come from {material.config.analysis.resamples:,} resamples of the patients within strata of site "
-        "and class, the same for all cells.",
+        f"Intervals come from {material.config.analysis.resamples:,} resamples of the patients within class and "
+        "cohort, the same for all cells.",
         "Holm's correction counts the comparisons of the study's own metric with the base, of this study alone. "
         "Cells that were tried and then taken out of the configuration are not known here and not counted.",
-        "Research use only. The numbers hold for patients like these, imaged like these; the axes hold for the levels "
-        "that were tried.",
+        "Research use only. The numbers hold for patients like these, imaged like these, and the "
+        "axes for the levels that were tried.",
     ]
     return Section("method", "How it was done, and its limits", [Paragraph(text) for text in texts])
 

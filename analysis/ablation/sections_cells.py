@@ -8,17 +8,20 @@ from analysis.ablation.figures_probabilities import calibration_scatter
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.layout import lay_out
 from analysis.ablation.measures import find_measure
-from analysis.ablation.sections_top import who
+from analysis.ablation.sections_top import capital, who
 from analysis.canvas import Drawing
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.wording import count, told
+from triher.estimate import Estimate
 from triher.study import BASE
 
 MOST_OPEN = 20
 """Cells of a table that is not folded."""
 _LEAST_SCATTER = 4  # points that are a picture
-_ERRORS = ("ece_top_label", "ece", "brier")
+_ERRORS = ("ece", "brier")
+_PRINTED = ("auc_macro", "auc_zero_vs_rest", "auc_low_vs_positive", "brier", "ece")
+"""Measures of the printed tables beside the study's own; all are in the files."""
 _TEXT = (
     "All cells are judged on the same patients: those whom every cell predicted by models that had not seen them. "
     "Several seeds of a cell are judged one by one and averaged. An interval tells how well the value of one cell is "
@@ -28,8 +31,7 @@ _TEXT = (
 
 def arena_name(arena: ArenaFindings) -> str:
     """An arena as a heading."""
-    text = who(arena)
-    return text[:1].upper() + text[1:]
+    return capital(who(arena))
 
 
 def split_slug(arena: ArenaFindings) -> str:
@@ -54,7 +56,8 @@ def _arena_blocks(found: Findings, arena: ArenaFindings) -> list[Block]:
     listed = sum(not result.cell.levels for result in found.material.results)
     remark: list[Block] = []
     if listed and found.material.axes:
-        text = f"{count(listed, 'cell')} listed by name {'has' if listed == 1 else 'have'} no place on the picture of the axes."
+        have = "has" if listed == 1 else "have"
+        text = f"{count(listed, 'cell')} listed by name {have} no place on the picture of the axes."
         remark = [Paragraph(text)]
     return [Heading(arena_name(arena)), *figures[:1], *remark, _table(found, arena), *figures[1:]]
 
@@ -67,13 +70,13 @@ def _lattice(found: Findings, arena: ArenaFindings) -> Drawing | None:
         return None
     return lattice_figure(
         f"ablation-lattice-{split_slug(arena)}",
-        f"{found.metric.label} of each cell",
+        capital(f"{found.metric.label} of each cell"),
         grid,
         arena.values(found.metric.name),
         base=BASE,
         best=arena.winner.cell if arena.winner else "",
-        failed=set(found.failed),
-        higher_is_better=found.metric.higher_is_better,
+        failed={result.cell.name for result in found.left},
+        good=found.good,
     )
 
 
@@ -88,13 +91,13 @@ def _scatter(found: Findings, arena: ArenaFindings) -> Drawing | None:
         return None
     named = {arena.winner.cell: "best value"} if arena.winner else {}
     label = find_measure(name, found.material.config.scheme).label
+    corner = "bottom right" if found.metric.higher_is_better else "bottom left"
+    best = f": {corner} is best" if found.metric.ideal is None else ""
     return calibration_scatter(
         f"ablation-calibration-{split_slug(arena)}",
-        f"{found.metric.label} and {label.lower()} of each cell: bottom right is best"
-        if found.metric.higher_is_better
-        else f"{found.metric.label} and {label.lower()} of each cell",
-        (found.metric.label, metric),
-        (label, error),
+        capital(f"{found.metric.label} and {label} of each cell{best}"),
+        (capital(found.metric.label), metric),
+        (capital(label), error),
         named={**named, BASE: "base"},
     )
 
@@ -102,7 +105,7 @@ def _scatter(found: Findings, arena: ArenaFindings) -> Drawing | None:
 def _table(found: Findings, arena: ArenaFindings) -> Table:
     """A line a cell, the best first; failed ones are named in a table of their own."""
     scheme = found.material.config.scheme
-    shown = arena.measures
+    shown = printed(arena)
     values = {name: arena.values(name) for name in shown}
     metric = found.metric
     order = sorted(arena.arena.names, key=lambda cell: _place(found, values[metric.name].get(cell)))
@@ -111,18 +114,23 @@ def _table(found: Findings, arena: ArenaFindings) -> Table:
         n_seeds = len(found.material.result(cell).runs)
         numbers = [told(values[name].get(cell)) for name in shown]
         rows.append([cell, *numbers, str(arena.arena.n_own.get(cell, 0)), str(n_seeds)])
-    header = ["Cell", *(find_measure(name, scheme).label for name in shown), "Predicted", "Seeds"]
+    header = ["Cell", *(capital(find_measure(name, scheme).label) for name in shown), "Predicted", "Seeds"]
     n = len(arena.arena.patient_id)
     caption = f"All cells on the same {count(n, 'patient')}: estimate (95 % interval); the best on top"
     folded = f"The values of all {len(rows)} cells" if len(rows) > MOST_OPEN else ""
     return Table(caption, header, rows, folded, name=f"ablation-cells-{split_slug(arena)}", data=_data(arena))
 
 
-def _place(found: Findings, estimate: object) -> float:
+def printed(arena: ArenaFindings) -> list[str]:
+    """The measures of printed tables: the study's first."""
+    return [name for k, name in enumerate(arena.measures) if k == 0 or name in _PRINTED]
+
+
+def _place(found: Findings, estimate: Estimate | None) -> float:
     """Sort key: the best first."""
-    value = getattr(estimate, "value", math.nan)
-    good = float(found.metric.goodness(value)) if math.isfinite(value) else -math.inf
-    return -good
+    if estimate is None or not math.isfinite(estimate.value):
+        return math.inf
+    return -found.good(estimate.value)
 
 
 def _data(arena: ArenaFindings) -> Data:

@@ -6,7 +6,8 @@ from analysis.ablation.comparison import Compared
 from analysis.ablation.figures_differences import MOST, differences_figure
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.measures import find_measure
-from analysis.ablation.sections_cells import MOST_OPEN, arena_name, split_slug
+from analysis.ablation.sections_cells import MOST_OPEN, arena_name, printed, split_slug
+from analysis.ablation.sections_top import capital
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.wording import count, p_value, told
@@ -26,7 +27,7 @@ _FOLDED = (
 
 def differences_section(found: Findings) -> Section:
     """Figure and table of the differences, split by split."""
-    splits = [blocks for arena in found.arenas if (blocks := _arena_blocks(found, arena))]
+    splits = [inside for arena in found.arenas if (inside := _arena_blocks(found, arena))]
     blocks: list[Block] = [Paragraph(_TEXT), Paragraph(_OTHER)]
     if any(arena.arena.folds is not None for arena in found.arenas):
         blocks.append(Paragraph(_FOLDED))
@@ -41,12 +42,14 @@ def _arena_blocks(found: Findings, arena: ArenaFindings) -> list[Block]:
     compared = [one for one in arena.by(found.metric.name) if one.difference is not None]
     if not compared:
         return []
+    planned = [found.is_confirmatory(one.cell) for one in compared if one.is_primary]
     figure = differences_figure(
         split_slug(arena),
         f"Difference in {found.metric.label} to the base",
         compared,
-        label=found.metric.label,
+        label=capital(found.metric.label),
         sign=1 if found.metric.higher_is_better else -1,
+        planned_as="Registered: confirmatory" if planned and all(planned) else "Planned, not registered: exploratory",
     )
     blocks: list[Block] = [heading]
     if figure is not None:
@@ -55,8 +58,8 @@ def _arena_blocks(found: Findings, arena: ArenaFindings) -> list[Block]:
     if n_others > MOST:
         text = (
             f"The figure shows the best {MOST // 2} and the worst {MOST // 2} of {count(n_others, 'cell')}"
-            f"{', and all that were planned' if n_others < len(compared) else ''}; blue are those whose corrected p is "
-            "below 0.05. All are in the table, and with all measures in results.csv."
+            f"{', and all that were planned' if n_others < len(compared) else ''}; blue are those whose corrected p "
+            "is below 0.05. All are in the table, and with all measures in results.csv."
         )
         blocks.append(Paragraph(text))
     return [*blocks, _table(found, arena, compared)]
@@ -64,7 +67,7 @@ def _arena_blocks(found: Findings, arena: ArenaFindings) -> list[Block]:
 
 def _table(found: Findings, arena: ArenaFindings, compared: list[Compared]) -> Table:
     """A line a cell: the study's metric with its p values, and the differences by the other measures."""
-    others = [name for name in arena.measures if name != found.metric.name]
+    others = printed(arena)[1:]
     by_cell = {(one.cell, one.measure): one for one in arena.compared}
     scheme = found.material.config.scheme
     rows = []
@@ -72,8 +75,13 @@ def _table(found: Findings, arena: ArenaFindings, compared: list[Compared]) -> T
         rest = [told(by_cell[one.cell, name].difference) for name in others if (one.cell, name) in by_cell]
         planned = [_planned(found, one)] if found.material.own.primary else []
         rows.append([one.cell, *planned, told(one.difference), p_value(one.p), p_value(one.p_corrected), *rest])
-    header = ["Cell minus base", *(["Planned"] if found.material.own.primary else []), found.metric.label, "p"]
-    header += ["p, Holm", *(find_measure(name, scheme).label for name in others)]
+    header = [
+        "Cell minus base",
+        *(["Planned"] if found.material.own.primary else []),
+        capital(found.metric.label),
+        "p",
+    ]
+    header += ["p, Holm", *(capital(find_measure(name, scheme).label) for name in others)]
     n = len(arena.arena.patient_id)
     caption = f"Differences to the base on {count(n, 'patient')}, the same for every cell (95 % interval)"
     folded = f"The differences of all {len(rows)} cells" if len(rows) > MOST_OPEN else ""
@@ -87,17 +95,23 @@ def _planned(found: Findings, one: Compared) -> str:
     return "yes, registered" if found.is_confirmatory(one.cell) else "yes, not registered"
 
 
-def _order(one: Compared) -> float:
-    """Sort key: small p first, and large differences among those without."""
-    if math.isfinite(one.p_corrected):
-        return one.p_corrected
-    return 2 - abs(one.difference.value) if one.difference and math.isfinite(one.difference.value) else 9
+def _order(one: Compared) -> tuple[float, float]:
+    """Sort key: small p first, those without last."""
+    corrected, plain = (p if math.isfinite(p) else math.inf for p in (one.p_corrected, one.p))
+    return corrected, plain
 
 
 def _data(arena: ArenaFindings) -> Data:
     """A line a cell and measure, in full precision."""
     rows = [
-        [one.cell, one.measure, one.is_primary, *estimate_cells(one.difference), _number(one.p), _number(one.p_corrected)]
+        [
+            one.cell,
+            one.measure,
+            one.is_primary,
+            *estimate_cells(one.difference),
+            _number(one.p),
+            _number(one.p_corrected),
+        ]
         for one in arena.compared
         if one.difference is not None
     ]

@@ -6,6 +6,7 @@ from analysis.ablation.figures_differences import MOST, ranks_figure
 from analysis.ablation.figures_shares import percent, shares_figure
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.sections_cells import MOST_OPEN, arena_name, split_slug
+from analysis.ablation.sections_top import capital
 from analysis.ablation.variance import NOISE, REST, Share
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
@@ -18,8 +19,8 @@ _WINNER = (
     "is chosen on the patients drawn and judged on those not drawn."
 )
 _RANKS = (
-    "In each resample of the patients the cells are ranked anew. A cell whose interval spans many ranks could as well "
-    "have come out elsewhere; the order of such cells is no finding."
+    "In each resample of the patients the cells are ranked anew. A cell whose interval spans many ranks could as "
+    "well have come out elsewhere; the order of such cells is no finding."
 )
 _SHARES = (
     "How much of what differs between cells and sites goes with each axis, with the site, and with pairs of them, "
@@ -35,7 +36,9 @@ def order_section(found: Findings) -> Section:
     splits = [_arena_blocks(found, arena) for arena in found.arenas if arena.winner or arena.ranks]
     blocks: list[Block] = [Paragraph(_WINNER), Paragraph(_RANKS)]
     if not splits:
-        text = f"The cells cannot be ordered: the {found.metric.label} cannot be estimated, or there is one cell alone."
+        text = (
+            f"The cells cannot be ordered: the {found.metric.label} cannot be estimated, or there is one cell alone."
+        )
         blocks = [Paragraph(text, tone="note")]
     return Section("order", "The best cell, and how sure the order is", blocks + fold_later(splits))
 
@@ -48,7 +51,7 @@ def _arena_blocks(found: Findings, arena: ArenaFindings) -> list[Block]:
         rows = [
             ["The best cell", "the base" if winner.cell == BASE else winner.cell],
             [f"Its {found.metric.label} on the patients whom it was chosen by", told(winner.naive)],
-            [f"{found.metric.label} to be expected on others, corrected", told(winner.corrected)],
+            [f"{capital(found.metric.label)} to be expected on others, corrected", told(winner.corrected)],
         ]
         data = Data(
             ["cell", "quantity", *ESTIMATE_COLUMNS],
@@ -107,6 +110,9 @@ def _variance_blocks(arena: ArenaFindings) -> list[Block]:
     if isinstance(shares, str):
         return [heading, Paragraph(f"The variance is not split: {shares}.", tone="note")]
     known = [one for one in shares if one.source != NOISE]
+    if not any(math.isfinite(one.share.value) for one in known):
+        reasons = "; ".join(dict.fromkeys(one.share.reason for one in known))
+        return [heading, Paragraph(f"The variance is not split: {reasons}.", tone="note")]
     largest = sorted(known, key=lambda one: -one.share.value if math.isfinite(one.share.value) else 9)[:_MOST_SHARES]
     drawn = [*largest, *(one for one in shares if one.source == NOISE)]
     title = "Shares of the variance between cells and sites"

@@ -1,11 +1,13 @@
 """The top of a study's report: what a reader needs who stops there, and the key numbers."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
+from analysis.ablation.comparison import Compared
+from analysis.ablation.figures_shares import percent
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.material import HELD_OUT
-from analysis.ablation.figures_shares import percent
 from analysis.ablation.variance import NOISE, Share
 from analysis.canvas import plain
 from analysis.page import Card
@@ -15,6 +17,7 @@ from triher.study import BASE
 
 SMALL_P = 0.05
 _NAMED = 3  # cells that a sentence names
+_WORTH_NAMING = 0.01  # share of the variance
 _KINDS = {"test": "held-out", "oof": "development", HELD_OUT: "held-out and development"}
 
 
@@ -29,12 +32,14 @@ def summary(found: Findings) -> list[str]:
 
 
 def _state(found: Findings) -> str:
-    """How many cells there are."""
-    n, n_failed = len(found.material.results), len(found.failed)
-    if not n_failed:
+    """How many cells there are, and what became of them."""
+    n = len(found.material.results)
+    if not found.left:
         return f"All {count(n, 'cell')} of the study were computed."
-    others = "the others stand" if n_failed < n else "nothing was computed"
-    return f"Of {count(n, 'cell')} {n_failed} failed, and {others}: each is named below with its reason."
+    states = Counter(result.state for result in found.left)
+    gone = " and ".join(f"{times} {'is ' if state != 'failed' else ''}{state}" for state, times in states.items())
+    stand = "the others stand" if len(found.left) < n else "nothing can be compared"
+    return f"Of {count(n, 'cell')} {gone}, and {stand}: each is named below with its reason."
 
 
 def who(arena: ArenaFindings) -> str:
@@ -47,24 +52,15 @@ def who(arena: ArenaFindings) -> str:
 
 def _base(found: Findings, arena: ArenaFindings) -> str:
     """What the base reached, or why it is missing."""
-    text = f"On {who(arena)}, whom all of them predicted,"
+    text = f"On {who(arena)}, whom all compared cells predicted,"
     unseen = " each by models that had not seen that patient," if arena.arena.split != "test" else ""
     own = arena.values(found.metric.name).get(BASE)
     if own is None:
         return f"{text}{unseen} there is no base to compare with: {arena.no_base or 'it has no predictions'}."
     if not math.isfinite(own.value):
-        return f"{text}{unseen} the base has no {lower(found.metric.label)}: {own.reason}."
+        return f"{text}{unseen} the base has no {found.metric.label}: {own.reason}."
     spread = f"95 % interval {interval(own)}" if math.isfinite(own.low) else f"no interval: {own.reason}"
-    return f"{text}{unseen} the base has a {lower(found.metric.label)} of {own.value:z.2f} ({spread})."
-
-
-def lower(label: str) -> str:
-    """A label within a sentence.
-
-    >>> lower("Macro AUC"), lower("AUC of one class"), lower("ECE")
-    ('macro AUC', 'AUC of one class', 'ECE')
-    """
-    return label if label[:2].isupper() else label[:1].lower() + label[1:]
+    return f"{text}{unseen} the base has a {found.metric.label} of {own.value:z.2f} ({spread})."
 
 
 def _differences(found: Findings, arena: ArenaFindings) -> list[str]:
@@ -73,7 +69,7 @@ def _differences(found: Findings, arena: ArenaFindings) -> list[str]:
     planned, others = ([one for one in tested if one.is_primary is wanted] for wanted in (True, False))
     sentences = []
     if planned:
-        told = [f"{quoted(one.cell)} {_by(one.difference)} (p {equals(one.p_corrected)})" for one in planned[:_NAMED]]
+        told = [_told(one) for one in planned[:_NAMED]]
         more = f", and {len(planned) - _NAMED} more below" if len(planned) > _NAMED else ""
         sentences.append(f"Planned, after Holm's correction: {'; '.join(told)}{more}.")
     if not others:
@@ -84,10 +80,31 @@ def _differences(found: Findings, arena: ArenaFindings) -> list[str]:
         text = f"No {which} differs from the base after Holm's correction for {count(len(others), 'comparison')}"
         return [*sentences, f"{text}, which is no proof that they are equal."]
     ordered = sorted(small, key=lambda one: -abs(one.difference.value) if one.difference else 0.0)
-    told = [f"{quoted(one.cell)} {_by(one.difference)} (p {equals(one.p_corrected)})" for one in ordered[:_NAMED]]
-    more = f", and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
     text = f"After Holm's correction {len(small)} of {count(len(others), which)} differ{'s' * (len(small) == 1)}"
-    return [*sentences, f"{text} from the base: {'; '.join(told)}{more}."]
+    if len(small) <= _NAMED:
+        return [*sentences, f"{text} from the base: {'; '.join(map(_told, ordered))}."]
+    n_better = sum(_is_better(found, one) for one in small)
+    ways = f"{n_better} better than it and {len(small) - n_better} worse"
+    return [*sentences, f"{text} from the base, {ways}; most of all {_told(ordered[0])}."]
+
+
+def _told(one: Compared) -> str:
+    """A cell with its difference and corrected p value."""
+    return f"{quoted(one.cell)} {_by(one.difference)} (p {equals(one.p_corrected)})"
+
+
+def _is_better(found: Findings, one: Compared) -> bool:
+    """Whether a cell is better than the base."""
+    return one.difference is not None and found.good(one.own.value) > found.good(one.own.value - one.difference.value)
+
+
+def capital(text: str) -> str:
+    """A label at the beginning of a line.
+
+    >>> capital("macro AUC")
+    'Macro AUC'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def quoted(cell: str) -> str:
@@ -97,7 +114,7 @@ def quoted(cell: str) -> str:
 
 def _by(difference: Estimate | None) -> str:
     """A signed difference."""
-    return f"{difference.value:+.2f}" if difference is not None else ""
+    return f"{difference.value:+z.2f}" if difference is not None else ""
 
 
 def equals(p: float) -> str:
@@ -119,11 +136,11 @@ def _winner(found: Findings, arena: ArenaFindings) -> list[str]:
     name = "the base" if winner.cell == BASE else quoted(winner.cell)
     text = f"The best value has {name}, {winner.naive.value:z.2f}"
     if not math.isfinite(winner.corrected.value):
-        return [f"{text}; what choosing it among {n} cells adds to that is not estimable: {winner.corrected.reason}."]
+        return [f"{text}; what choosing among {n} cells adds is not known: {winner.corrected.reason}."]
     known = f" ({interval(winner.corrected)})" if math.isfinite(winner.corrected.low) else ""
     return [
-        f"{text}; corrected for its having been chosen among {n} cells, {winner.corrected.value:z.2f}{known} is to be "
-        "expected of it on other patients."
+        f"{text}; corrected for its having been chosen among {n} cells, {winner.corrected.value:z.2f}{known} is to "
+        "be expected of it on other patients."
     ]
 
 
@@ -131,11 +148,12 @@ def _variance(arena: ArenaFindings) -> list[str]:
     """What explains most."""
     if isinstance(arena.shares, str):
         return []
-    known = _largest(arena.shares)
+    known = [one for one in _largest(arena.shares) if one.share.value >= _WORTH_NAMING]
     if not known:
-        return []
+        reasons = dict.fromkeys(one.share.reason for one in arena.shares if one.share.reason)
+        return [f"What explains the differences cannot be told: {'; '.join(reasons)}."] if reasons else []
     told = "; ".join(f"{one.source} {percent(one.share)}" for one in known[:_NAMED])
-    return [f"Of the variance between cells and sites beyond chance, most is explained by: {told}."]
+    return [f"Of the variance between cells and sites beyond chance most goes with {told}."]
 
 
 def _largest(shares: Sequence[Share]) -> list[Share]:
@@ -151,7 +169,7 @@ def status(found: Findings) -> str:
         names = ", ".join(map(quoted, planned[:_NAMED])) + ("" if len(planned) <= _NAMED else ", …")
         return (
             f"Confirmatory: the comparison of {names} with the base, registered on {found.registration.date[:10]} "
-            f"before held-out patients were predicted (seal {found.registration.seal[:12]}). All else is exploratory."
+            f"before the patients were predicted (seal {found.registration.seal[:12]}). All else is exploratory."
         )
     if found.registration is not None:
         return (
@@ -163,38 +181,42 @@ def status(found: Findings) -> str:
 
 def cards(found: Findings) -> list[Card]:
     """Key numbers."""
-    n, n_failed = len(found.material.results), len(found.failed)
-    shown = [Card("Cells computed", f"{n - n_failed} of {n}" if n_failed else str(n), "", _axes(found))]
     if not found.arenas:
-        return shown
+        return []
+    shown = []
     arena = found.arenas[0]
     own = arena.values(found.metric.name).get(BASE)
     if own is not None:
-        shown.append(_card(f"{found.metric.label} of the base", own, f"n = {own.n}"))
+        shown.append(_card(capital(f"{found.metric.label} of the base"), own, f"n = {own.n}"))
     if arena.winner is not None:
         note = f"Before correction {arena.winner.naive.value:z.2f}"
-        shown.append(_card(f"{found.metric.label} of the best cell, corrected", arena.winner.corrected, note))
+        shown.append(
+            _card(capital(f"{found.metric.label} of the best cell, corrected"), arena.winner.corrected, note)
+        )
     tested = [one for one in arena.by(found.metric.name) if math.isfinite(one.p_corrected)]
     if tested:
         n_small = sum(one.p_corrected < SMALL_P for one in tested)
         shown.append(Card("Cells that differ from the base", str(n_small), f"of {len(tested)}, after Holm", ""))
     if not isinstance(arena.shares, str) and (largest := _largest(arena.shares)[:1]):
         share = largest[0].share
-        spread = f"95 % interval {100 * share.low:.0f} to {100 * share.high:.0f} %" if math.isfinite(share.low) else ""
-        shown.append(Card(f"Variance explained by {plain(largest[0].source)}", f"{100 * share.value:.0f} %", spread, ""))
+        spread = (
+            f"95 % interval {100 * share.low:.0f} to {100 * share.high:.0f}\u00a0%"
+            if math.isfinite(share.low)
+            else ""
+        )
+        shown.append(
+            Card(f"Variance explained by {plain(largest[0].source)}", f"{100 * share.value:.0f} %", spread, "")
+        )
     return shown
-
-
-def _axes(found: Findings) -> str:
-    """The axes with their numbers of levels."""
-    return ", ".join(f"{plain(name)} ({len(levels)})" for name, levels in found.material.axes.items())
 
 
 def _card(label: str, estimate: Estimate, note: str) -> Card:
     """One number with its interval."""
     if not math.isfinite(estimate.value):
         return Card(label, "not estimable", estimate.reason, note)
-    spread = f"95 % interval {interval(estimate)}" if math.isfinite(estimate.low) else f"No interval: {estimate.reason}"
+    spread = (
+        f"95 % interval {interval(estimate)}" if math.isfinite(estimate.low) else f"No interval: {estimate.reason}"
+    )
     bar = None
     if math.isfinite(estimate.low) and 0 <= estimate.low <= estimate.high <= 1:
         bar = (100 * estimate.low, 100 * (estimate.high - estimate.low), 100 * estimate.value)

@@ -37,7 +37,7 @@ def correct_winner(arena: Arena, material: StudyMaterial) -> Winner | None:
     In every resample the best cell is chosen on the patients drawn, and judged on those who were not; the mean over
     resamples is the corrected value and their 2.5 and 97.5 % percentiles its interval (bootstrap bias corrected
     cross-validation; Tsamardinos, Greasidou & Borboudakis, Mach Learn 2018;107:1895). No model is trained again.
-    Patients are drawn within their class, and a resample that drew all patients of a class is left out, as nobody
+    Patients are drawn within their class, and a resample that drew all patients of a class is not used, as nobody
     is left to judge by. Cells that are equally good share the choice.
 
     The corrected value is that of the procedure "take the best cell", not of the winner alone. Its interval rests on
@@ -58,16 +58,16 @@ def correct_winner(arena: Arena, material: StudyMaterial) -> Winner | None:
     everybody = estimates(arena, measure, weights)
     goodness = measure.goodness(np.array([[estimate.value] for estimate in everybody]))
     inside = measure.goodness(draw(arena, measure, weights))
-    if np.isnan(inside).any():
+    usable = leaves_every_class(arena.y, weights) & ~np.isnan(inside).any(axis=0)
+    if not usable.any():
         return None
-    chosen = shares_of_best(inside)
-    usable = leaves_every_class(arena.y, weights)
+    chosen = shares_of_best(inside[:, usable])
     outside = draw(arena, measure, (weights[usable] == 0).astype(np.int32))
-    reached = (chosen[:, usable] * outside).sum(axis=0)
+    reached = (chosen * outside).sum(axis=0)
     best = int(goodness[:, 0].argmax())
     method = f"{measure.label}, best cell of each of {len(weights)} resamples on the patients out of it, percentile"
     if not usable.all():
-        method += f"; {int((~usable).sum())} that left nobody of a class out not used"
+        method += f"; {int((~usable).sum())} not used: nobody of a class was left out, or a cell had no value"
     corrected = percentile(float(np.nanmean(reached)), reached, n=len(arena.y), method=method)
     shares = dict(zip(arena.names, (float(share) for share in chosen.mean(axis=1)), strict=True))
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))

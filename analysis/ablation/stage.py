@@ -1,14 +1,15 @@
 """The reading of a study: from the predictions of its cells to tables, figures and the report."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from analysis.ablation.findings import Findings, find_out
-from analysis.ablation.reading import read_material
+from analysis.ablation.material import read_material
 from analysis.ablation.report import build_study_page
-from analysis.ablation.results import results_frame, write_results
+from analysis.ablation.results import Read, results_frame, write_results
 from analysis.page import drawings, render, tables
 from triher import __version__
 from triher.config import dump_config
@@ -20,3 +21,101 @@ from triher.study import StudyFolder
 from triher.tables import write_table
 
 STAGE = "ablation"
+
+
+def analyze_study(config: Config, folder: StudyFolder, reporter: Reporter) -> bool:
+    """Compare the cells of a study and write ``results.csv``, ``tables/``, ``figures/`` and ``report.html``.
+
+    Args:
+        config: of the base, with its section ``ablation``.
+        folder: of the study, with ``study.json`` and the cells in it.
+        reporter: where progress is said.
+
+    Returns:
+        True when something was written, False when all was up to date.
+
+    Raises:
+        StopRun: ``file_unreadable`` when there is no study yet; ``registration_damaged``; as
+            `analysis.ablation.material.read_material`.
+    """
+    start = time.monotonic()
+    run = folder.run
+    key = study_key(config, folder)
+    if run.is_fresh(STAGE, key):
+        reporter.say("ablation: results and report are up to date")
+        return False
+    material = read_material(folder, config)
+    reporter.say(f"ablation: comparing {len(material.results)} cells")
+    with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
+        found = find_out(folder, material)
+    outputs = _write(found, folder)
+    _remove_stale(folder, outputs)
+    counts = {"n_cells": len(material.results), "n_not_compared": len(found.left)}
+    run.record_stage(STAGE, key, outputs, time.monotonic() - start, **counts)
+    reporter.say(f"ablation: report at {run.report_file}")
+    return True
+
+
+def study_key(config: Config, folder: StudyFolder) -> str:
+    """Hash of everything that the outputs depend on.
+
+    Args:
+        config: of the base.
+        folder: the study, its cells, and what was registered.
+
+    Raises:
+        StopRun: ``file_unreadable`` when there is no study.
+    """
+    study = folder.read_study()
+    keys = sorted({key for keys in study.runs.values() for key in keys})
+    cells = {key: folder.read_cell(key) for key in keys}
+    stores = sorted({name for cell in cells.values() if cell for name in (cell.embedding, cell.shown) if name})
+    embeddings = {name: folder.read_embedding(name) for name in stores}
+    return sha256_of_json(
+        {
+            "config": dump_config(config),
+            "study": study.model_dump(mode="json"),
+            "cells": {key: cell.model_dump(mode="json") if cell else None for key, cell in cells.items()},
+            "embeddings": {
+                name: found.model_dump(mode="json") if found else None for name, found in embeddings.items()
+            },
+            "predictions": [_digest(folder.predictions(key)) for key in keys],
+            "registration": [_digest(folder.registration_file), _digest(check_file(folder))],
+            "version": __version__,
+        }
+    )
+
+
+def _write(found: Findings, folder: StudyFolder) -> list[Path]:
+    """Write all numbers, the tables, the figures and the page."""
+    run = folder.run
+    read = Read(
+        {one.arena.split: one.compared for one in found.arenas}, {one.arena.split: one.ranks for one in found.arenas}
+    )
+    confirmatory = {result.cell.name: found.is_confirmatory(result.cell.name) for result in found.material.results}
+    run.write_notes(STAGE, write_results(folder, results_frame(found.material, read, confirmatory)))
+    tidy = (folder.results_file, folder.results_file.with_suffix(".parquet"))
+    outputs = [path for path in tidy if path.is_file()]
+    page = build_study_page(found, run.read_record())
+    for name, data in tables(page).items():
+        outputs.append(run.path / "tables" / f"{name}.csv")
+        write_table(outputs[-1], data.columns, data.rows)
+    for drawing in drawings(page):
+        outputs.append(run.path / "figures" / f"{drawing.name}.svg")
+        write_text(outputs[-1], drawing.svg)
+    write_text(run.report_file, render(page))
+    return [*outputs, run.report_file]
+
+
+def _remove_stale(folder: StudyFolder, outputs: Sequence[Path]) -> None:
+    """Remove what an earlier reading wrote and this one did not."""
+    earlier = folder.run.read_record()["stages"].get(STAGE, {}).get("outputs", {})
+    current = {path.relative_to(folder.run.path).as_posix() for path in outputs}
+    for name in earlier:
+        if name not in current:
+            (folder.run.path / name).unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, empty when there is none."""
+    return sha256_of_file(path) if path.is_file() else ""

@@ -139,7 +139,7 @@ def _split(
     shape, seed = _shape(grid), material.config.seed
     table = values.mean(axis=0)
     parts = effects(table.reshape(1, *shape))
-    scale, luck = _widening(arena.folds), np.random.default_rng([seed, 1])
+    scale, luck = widening(arena.folds), np.random.default_rng([seed, 1])
 
     def errors(weights: Multiplicities) -> Float[np.ndarray, "resample statistic"]:
         moved = scale * (_values(arena, measure, grid, weights).mean(axis=1) - table) + _seeds(
@@ -157,7 +157,7 @@ def _split(
     return _Split(observed, noise, kept + 2 * shrunk * crossed + squares - noise)
 
 
-def _widening(folds: Folds | None) -> float:
+def widening(folds: Folds | None) -> float:
     """The factor by which the intervals of such scores are widened."""
     return 1.0 if folds is None else widened(Estimate(0.0, -1.0, 1.0, 0, ""), folds, bounds=(-inf, inf)).high
 
@@ -217,7 +217,5 @@ def _method(arena: Arena, measure: Measure, grid: Grid, material: StudyMaterial)
         *grid.remarks,
     ]
     if arena.folds is not None:
-        said.append(
-            f"errors widened by {_widening(arena.folds):.2f} for {arena.folds.n} folds (Nadeau & Bengio 2003)"
-        )
+        said.append(f"errors widened by {widening(arena.folds):.2f} for {arena.folds.n} folds (Nadeau & Bengio 2003)")
     return ", ".join(said)

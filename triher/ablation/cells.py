@@ -1,5 +1,6 @@
 """The cells of a study, computed here or over a Ray cluster; each is written as soon as it is done."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -81,6 +82,11 @@ def compute_with_ray(folder: StudyFolder, todo: Sequence[Order]) -> Iterator[Cel
 
 
 ENGINES: dict[str, Compute] = {"local": compute_here, "ray": compute_with_ray}
+
+
+def lanes_of(engine: str) -> int:
+    """How many runs are at work at a time, as far as this machine knows."""
+    return (os.cpu_count() or 1) if engine == "ray" else 1
 
 
 def batches(todo: Sequence[Order]) -> Iterator[list[Order]]:

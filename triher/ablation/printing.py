@@ -13,6 +13,7 @@ from triher.progress import duration_text
 
 _LISTED = 30  # cells; more are counted by axis
 _REASONS = 10
+_NAME, _REASON = 23, 160  # letters
 _MARGIN = 1.1  # of the disk: estimates of it are good to a tenth or so
 
 
@@ -66,6 +67,12 @@ def print_plan(plan: StudyPlan, cost: PlanCost, console: Console) -> None:
         _say(console, text)
 
 
+def _short(text: str, length: int = _NAME) -> str:
+    """A long text without its middle: a checkpoint's path tells most at its ends."""
+    half = (length - 3) // 2
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+
+
 def _say(console: Console, text: str) -> None:
     """A line of text, folded between words."""
     console.print(text, markup=False, highlight=False)
@@ -112,7 +119,7 @@ def _rows(plan: StudyPlan, cost: PlanCost) -> list[_Row]:
     for key, node in {node.slabs: node for node in reversed(plan.embeddings)}.items():
         add(f"slabs: {_slabs_text(node)}", cost.slabs.get(key))
     for node in plan.embeddings:
-        add(f"embedding: {node.encoder}", cost.embeddings.get(node.key))
+        add(f"embedding: {_short(node.encoder)}", cost.embeddings.get(node.key))
     for run in plan.runs:
         if run.cell not in plan.broken:
             add(f"models: {run.config.classify.head}", cost.runs.get((run.cell, run.seed)))
@@ -151,10 +158,9 @@ def _show_cells(plan: StudyPlan, cost: PlanCost, console: Console) -> None:
         return
     rows: list[tuple[object, ...]] = []
     for axis, levels in plan.lattice.axes.items():
-        for level in levels:
+        for place, level in enumerate(levels):
             names = [cell.name for cell in plan.lattice.cells if cell.levels.get(axis) == level]
-            rows.append((axis, level, *_counts(names, of_cell, plan, cost)))
-            axis = ""
+            rows.append(("" if place else axis, _short(level), *_counts(names, of_cell, plan, cost)))
     rows.append(("all", "", *_counts(list(of_cell), of_cell, plan, cost)))
     _show(console, "cells by axis", ("axis", "level", "cells", "done", "left", "broken", "time left"), rows)
 
@@ -194,7 +200,7 @@ def _show_broken(plan: StudyPlan, console: Console) -> None:
     by_reason: dict[tuple[str, str], list[str]] = {}
     for cell, why in plan.broken.items():
         by_reason.setdefault(why, []).append(cell)
-    rows = [(code, len(cells), cells[0], reason) for (code, reason), cells in by_reason.items()]
+    rows = [(code, len(cells), cells[0], _short(reason, _REASON)) for (code, reason), cells in by_reason.items()]
     more = f", the first {_REASONS} of {len(rows)} reasons" if len(rows) > _REASONS else ""
     title = f"{_count(len(plan.broken), 'cell')} cannot be computed{more}"
     table = table_of(title, ("code", "cells", "for instance", "reason"), rows[:_REASONS])
@@ -231,6 +237,6 @@ def _reasons(cost: PlanCost) -> list[str]:
     way = f"on {cost.n_measured} patients and " if cost.n_measured else ""
     texts.append(
         f"measured {way}with one model for each kind of cell in {duration_text(cost.measured_s)}, for one process on "
-        f"this machine; good to a factor 2, and not in it is the comparison of the cells at the end"
+        f"this machine as busy as it was meanwhile; the comparison of the cells at the end comes on top"
     )
     return texts

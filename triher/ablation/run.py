@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from triher.ablation.axes import Lattice
-from triher.ablation.cells import ENGINES, orders
+from triher.ablation.cells import ENGINES, lanes_of, orders
 from triher.ablation.embed import make_stores
 from triher.ablation.plan import StudyPlan, as_study, located, make_plan
 from triher.ablation.registration import check_data
@@ -81,9 +81,10 @@ def _compute(plan: StudyPlan, folder: StudyFolder, reporter: Reporter, engine: s
         reporter.say(f"cells: up to date ({len(plan.runs)} models), nothing computed")
         return False
     names = {run.key: run.cell for run in plan.runs}
-    with reporter.work("cells", [order.run.config.classify.head for order in todo]) as advance:
+    heads = [order.run.config.classify.head for order in todo]
+    with reporter.work("cells", heads, lanes=lanes_of(engine)) as advance:
         for done in ENGINES[engine](folder, todo):
-            advance(done.head, math.nan if done.state == "failed" else None)
+            advance(done.head, math.nan if done.state == "failed" else done.seconds)
             if done.state == "failed":
                 reporter.say(f"cell '{names[done.key]}', seed {done.seed}: {done.code}: {done.reason}")
     return True

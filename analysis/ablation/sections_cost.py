@@ -1,0 +1,131 @@
+"""The report's section on what the encoders cost."""
+
+import math
+from collections.abc import Sequence
+
+from analysis.ablation.figures_prices import prices_figure
+from analysis.ablation.findings import Findings
+from analysis.ablation.prices import Price, Step
+from analysis.ablation.sections_stability import number
+from analysis.ablation.sections_top import capital
+from analysis.canvas import plain
+from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
+from analysis.wording import told
+from triher.study import BASE
+
+_COST = (
+    "Seconds to embed 100 patients on the device named, without reading volumes and without training; times of "
+    "different devices are not comparable and stand in different figures."
+)
+_FRONT = (
+    "The line joins the cells that no cheaper one matches; which cells these are was read off the same patients, and "
+    "differences along it can be luck."
+)
+_STEPS = (
+    "What the next dearer encoder gives, from cells that are alike otherwise, with an interval over the patients. A "
+    "gain whose interval holds 0 may be none."
+)
+_LEAST_COSTS = 2
+
+
+def cost_section(found: Findings) -> list[Section]:
+    """Cost against value; nothing where all features come from tables."""
+    if not found.prices or not found.arenas:
+        return []
+    blocks: list[Block] = [Paragraph(_COST)]
+    values = found.arenas[0].values(found.metric.name)
+    for k, device in enumerate(dict.fromkeys(price.device for price in found.prices)):
+        inside = [price for price in found.prices if price.device == device]
+        if len({price.seconds for price in inside}) < _LEAST_COSTS:
+            continue
+        figure = prices_figure(
+            f"ablation-cost-{k + 1}",
+            f"Cost against {found.metric.label}, on {plain(device)}",
+            inside,
+            values,
+            label=capital(found.metric.label),
+            base=BASE,
+            higher_is_better=found.metric.higher_is_better,
+        )
+        blocks.append(Gallery("", [figure]))
+    if len(blocks) > 1:
+        blocks.insert(1, Paragraph(_FRONT))
+    if found.steps:
+        blocks += [Heading("From encoder to encoder"), Paragraph(_STEPS), _steps_table(found)]
+    return [Section("cost", "What it costs", [*blocks, _prices_table(found)])]
+
+
+def _steps_table(found: Findings) -> Table:
+    """A line for each next dearer encoder."""
+    header = ["From", "to", "Seconds for 100 patients", f"Difference in {found.metric.label} (95 % interval)"]
+    rows = [
+        [
+            step.cheaper,
+            step.dearer,
+            _seconds_of(step),
+            told(step.gain),
+            _per_minute(step),
+            str(step.n_pairs),
+            step.device,
+        ]
+        for step in found.steps
+    ]
+    columns = ["cheaper", "dearer", "device", "seconds_cheaper", "seconds_dearer", "n_pairs", *ESTIMATE_COLUMNS]
+    data = [
+        [s.cheaper, s.dearer, s.device, *s.seconds, s.n_pairs, *estimate_cells(s.gain), number(s.gain_per_minute)]
+        for s in found.steps
+    ]
+    return Table(
+        "What a dearer encoder gives",
+        [*header, "For each further minute", "Pairs of cells", "Device"],
+        rows,
+        name="ablation-encoders",
+        data=Data([*columns, "gain_per_minute"], data),
+    )
+
+
+def _seconds_of(step: Step) -> str:
+    """From which cost to which."""
+    return f"{step.seconds[0]:.3g} to {step.seconds[1]:.3g}"
+
+
+def _per_minute(step: Step) -> str:
+    """Gain for each further minute."""
+    return f"{step.gain_per_minute:+.3f}" if math.isfinite(step.gain_per_minute) else "-"
+
+
+def _prices_table(found: Findings) -> Table:
+    """A line a cell, the cheapest on top."""
+    values = found.arenas[0].values(found.metric.name)
+    ordered: Sequence[Price] = sorted(found.prices, key=lambda price: (price.device, price.seconds, price.cell))
+    rows = [
+        [p.cell, p.encoder, f"{p.seconds:.3g}", f"{p.cpu_seconds:.3g}", told(values[p.cell]), p.device, _bought(p)]
+        for p in ordered
+    ]
+    header = [
+        "Cell",
+        "Encoder",
+        "Seconds for 100 patients",
+        "CPU seconds of training, a seed",
+        capital(found.metric.label),
+    ]
+    data: list[list[str | float | None]] = [
+        [p.cell, p.encoder, p.device, p.seconds, p.cpu_seconds, p.is_best_buy, values[p.cell].value]
+        for p in ordered
+        if math.isfinite(values[p.cell].value)
+    ]
+    columns = ["cell", "encoder", "device", "seconds_per_100_patients", "cpu_seconds", "is_best_buy", "value"]
+    return Table(
+        "Cost of each cell",
+        [*header, "Device", "No cheaper cell is better"],
+        rows,
+        folded="The cost of each cell",
+        name="ablation-cost",
+        data=Data(columns, data),
+    )
+
+
+def _bought(price: Price) -> str:
+    """Whether a cell is on the line."""
+    return "yes" if price.is_best_buy else "-"

@@ -1,0 +1,74 @@
+"""The report's section on how far features stay the same under disturbances."""
+
+import math
+
+from analysis.ablation.figures_robustness import stability_figure
+from analysis.ablation.findings import Findings
+from analysis.page import Block, Data, Gallery, Paragraph, Section, Table
+
+_STABILITY = (
+    "The features of the same patients with and without the disturbance, compared by the intraclass correlation "
+    "ICC(A,1) of each feature (McGraw & Wong, Psychol Methods 1996;1:30); 0.75 is called good and 0.90 excellent "
+    "(Koo & Li, J Chiropr Med 2016;15:155). Features that stay the same are no good in themselves: a feature that "
+    "tells nothing can be stable, too."
+)
+
+
+def stability_section(found: Findings) -> list[Section]:
+    """Stability of the features; nothing where nothing is disturbed."""
+    known = found.stabilities
+    if not known:
+        return []
+    rows = [
+        [
+            f"{one.encoder}: {one.disturbance}",
+            f"{one.median:.2f} ({one.quartiles[0]:.2f} to {one.quartiles[1]:.2f})",
+            f"{one.lower_limit_median:.2f}",
+            f"{one.share_good:.0%}",
+            f"{one.share_excellent:.0%}",
+            f"{one.cosine:.2f}",
+            str(one.n_features),
+            str(one.n_patients),
+        ]
+        if math.isfinite(one.median)
+        else [
+            f"{one.encoder}: {one.disturbance}",
+            f"none: {one.reason}",
+            *["-"] * 4,
+            str(one.n_features),
+            str(one.n_patients),
+        ]
+        for one in known
+    ]
+    header = ["Encoder: disturbance", "Median ICC (quartiles)", "Median lower limit", "≥ 0.75", "≥ 0.90", "Cosine"]
+    columns = [
+        "encoder", "disturbance", "median", "low_quartile", "high_quartile", "lower_limit_median", "share_good",
+        "share_excellent", "cosine", "n_features", "n_constant", "n_patients", "reason",
+    ]  # fmt: skip
+    data: list[list[str | int | float | None]] = [
+        [
+            one.encoder, one.disturbance, *map(number, (one.median, *one.quartiles, one.lower_limit_median)),
+            *map(number, (one.share_good, one.share_excellent, one.cosine)), one.n_features, one.n_constant,
+            one.n_patients, one.reason,
+        ]
+        for one in known
+    ]  # fmt: skip
+    blocks: list[Block] = [Paragraph(_STABILITY)]
+    if any(math.isfinite(one.median) for one in known):
+        blocks.append(Gallery("", [stability_figure("Stability of the features under each disturbance", known)]))
+    blocks.append(
+        Table(
+            "Stability of the features",
+            [*header, "Features", "Patients"],
+            rows,
+            folded="The stability as numbers",
+            name="ablation-stability",
+            data=Data(columns, data),
+        )
+    )
+    return [Section("stability", "How stable the features are", blocks)]
+
+
+def number(value: float) -> float | None:
+    """A number for machines."""
+    return value if math.isfinite(value) else None
