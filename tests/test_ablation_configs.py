@@ -12,7 +12,7 @@ from triher.config import read_config, read_tree
 from triher.study import BASE
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-N_CELLS = {"normalization": 8 * 2, "backbones": 8 * 3, "cohorts": 6 * 2, "robustness": 2 * 8}
+N_CELLS = {"normalization": 8 * 2, "backbones": 8 * 3, "cohorts": 6 * 2 + 1, "robustness": 2 * 8}
 
 
 def test_every_configuration_is_known_here() -> None:
