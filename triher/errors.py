@@ -80,4 +80,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> StopRun:
     hint = f"; did you mean '{near[0]}'?" if near else ";"
     ordered = near + sorted(n for n in names if n not in near)
     more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
-    return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {', '.join(ordered[:_LISTED])}{more}")
+    comma = "; " if any("," in one for one in names) else ", "
+    return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {comma.join(ordered[:_LISTED])}{more}")
