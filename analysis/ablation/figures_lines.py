@@ -14,7 +14,7 @@ BLUE = CLASS_STYLE["zero"][0]
 _ROW, _LINE = 0.27, 0.15  # inches: a row, and each further line of its label
 _LABEL = 36  # characters a line
 _MOST_LINES = 4
-_MOST_TICKS = 6
+_MOST_TICKS = 4
 
 
 @dataclass(frozen=True)
