@@ -196,6 +196,8 @@ def measure_embeddings(asked: Sequence[tuple[Config, Sequence[Path]]]) -> list[E
     Raises:
         StopRun: an unknown name in the configuration.
     """
+    if not asked:
+        return []
     try:
         tasks = [_complete(decide(config), slabs) for config, slabs in asked]
     except StopRun as error:
