@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.ablation.material import read_material
+from analysis.ablation.results import Read, results_frame
 from extract.encoders import find_encoder
 from triher.ablation.axes import read_lattice
 from triher.ablation.registration import IN_TURN, check_data, register
+from triher.cli_ablate import ablate
 from triher.config import build_config, read_tree
 from triher.errors import StopRun
 from triher.files import sha256_of_json
@@ -103,7 +106,7 @@ class Project:
         if self.folder.read_cell(key) is not None:
             return
         frame = self.frame.iloc[patients][["patient_id", "split"]]
-        frame = frame[frame["patient_id"] != without].replace({"train": "oof"})
+        frame = frame[~frame["patient_id"].str.fullmatch(without)].replace({"train": "oof"})
         frame = frame.assign(
             cohort="c", site="s", repeat=0, fold=0, seed=0, y=0, p_zero=1.0, p_low=0.0, p_positive=0.0
         )
@@ -278,6 +281,43 @@ def test_a_later_cell_with_another_split_moves_the_comparison_to_other_patients(
     assert "'later' changes classify.split" in text(found)
 
 
+def test_a_section_that_holds_another_split_is_another_split(project):
+    project.register()
+    project.write("  cells: {later: {classify: {split: {kind: none}}}}")
+    found = project.run()
+    assert not found.confirmatory(CELL)
+    assert "'later' changes classify.split" in text(found)
+    project.write("  cells: {later: {classify: {head: knn, split: {kind: column}}}}")
+    assert project.run().confirmatory(CELL)
+
+
+def test_a_later_cell_that_leaves_no_held_out_patients_to_compare_spoils_the_comparison(project):
+    project.register()
+    project.write("  cells: {later: {classify.head: xgboost}}")
+    others = dict.fromkeys((BASE, CELL, "pooling=std"), "P06")
+    found = project.run(without={**others, "later": "P07|P08|P09|P1."})
+    assert not found.confirmatory(CELL)
+    assert "leave no patients of the split 'test'" in text(found)
+
+
+def test_where_no_held_out_patient_is_judged_nothing_is_confirmatory(project):
+    project.register()
+    assert "other patients than those who were to be held out" in text(
+        project.run(without=dict.fromkeys((BASE, CELL, "pooling=std"), "P0[6-9]|P1."))
+    )
+
+
+def test_only_the_registered_metric_in_the_first_split_is_marked_in_the_results(project):
+    project.register()
+    found = project.run()
+    material = read_material(project.folder, build_config(project.tree, {}, project.path))
+    assert [arena.split for arena in material.arenas] == ["test", "oof"]
+    names = [cell.cell.name for cell in material.results]
+    frame = results_frame(material, Read({}), {name: found.confirmatory(name) for name in names})
+    marked = frame[frame["confirmatory"]]
+    assert marked[["cell", "split", "measure"]].to_numpy().tolist() == [[CELL, "test", "auc_macro"]]
+
+
 def test_a_registered_cell_may_lack_patients(project):
     project.register()
     assert project.run(without={"pooling=std": "P07"}).confirmatory(CELL)
@@ -292,6 +332,61 @@ def test_changed_cells_of_the_table_are_named_by_column_and_patient(project):
     assert not found.confirmatory(CELL)
     assert "data: 1 patient changed in 'label': P03" in found.remarks
     assert "data: 2 patients changed in 'age': P04, P05" in found.remarks
+
+
+def test_a_primary_cell_must_read_the_data_it_was_registered_with(project):
+    cells = "  cells: {other: {classify.head: knn%s}}"
+    primary = f"['{CELL}', other]"
+    features = project.path.parent / "fb.csv"
+    features.write_text("patient_id,a\nP00,1\n")
+    project.write(cells % "", primary=primary)
+    project.register()
+    project.write(cells % ", classify.features: fb.csv", primary=primary)
+    found = project.run()
+    assert (found.confirmatory(CELL), found.confirmatory("other")) == (True, False)
+    assert "'other' is exploratory: its data are not those registered" in text(found)
+    assert "data of 'other': features come from a table that was not registered" in text(found)
+    with pytest.raises(StopRun, match="a table that was not registered") as stop:
+        project.register()
+    assert stop.value.code == "registration_exists"
+
+
+def test_a_file_of_a_cell_is_known_by_its_content(project):
+    cells = "  cells: {other: {classify.features: %s.csv}, 'no file': {classify.features: none.csv}}"
+    for name in "ab":
+        (project.path.parent / f"{name}.csv").write_text("patient_id,a\nP00,1\n")
+    project.write(cells % "a", primary="[other]")
+    assert list(project.register().record.data) == [BASE, "other", "no file"]
+    project.write(cells % "b", primary="[other]")
+    assert project.run().confirmatory("other")
+    (project.path.parent / "b.csv").write_text("patient_id,a\nP00,2\n")
+    found = project.run()
+    assert not found.confirmatory("other")
+    assert "data of 'other': the table of features is another file" in found.remarks
+
+
+def test_a_refused_registration_leaves_the_record_of_a_run_as_it_is(project):
+    run = project.folder.run
+    run.prepare()
+    run.record_command("triher classify", {})
+    project.predict("early")
+    before = run.record_file.read_bytes()
+    with pytest.raises(StopRun) as late:
+        project.register()
+    run.record_stage("classify", "k", [], 1.0)
+    whole = run.record_file.read_bytes()
+    with pytest.raises(StopRun, match="no ablation study") as ordinary:
+        project.register()
+    assert (late.value.code, ordinary.value.code) == ("registration_late", "output_folder")
+    assert whole == run.record_file.read_bytes() != before
+    assert b"triher classify" in whole
+
+
+def test_registering_and_planning_at_once_is_refused(project):
+    with pytest.raises(StopRun, match="--register and --plan") as stop:
+        ablate(project.path, project.folder.run.path, plan=True, register=True)
+    assert stop.value.code == "config_value"
+    assert not project.folder.run.path.exists()
 
 
 def test_patients_who_come_or_go_are_named(project):

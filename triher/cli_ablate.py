@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from triher.config import build_config, read_tree
-from triher.errors import unknown_name
+from triher.errors import StopRun, unknown_name
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
@@ -41,6 +41,8 @@ def ablate(
     from triher.ablation.axes import read_lattice
     from triher.study import StudyFolder
 
+    if register and plan:
+        raise StopRun("config_value", "--register and --plan exclude each other: print the plan first, then register")
     tree = read_tree(config, overrides)
     own = build_config(tree, {}, config).ablation or AblationConfig()
     lattice, folder, reporter = read_lattice(tree, config), StudyFolder(RunFolder(out)), Reporter(quiet=quiet)

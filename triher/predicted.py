@@ -1,7 +1,10 @@
 """Whom the runs of a study have predicted, and when: what tells whether held-out patients were looked at."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
 
 from triher.study import StudyFolder
 from triher.tables import read_own_table
@@ -14,8 +17,14 @@ class Predicted:
     key: str
     """Of the run; empty for the folder's own table, which is no study's."""
     patients: frozenset[str]
+    labeled: Mapping[str, frozenset[str]]
+    """Split -> those of the patients who were predicted in it, and have a class."""
     time_s: float
     """When the run ended, as the file system says: seconds since 1970."""
+
+    def labeled_in(self, splits: Collection[str]) -> frozenset[str]:
+        """Patients with a class who were predicted in any of some splits."""
+        return frozenset().union(*(self.labeled.get(split, frozenset()) for split in splits))
 
 
 def predicted(folder: StudyFolder) -> tuple[Predicted, ...]:
@@ -24,12 +33,19 @@ def predicted(folder: StudyFolder) -> tuple[Predicted, ...]:
     for record in sorted((folder.run.path / "cells").glob("*/cell.json")):
         table = folder.predictions(record.parent.name)
         if table.is_file():
-            patients = frozenset(map(str, read_own_table(table)["patient_id"]))
-            found.append(Predicted(record.parent.name, patients, record.stat().st_mtime))
+            found.append(_read(table, record.parent.name, record))
     own = folder.run.predictions_file
     if own.is_file():
-        found.append(Predicted("", frozenset(map(str, read_own_table(own)["patient_id"])), own.stat().st_mtime))
+        found.append(_read(own, "", own))
     return tuple(found)
+
+
+def _read(table: Path, key: str, dated: Path) -> Predicted:
+    """Whom a table holds; when the run ended is the time of another file."""
+    rows = read_own_table(table)
+    known = rows[pd.to_numeric(rows["y"], errors="coerce").notna()]
+    labeled = {str(split): frozenset(map(str, ids)) for split, ids in known.groupby("split")["patient_id"]}
+    return Predicted(key, frozenset(map(str, rows["patient_id"])), labeled, dated.stat().st_mtime)
 
 
 def that_saw(runs: Collection[Predicted], patients: Collection[str]) -> list[Predicted]:

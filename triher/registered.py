@@ -5,15 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from triher.config import build_config
+from triher.judged import has_other_truth, judged_on, that_change_split
 from triher.predicted import Predicted, predicted, that_saw
-from triher.registration_record import Record, differences, load_check, load_record, settings_of
+from triher.registration_record import (
+    IN_TURN_SPLITS,
+    DataCheck,
+    Record,
+    differences,
+    load_check,
+    load_record,
+    settings_of,
+)
 from triher.runfolder import changed_libraries
 from triher.settings import Config
 from triher.store import read_index
 from triher.study import BASE, CellRun, Study, StudyFolder
 
 _LISTED = 10  # names in one remark
-_SPLIT = "classify.split"
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,12 @@ class _Present:
     runs: Mapping[str, tuple[CellRun, ...]]
     """Name of a cell -> its runs that are done."""
     tables: tuple[Predicted, ...]
+    check: DataCheck | None
+    """How the data compare with those registered."""
+
+    def has_other_data(self, cell: str) -> bool:
+        """Whether a cell reads data that were not registered for it."""
+        return self.check is not None and cell in self.check.other
 
 
 def read_registration(folder: StudyFolder) -> Registration | None:
@@ -64,7 +78,7 @@ def read_registration(folder: StudyFolder) -> Registration | None:
 
     A comparison is confirmatory where the cell is one of the registered primary ones; its settings and the base's,
     metric, seeds, resamples, data and weights are the registered ones; p values are corrected for all comparisons
-    that were registered; and no cell that was added later takes patients out of the comparison.
+    that were registered; and no cell that was added or changed later moves the comparison to other patients.
 
     Raises:
         StopRun: ``registration_damaged`` where ``registration.json`` is not as it was written; as
@@ -73,18 +87,19 @@ def read_registration(folder: StudyFolder) -> Registration | None:
     record = load_record(folder)
     if record is None:
         return None
-    present = _look(folder)
-    obstacles = [*_data(record, folder), *_whole(record, present), *_fewer_patients(record, present)]
-    obstacles += _other_split(record, present)
+    present = _look(folder, record)
+    obstacles = [*_data(present), *_whole(record, present)]
+    obstacles += _other_split(record, present) or _other_patients(record, present)
     reasons = {name: _cell(record, name, present, folder) for name in record.primary}
     confirmed = frozenset() if obstacles else frozenset(name for name, why in reasons.items() if not why)
     remarks = [f"nothing is confirmatory: {reason}" for reason in obstacles]
     remarks += [f"'{name}' is exploratory: {reason}" for name, why in reasons.items() for reason in why]
     remarks += [*_added(record, present), *_software(record), *_looks(record, present, confirmed)]
-    return Registration(record, (*record.remarks, *_checked(record, folder), *remarks), confirmed)
+    checked = () if present.check is None else present.check.remarks
+    return Registration(record, (*record.remarks, *checked, *remarks), confirmed)
 
 
-def _look(folder: StudyFolder) -> _Present:
+def _look(folder: StudyFolder, record: Record) -> _Present:
     """Resolve what ``study.json`` says."""
     study = folder.read_study()
     bare = {key: value for key, value in study.config.items() if key != "ablation"}
@@ -92,21 +107,15 @@ def _look(folder: StudyFolder) -> _Present:
     settings = {cell.name: settings_of(build_config(bare, cell.changes, path)) for cell in study.cells}
     found = {name: [folder.read_cell(key) for key in keys] for name, keys in study.runs.items()}
     runs = {name: tuple(run for run in of if run is not None and run.state == "done") for name, of in found.items()}
-    return _Present(study, build_config(study.config, {}, path), settings, runs, predicted(folder))
+    config, check = build_config(study.config, {}, path), load_check(record, folder)
+    return _Present(study, config, settings, runs, predicted(folder), check)
 
 
-def _data(record: Record, folder: StudyFolder) -> list[str]:
+def _data(present: _Present) -> list[str]:
     """Whether the data are others."""
-    check = load_check(record, folder)
-    if check is None:
+    if present.check is None:
         return ["the data were not compared with those registered; run 'triher ablate' again"]
-    return [] if check.is_equal else ["the data are not those registered"]
-
-
-def _checked(record: Record, folder: StudyFolder) -> tuple[str, ...]:
-    """What the comparison of the data found."""
-    check = load_check(record, folder)
-    return () if check is None else check.remarks
+    return ["the data are not those registered"] if present.has_other_data(BASE) else []
 
 
 def _whole(record: Record, present: _Present) -> list[str]:
@@ -139,6 +148,8 @@ def _cell(record: Record, name: str, present: _Present, folder: StudyFolder) -> 
     if name not in present.settings:
         return ["it is no longer in the study"]
     changed = differences(record.settings | record.cells[name].settings, present.settings[name])
+    if present.has_other_data(name):
+        changed.append("its data are not those registered")
     runs = present.runs.get(name, ())
     if len(runs) < len(record.seeds):
         changed.append("it was not computed with every seed")
@@ -160,35 +171,48 @@ def _weights(record: Record, runs: Sequence[CellRun], folder: StudyFolder) -> li
 
 
 def _is_as_registered(record: Record, name: str, present: _Present) -> bool:
-    """Whether a cell, primary or not, has the settings it was registered with."""
-    if name != BASE and name not in record.cells:
+    """Whether a cell, primary or not, has the settings and data it was registered with."""
+    if (name != BASE and name not in record.cells) or present.has_other_data(name):
         return False
     own = {} if name == BASE else record.cells[name].settings
     return not differences(record.settings | own, present.settings[name])
 
 
-def _fewer_patients(record: Record, present: _Present) -> list[str]:
-    """Cells are compared on the patients they have in common; ones added later must not take any away."""
-    by_key = {run.key: run.patients for run in present.tables}
-    held_out = frozenset(record.held_out)
-    before, after = held_out, held_out
-    for name, runs in present.runs.items():
-        for run in runs:
-            patients = by_key.get(run.key, held_out)
-            after &= patients
-            before = before & patients if _is_as_registered(record, name, present) else before
-    found = []
-    if n := len(before - after):
-        found.append(f"cells that were not registered lack {n} patients, so that no cell is compared on them")
-    return found
+def _other_patients(record: Record, present: _Present) -> list[str]:
+    """Cells are compared on the patients they have in common; ones added or changed later must not move that."""
+    if BASE not in present.settings:
+        return []
+    tables = {run.key: run for run in present.tables}
+    found = {
+        name: [tables[key] for key in keys if key in tables]
+        for name, keys in present.study.runs.items()
+        if len(present.runs[name]) == len(keys)
+        and not has_other_truth(present.settings[BASE], present.settings[name])
+    }
+    pooled = bool(that_change_split(record.settings, present.settings))
+    known = [runs for name, runs in found.items() if _is_as_registered(record, name, present)]
+    before, after = judged_on(known, pooled=pooled), judged_on(found.values(), pooled=pooled)
+    if not before.split:
+        return []
+    if before.split != after.split:
+        return [f"cells that were not registered leave no patients of the split '{before.split}' to compare cells on"]
+    if n := len(before.patients - after.patients):
+        return [f"cells that were not registered lack {n} patients, so that no cell is compared on them"]
+    is_held_out = before.split == "test" and after.patients <= frozenset(record.held_out)
+    if record.split["kind"] not in IN_TURN_SPLITS and not pooled and not is_held_out:
+        return ["cells are compared on other patients than those who were to be held out"]
+    return []
 
 
 def _other_split(record: Record, present: _Present) -> list[str]:
     """Where splits differ between cells, all are judged on development patients, too; see `analysis.ablation`."""
-    changing = [cell.name for cell in present.study.cells if any(key.startswith(_SPLIT) for key in cell.changes)]
-    if not changing or any(key.startswith(_SPLIT) for cell in record.cells.values() for key in cell.changes):
+    registered = {name: cell.settings for name, cell in record.cells.items()}
+    before = that_change_split(record.settings, registered)
+    now = that_change_split(record.settings, present.settings)
+    if bool(before) == bool(now):
         return []
-    return [f"{_names(changing)} changes classify.split, so that cells are judged on other patients than registered"]
+    what = f"{_names(now)} changes" if now else f"{_names(before)} no longer changes"
+    return [f"{what} classify.split, so that cells are judged on other patients than registered"]
 
 
 def _added(record: Record, present: _Present) -> list[str]:

@@ -18,6 +18,9 @@ from triher.files import sha256_of_json
 from triher.settings import Config, Section
 from triher.study import StudyFolder
 
+IN_TURN_SPLITS = ("none", "leave-one-site-out", "leave-one-cohort-out")
+"""Kinds of split that hold everybody out in turn."""
+
 
 class RegisteredCell(Section):
     """A cell as it was registered."""
@@ -43,7 +46,7 @@ class DataHashes(Section):
     """The data of a configuration, told apart without being told."""
 
     table: str
-    """SHA-256 of the bytes of the cohort table."""
+    """SHA-256 of the bytes of the cohort table; empty where the data cannot be read."""
     features: str
     """SHA-256 of a table of features; empty where they come from images."""
     columns: tuple[str, ...]
@@ -85,7 +88,7 @@ class Record(Section):
     held_out: tuple[str, ...]
     """Patients whom no model of the base, or of a primary cell, is trained on; all where folds take turns."""
     data: dict[str, DataHashes]
-    """Name of the base, or of a primary cell with another cohort -> its data."""
+    """Name of the base -> its data, and of each cell that reads others than the base."""
     weights: dict[str, str]
     """Encoder -> SHA-256 of its weights; empty where they were not there, or there are none."""
     remarks: tuple[str, ...]
@@ -99,8 +102,8 @@ class DataCheck(Section):
     seal: str
     """Of the registration that was compared with."""
     date: str
-    is_equal: bool
-    """Whether all that a study reads is as registered."""
+    other: tuple[str, ...]
+    """Cells whose data are not those registered for them; a cell that was not registered must read the base's."""
     remarks: tuple[str, ...]
 
 

@@ -14,7 +14,7 @@ from analysis.ablation.ranks import Rank
 from triher.errors import Note
 from triher.estimate import Estimate
 from triher.files import replacing
-from triher.study import StudyFolder
+from triher.study import BASE, StudyFolder
 from triher.tables import write_table
 
 AXIS = "axis:"
@@ -43,19 +43,24 @@ def results_frame(
 
     ``value``, ``low`` and ``high`` are those of the patients whom all cells of the split predicted, ``n`` of them;
     ``value_own`` and the like those of all ``n_own`` patients of the cell, which are not to be compared between
-    cells. ``is_primary`` and ``confirmatory`` belong to the cell, ``p_corrected`` and ranks to the study's metric.
+    cells. ``is_primary`` belongs to the cell, ``p_corrected`` and ranks to the study's metric, ``confirmatory`` to that
+    metric in the first arena, which alone is registered.
 
     Args:
         material: the study.
         read: what was made of its arenas.
-        confirmatory: cell -> whether its comparison was registered beforehand.
+        confirmatory: cell -> whether its comparison with the base, in the study's metric, was registered beforehand.
     """
     registered = confirmatory or {}
     rows: list[dict[str, Any]] = []
     for result in material.results:
-        cell = _cell_columns(result, material, is_confirmatory=registered.get(result.cell.name, False))
+        cell = _cell_columns(result, material)
         found = [row for own in result.own for row in _rows(result, own, material, read)]
         rows += [cell | row for row in (found or [{}])]
+    metric = find_measure(material.own.metric, material.config.scheme).name
+    for row in rows:
+        is_first = _is_first(row["cell"], row["split"], material) and row["measure"] == metric
+        row["confirmatory"] = is_first and registered.get(row["cell"], False)
     columns = ["cell", *(f"{AXIS}{axis}" for axis in material.axes), *CELL_COLUMNS, *COLUMNS]
     frame = pd.DataFrame(rows).reindex(columns=columns)
     return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
@@ -84,7 +89,12 @@ def write_results(folder: StudyFolder, frame: pd.DataFrame) -> tuple[Note, ...]:
     return ()
 
 
-def _cell_columns(result: CellResult, material: StudyMaterial, *, is_confirmatory: bool) -> dict[str, Any]:
+def _is_first(cell: str, split: str, material: StudyMaterial) -> bool:
+    """Whether a split is the one that a study is read by, and a cell is compared with the base in it."""
+    return any(arena.split == split and {BASE, cell} <= set(arena.names) for arena in material.arenas[:1])
+
+
+def _cell_columns(result: CellResult, material: StudyMaterial) -> dict[str, Any]:
     """What all rows of a cell have in common."""
     levels = {f"{AXIS}{axis}": result.cell.levels.get(axis, "") for axis in material.axes}
     return {
@@ -95,7 +105,6 @@ def _cell_columns(result: CellResult, material: StudyMaterial, *, is_confirmator
         "reason": result.reason,
         "is_base": result.cell.is_base,
         "is_primary": result.cell.name in material.own.primary,
-        "confirmatory": is_confirmatory,
         "seeds": sum(run.state == "done" for run in result.runs),
         "embedding_seconds": result.embedding.seconds if result.embedding else np.nan,
         "cell_seconds": sum(run.seconds for run in result.runs) if result.runs else np.nan,

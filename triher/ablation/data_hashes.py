@@ -1,23 +1,68 @@
 """Hashes of the data of a study, by which later data are told equal, or where they differ."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from triher.cohort import Cohort, Patient, labels, read_cohort
-from triher.errors import SkipPatient
+from triher.errors import SkipPatient, StopRun
 from triher.files import sha256_of_file, sha256_of_json
 from triher.labels import scheme_classes
 from triher.progress import Reporter
 from triher.registration_record import DataHashes, ImageFiles
 from triher.settings import Config
+from triher.study import BASE
 
 _DIGITS = 16
+_OTHER_SOURCE = (
+    "features come from images and not from a table",
+    "features come from a table that was not registered",
+)
 _LISTED = 5  # patients in one remark
 _MISSING = ImageFiles(n_files=0, n_bytes=0, sha256="", stamp="")
+UNREADABLE = DataHashes(table="", features="", columns=(), patients={}, images={})
+"""Of a cell whose data cannot be read."""
+
+
+def hash_cells(
+    configs: Mapping[str, Config], reporter: Reporter, known: Mapping[str, DataHashes], *, needed: Collection[str]
+) -> dict[str, DataHashes]:
+    """Hash what the base reads, and what each cell reads that reads other data; what is read twice is hashed once.
+
+    Args:
+        configs: name of a cell -> its configuration.
+        reporter: where progress goes.
+        known: of earlier.
+        needed: cells whose data must be readable; those of others may be `UNREADABLE`.
+
+    Raises:
+        StopRun: as `hash_data`, of a needed cell.
+    """
+    sources = {name: _sources(config) for name, config in configs.items()}
+    hashed: dict[str, DataHashes] = {}
+    for name in (BASE, *needed, *sources):
+        if sources[name] in hashed:
+            continue
+        try:
+            hashed[sources[name]] = hash_data(configs[name], reporter, data_of(known, name) if known else None)
+        except StopRun:
+            if name in needed:
+                raise
+            hashed[sources[name]] = UNREADABLE
+    return {name: hashed[own] for name, own in sources.items() if name == BASE or own != sources[BASE]}
+
+
+def data_of(data: Mapping[str, DataHashes], name: str) -> DataHashes:
+    """The data of a cell, which are the base's where nothing is said of it."""
+    return data.get(name, data[BASE])
+
+
+def _sources(config: Config) -> str:
+    """What decides which data are read, and as what."""
+    return sha256_of_json([config.cohort.model_dump(mode="json"), config.scheme, str(config.classify.features)])
 
 
 def hash_data(config: Config, reporter: Reporter, known: DataHashes | None = None) -> DataHashes:
@@ -29,14 +74,15 @@ def hash_data(config: Config, reporter: Reporter, known: DataHashes | None = Non
         known: earlier hashes; files whose places, sizes and times are as they were then are not read again.
 
     Raises:
-        StopRun: as `triher.cohort.read_cohort` and `triher.cohort.labels`.
+        StopRun: ``file_unreadable`` without its table of features; as `triher.cohort.read_cohort` and
+            `triher.cohort.labels`.
     """
     cohort = read_cohort(config.cohort, survival=False, images=config.has_images)
     rows = _rows(cohort, config)
     features = config.classify.features
     return DataHashes(
         table=sha256_of_file(config.cohort.table),
-        features="" if features is None else sha256_of_file(features),
+        features="" if features is None else _hash_table(features),
         columns=tuple(next(iter(rows.values()), {})),
         patients={
             patient_id: tuple(sha256_of_json([patient_id, name, value])[:_DIGITS] for name, value in row.items())
@@ -44,6 +90,14 @@ def hash_data(config: Config, reporter: Reporter, known: DataHashes | None = Non
         },
         images=_images(cohort, config, reporter, known) if config.has_images else {},
     )
+
+
+def _hash_table(path: Path) -> str:
+    """Hash a table of features."""
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise StopRun("file_unreadable", f"cannot read the features {path}: {error.strerror}") from error
 
 
 def _rows(cohort: Cohort, config: Config) -> dict[str, dict[str, Any]]:
@@ -112,6 +166,10 @@ def compare_data(registered: DataHashes, found: DataHashes) -> list[str]:
 
     A table whose bytes alone differ (another order of rows, a column that nobody reads) is no difference.
     """
+    if registered == found:
+        return []
+    if UNREADABLE in (registered, found):
+        return ["they cannot be read" if found == UNREADABLE else "they could not be read when they were registered"]
     before, now = registered.patients, found.patients
     changed = []
     if registered.columns != found.columns:
@@ -124,7 +182,8 @@ def compare_data(registered: DataHashes, found: DataHashes) -> list[str]:
         changed += _patients(f"changed in '{column}'", [n for n in common if before[n][i] != now[n][j]])
     changed += _patients("changed in their images", _other_images(registered.images, found.images))
     if registered.features != found.features:
-        changed.append("the table of features is another file")
+        both = registered.features and found.features
+        changed.append("the table of features is another file" if both else _OTHER_SOURCE[bool(found.features)])
     return changed
 
 

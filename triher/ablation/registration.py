@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from triher.ablation.axes import Lattice
-from triher.ablation.data_hashes import compare_data, hash_data
+from triher.ablation.data_hashes import compare_data, data_of, hash_cells
 from triher.cohort import read_cohort
 from triher.config import build_config, dump_config
 from triher.errors import StopRun
@@ -16,6 +16,7 @@ from triher.predicted import predicted, that_saw
 from triher.progress import Reporter
 from triher.registered import Registration
 from triher.registration_record import (
+    IN_TURN_SPLITS,
     DataCheck,
     DataHashes,
     Record,
@@ -30,7 +31,6 @@ from triher.registration_record import (
 from triher.settings import AblationConfig, Config
 from triher.study import BASE, StudyFolder
 
-_IN_TURN = ("none", "leave-one-site-out", "leave-one-cohort-out")
 _COMPARISON = (
     "difference to the base on the patients whom all cells predicted, the mean over the seeds; paired bootstrap of "
     "the patients, two-sided p of the difference over its bootstrap standard deviation"
@@ -61,7 +61,8 @@ def register(
         The registration; nothing is confirmed yet.
 
     Raises:
-        StopRun: ``registration_primary`` without a cell under ``ablation.primary``; ``registration_late`` where
+        StopRun: ``registration_primary`` without a cell under ``ablation.primary``; ``output_folder`` for the folder
+            of an ordinary run; ``registration_late`` where
             held-out patients were predicted in this folder; ``registration_exists`` where something else is
             registered here, ``registration_damaged`` where that was changed; ``weights_missing`` where the weights
             of the base or of a primary cell are not to be had; as the cohort's reading.
@@ -72,16 +73,20 @@ def register(
         raise StopRun(
             "registration_primary", f"{path}: ablation.primary names no cell, so there is nothing to confirm"
         )
+    refuse_ordinary_run(folder)
     folder.run.prepare()
     with locked(folder.run.path / "study.lock"):
-        folder.run.record_command("triher ablate --register", dump_config(config))
         earlier = load_record(folder)
         held_out = _held_out(lattice, own)
         if earlier is None:
             _refuse_late(folder, held_out)
         known = {} if earlier is None else earlier.data
-        data = _data(lattice, own, reporter, known)
-        record = _record(lattice, config, own, held_out, data, folder.run.read_record())
+        weights = _weights(lattice, own)
+        data = hash_cells(lattice.configs, reporter, known, needed=(BASE, *own.primary))
+        if earlier is None:  # what is refused leaves the record of earlier commands as it is
+            folder.run.record_command("triher ablate --register", dump_config(config))
+        machine = folder.run.read_record() if earlier is None else earlier.model_dump()
+        record = _record(lattice, config, own, held_out, data, weights, machine)
         if earlier is not None:
             _refuse_other(earlier, record, folder)
             reporter.say(f"registered already on {earlier.date}, seal {earlier.seal}")
@@ -96,27 +101,34 @@ def register(
 
 
 def check_data(lattice: Lattice, folder: StudyFolder, reporter: Reporter) -> tuple[str, ...]:
-    """Compare the data with those registered, before they are used; without a registration do nothing.
+    """Compare the data with those registered, before they are used, and say what differs; else do nothing.
+
+    Of every cell what it reads now is compared with what was registered for it; where nothing was, because it read
+    the base's data or is no registered cell, with the base's.
 
     Returns:
         What differs.
 
     Raises:
-        StopRun: ``registration_damaged``; as the cohort's reading.
+        StopRun: ``registration_damaged``; as the reading of the base's cohort.
     """
     record = load_record(folder)
     if record is None:
         return ()
-    changed, remarks = [], []
-    for name, hashes in record.data.items():
-        if name not in lattice.configs:
-            continue
-        found = hash_data(lattice.configs[name], reporter, hashes)
-        changed += compare_data(hashes, found)
-        if found.table != hashes.table and not changed:
-            remarks.append("the cohort table is another file, but all that a study reads of it is as registered")
-    remarks += [f"data: {text}" for text in changed]
-    check = DataCheck(seal=record.seal, date=_now(), is_equal=not changed, remarks=tuple(remarks))
+    found = hash_cells(lattice.configs, reporter, record.data, needed=(BASE,))
+    changed = {
+        name: compare_data(data_of(record.data, name), data_of(found, name))
+        for name in lattice.configs
+        if name in record.cells
+    } | {BASE: compare_data(record.data[BASE], found[BASE])}
+    remarks = []
+    if found[BASE].table != record.data[BASE].table and not changed[BASE]:
+        remarks.append("the cohort table is another file, but all that a study reads of it is as registered")
+    remarks += [f"data: {text}" for text in changed[BASE]]
+    for name, texts in changed.items():
+        remarks += [f"data of '{name}': {text}" for text in texts if text not in changed[BASE]]
+    other = tuple(name for name, texts in changed.items() if texts)
+    check = DataCheck(seal=record.seal, date=_now(), other=other, remarks=tuple(remarks))
     before = load_check(record, folder)
     if before is None or before.model_copy(update={"date": check.date}) != check:  # or the report would be stale
         write_json(check_file(folder), check.model_dump(mode="json"))
@@ -131,6 +143,7 @@ def _record(
     own: AblationConfig,
     held_out: tuple[str, ...],
     data: dict[str, DataHashes],
+    located: tuple[dict[str, str], dict[str, str]],
     machine: Mapping[str, Any],
 ) -> Record:
     """All that is registered, not yet sealed; `machine` is the record of the run folder."""
@@ -145,8 +158,8 @@ def _record(
         for cell in lattice.cells
         if not cell.is_base
     }
-    weights, missing = _weights(lattice, own)
-    remarks = [IN_TURN] if config.classify.split.kind in _IN_TURN else []
+    weights, missing = located
+    remarks = [IN_TURN] if config.classify.split.kind in IN_TURN_SPLITS else []
     remarks += [f"the weights of {name} are not registered: {reason}" for name, reason in missing.items()]
     return Record(
         date=_now(),
@@ -185,27 +198,9 @@ def _held_out(lattice: Lattice, own: AblationConfig) -> tuple[str, ...]:
     for config in _judged(lattice, own).values():
         split = config.classify.split
         for patient in read_cohort(config.cohort, survival=False, images=config.has_images).patients:
-            if split.kind in _IN_TURN or is_held_out(split, patient):
+            if split.kind in IN_TURN_SPLITS or is_held_out(split, patient):
                 found[patient.patient_id] = None
     return tuple(found)
-
-
-def _data(
-    lattice: Lattice, own: AblationConfig, reporter: Reporter, known: Mapping[str, DataHashes]
-) -> dict[str, DataHashes]:
-    """The data of the base, and of primary cells that read others."""
-    judged = _judged(lattice, own)
-    base = judged[BASE]
-    return {
-        name: hash_data(config, reporter, known.get(name))
-        for name, config in judged.items()
-        if name == BASE or _sources(config) != _sources(base)
-    }
-
-
-def _sources(config: Config) -> list[Any]:
-    """What decides which data are read, and as what."""
-    return [config.cohort, config.scheme, config.classify.features]
 
 
 def _weights(lattice: Lattice, own: AblationConfig) -> tuple[dict[str, str], dict[str, str]]:
@@ -241,6 +236,17 @@ def _weights_of(config: Config) -> str:
     return locate_weights(spec, config.extract.weights_dir, config.extract.accept_license)[1]
 
 
+def refuse_ordinary_run(folder: StudyFolder) -> None:
+    """Keep studies out of the folder of an ordinary run: they share one cache among cells, and overwrite its record.
+
+    Raises:
+        StopRun: ``output_folder``.
+    """
+    is_study = folder.study_file.is_file() or (folder.run.path / "embeddings").is_dir()
+    if not is_study and folder.run.read_record()["stages"]:
+        raise StopRun("output_folder", f"{folder.run.path} holds a run that is no ablation study")
+
+
 def _refuse_late(folder: StudyFolder, held_out: tuple[str, ...]) -> None:
     """Refuse where results of held-out patients may have been seen."""
     saw = that_saw(predicted(folder), held_out)
@@ -256,8 +262,9 @@ def _refuse_other(earlier: Record, record: Record, folder: StudyFolder) -> None:
     before, now = (one.model_dump(mode="json", exclude={*_NOT_CONTENT, "data"}) for one in (earlier, record))
     changed = differences(before.pop("settings"), now.pop("settings"))
     changed += [key for key in before if key != "config" and before[key] != now[key]]
-    for name, hashes in record.data.items():
-        changed += compare_data(earlier.data[name], hashes) if name in earlier.data else []
+    for name in dict.fromkeys([*earlier.data, *record.data]):
+        texts = compare_data(data_of(earlier.data, name), data_of(record.data, name))
+        changed += [text for text in texts if text not in changed]
     if changed:
         message = f"{folder.registration_file} fixes another study since {earlier.date}: {'; '.join(changed)}"
         raise StopRun("registration_exists", message)

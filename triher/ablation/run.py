@@ -8,7 +8,7 @@ from triher.ablation.axes import Lattice
 from triher.ablation.cells import ENGINES, lanes_of, orders
 from triher.ablation.embed import make_stores
 from triher.ablation.plan import StudyPlan, as_study, located, make_plan
-from triher.ablation.registration import check_data
+from triher.ablation.registration import check_data, refuse_ordinary_run
 from triher.config import dump_config
 from triher.errors import Note, Skipped, StopRun
 from triher.files import locked
@@ -48,13 +48,12 @@ def run_study(
             this study, ``ablation_failed`` when no cell has predictions; as the analysis.
     """
     run = folder.run
-    _refuse_ordinary_run(folder)
+    refuse_ordinary_run(folder)
     run.prepare()
     base = lattice.configs[BASE].model_copy(update={"ablation": own})
     with locked(run.path / "study.lock"):
         run.record_command("triher ablate", dump_config(base))
-        for remark in check_data(lattice, folder, reporter):
-            reporter.say(f"registered otherwise: {remark}")
+        check_data(lattice, folder, reporter)
         plan = make_plan(lattice, own, folder)
         folder.write_study(as_study(plan, base, own.design))  # marks the folder, should this be interrupted
         plan = located(make_stores(plan, folder, reporter), folder)
@@ -66,12 +65,6 @@ def run_study(
 
         did_work |= analyze_study(base, folder, reporter)
     return StudyOutcome(*outcome, did_work)
-
-
-def _refuse_ordinary_run(folder: StudyFolder) -> None:
-    """A study shares one cache among its cells, and would overwrite the record of a run."""
-    if not folder.study_file.is_file() and folder.run.read_record()["stages"]:
-        raise StopRun("output_folder", f"{folder.run.path} holds a run that is no ablation study")
 
 
 def _compute(plan: StudyPlan, folder: StudyFolder, reporter: Reporter, engine: str) -> bool:
