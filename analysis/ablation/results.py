@@ -43,8 +43,8 @@ def results_frame(
 
     ``value``, ``low`` and ``high`` are those of the patients whom all cells of the split predicted, ``n`` of them;
     ``value_own`` and the like those of all ``n_own`` patients of the cell, which are not to be compared between
-    cells. ``is_primary`` belongs to the cell, ``p_corrected`` and ranks to the study's metric, ``confirmatory`` to that
-    metric in the first arena, which alone is registered.
+    cells. ``is_primary`` belongs to the cell, ``p_corrected`` and ranks to the study's metric, ``confirmatory`` to
+    that metric in the first arena, which alone is registered.
 
     Args:
         material: the study.

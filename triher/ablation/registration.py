@@ -62,10 +62,10 @@ def register(
 
     Raises:
         StopRun: ``registration_primary`` without a cell under ``ablation.primary``; ``output_folder`` for the folder
-            of an ordinary run; ``registration_late`` where
-            held-out patients were predicted in this folder; ``registration_exists`` where something else is
-            registered here, ``registration_damaged`` where that was changed; ``weights_missing`` where the weights
-            of the base or of a primary cell are not to be had; as the cohort's reading.
+            of an ordinary run; ``registration_late`` where held-out patients were predicted in this folder;
+            ``registration_exists`` where something else is registered here, ``registration_damaged`` where that was
+            changed; ``weights_missing`` where the weights of the base or of a primary cell are not to be had; as the
+            reading of their data.
     """
     config = build_config(tree, {}, path)
     own = config.ablation or AblationConfig()
@@ -101,10 +101,10 @@ def register(
 
 
 def check_data(lattice: Lattice, folder: StudyFolder, reporter: Reporter) -> tuple[str, ...]:
-    """Compare the data with those registered, before they are used, and say what differs; else do nothing.
+    """Compare the data with those registered, before they are used; without a registration do nothing.
 
-    Of every cell what it reads now is compared with what was registered for it; where nothing was, because it read
-    the base's data or is no registered cell, with the base's.
+    What each registered cell reads now is compared with what was registered for it, which is the base's data where
+    it read no others; where it lies does not matter. What differs is said.
 
     Returns:
         What differs.
