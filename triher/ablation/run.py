@@ -60,6 +60,8 @@ def run_study(
         plan = located(make_stores(plan, folder, reporter), folder)
         study = as_study(plan, base, own.design)
         folder.write_study(study)
+        for name, (_, reason) in plan.broken.items():
+            reporter.say(f"cell '{name}': {reason}")
         did_work = _compute(plan, folder, reporter, engine)
         outcome = _account(study, folder, reporter)
         from analysis.ablation.stage import analyze_study
@@ -70,7 +72,8 @@ def run_study(
 
 def _refuse_ordinary_run(folder: StudyFolder) -> None:
     """A study shares one cache among its cells, and would overwrite the record of a run."""
-    if not folder.study_file.is_file() and folder.run.read_record()["stages"]:
+    is_study = folder.study_file.is_file() or (folder.run.path / "embeddings").is_dir()
+    if not is_study and folder.run.read_record()["stages"]:
         raise StopRun("output_folder", f"{folder.run.path} holds a run that is no ablation study")
 
 
