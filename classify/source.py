@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from triher.errors import StopRun
 from triher.feature_table import VIEW, as_features, read_feature_table
 from triher.files import sha256_of_file
 from triher.store import Features, Header, read_index, read_store
@@ -35,6 +36,8 @@ def source_key(path: Path) -> list[str]:
     Raises:
         StopRun: as `triher.store.read_index`; ``file_unreadable``.
     """
+    if not path.is_file():
+        raise StopRun("file_unreadable", f"there are no features at {path}")
     if not is_store(path):
         return [sha256_of_file(path)]
     index = read_index(path)

@@ -100,6 +100,9 @@ def test_axes_are_named_by_their_keys_without_the_section(lay_out):
         ("  design: list\n  cells: {same: {extract.n4: none}}", "ablation_axis", "'base' and 'same'"),
         ("  cells: {base: {extract.n4: shared}}", "ablation_axis", "the configuration itself"),
         ("  axes: {extract.n4: [none, shared]}\n  primary: [n4=shred]", "unknown_name", "n4=shared"),
+        ("  axes: {classify.head: knn}", "config_value", "a list of values, or a mapping of names to levels"),
+        ("  axes: {classify.head: []}", "ablation_axis", "names no level"),
+        ("  axes: {analysis.score: [positive, low]}", "ablation_axis", "both the base's|predict the same"),
         ("  axes: {ablation.seeds: [1, 2]}", "ablation_axis", "ablation"),
     ],
 )

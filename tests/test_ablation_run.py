@@ -92,13 +92,19 @@ def test_equal_work_is_done_once_and_new_levels_compute_only_what_is_new(config_
     assert (again.n_done, again.did_work) == (4, False)
     assert cells_on_disk(config_file) == done
 
+    damaged = folder_of(config_file).predictions(next(iter(done)))
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: whole.rfind(b"\n", 0, -1) + 1])
+    folder_of(config_file).study_file.unlink()
     write_config(
         config_file.parent,
         "ablation: {axes: {extract.normalization: [clip99-joint, minmax-volume],"
         " classify.pooling: [[mean], [max], [std]]}}\n",
     )
-    assert sum(not node.is_done for node in plan_of(config_file).runs) == 2
+    del done[damaged.parent.name]
+    assert sum(not node.is_done for node in plan_of(config_file).runs) == 3
     assert run(config_file).n_done == 6
+    assert damaged.read_bytes() == whole
     assert done.items() <= cells_on_disk(config_file).items()
     assert len(opened_sources) == N_PATIENTS * 4
     results = pd.read_csv(config_file.parent / "study" / "results.csv")
@@ -108,15 +114,17 @@ def test_equal_work_is_done_once_and_new_levels_compute_only_what_is_new(config_
 def test_a_failed_cell_is_a_row_with_its_reason_and_the_rest_is_done(config_file, toy_plugin):
     ablation = (
         "ablation:\n  axes: {extract.encoder: [toy, 'file:resnet18@nowhere.pth']}\n"
-        "  cells: {no such head: {classify.head: oracle}, four folds: {classify.folds: 4}}\n"
+        "  cells: {no such head: {classify.head: oracle}, four folds: {classify.folds: 4},"
+        " no table: {classify.features: nowhere.csv}}\n"
     )
     write_config(config_file.parent, ablation)
     outcome = run(config_file)
-    assert (outcome.n_done, outcome.n_failed) == (2, 2)
+    assert (outcome.n_done, outcome.n_failed) == (2, 3)
     results = pd.read_csv(config_file.parent / "study" / "results.csv", keep_default_na=False)
     reasons = results.drop_duplicates("cell").set_index("cell")["reason"]
     assert "nowhere.pth" in reasons["encoder=file:resnet18@nowhere.pth"]
     assert "oracle" in reasons["no such head"]
+    assert "nowhere.csv" in reasons["no table"]
     assert reasons["base"] == reasons["four folds"] == ""
 
 

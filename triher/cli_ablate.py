@@ -38,14 +38,16 @@ def ablate(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 2 when a cell failed.")] = False,
 ) -> int:
     """Compute and compare variants of a configuration: encoders, normalizations, heads, cohorts, disturbances."""
+    from analysis.ablation.measures import find_measure
     from triher.ablation.axes import read_lattice
-    from triher.study import StudyFolder
+    from triher.study import BASE, StudyFolder
 
     if register and plan:
         raise StopRun("config_value", "--register and --plan exclude each other: print the plan first, then register")
     tree = read_tree(config, overrides)
     own = build_config(tree, {}, config).ablation or AblationConfig()
     lattice, folder, reporter = read_lattice(tree, config), StudyFolder(RunFolder(out)), Reporter(quiet=quiet)
+    find_measure(own.metric, lattice.configs[BASE].scheme)
     if register:
         from triher.ablation.registration import register as register_study
 

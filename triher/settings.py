@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
 
 STAGES = ("extract", "classify", "analysis")
 
@@ -367,6 +367,13 @@ class AnalysisConfig(Section):
     """Prediction table of a reference (the phantom's best possible classifier) to print beside the model's."""
 
 
+def _levels(value: object) -> object:
+    """Refuse one value in the place of several, with a message that names both forms."""
+    if not isinstance(value, (list, tuple, dict)):
+        raise ValueError("an axis is a list of values, or a mapping of names to levels")  # noqa: TRY004 - as pydantic
+    return value
+
+
 Level = dict[str, Any]
 """Keys of the configuration -> values: ``{extract.region.kind: ring, extract.region.ring_mm: 5.0}``."""
 
@@ -377,7 +384,7 @@ class AblationConfig(Section):
     design: Literal["lattice", "one-at-a-time", "list"] = "lattice"
     """``lattice``: every level of every axis with every level of all others. ``one-at-a-time``: the base, and the
     base with one axis changed. ``list``: the base and the ``cells`` alone."""
-    axes: dict[str, tuple[Any, ...] | dict[str, Level]] = {}
+    axes: dict[str, Annotated[tuple[Any, ...] | dict[str, Level], BeforeValidator(_levels)]] = {}
     """A key of the configuration with its values, ``extract.n4: [none, shared]``; or a name of one's own with levels
     that each set several keys, ``region: {lesion: {extract.region.kind: mask}, as configured: {}}``."""
     cells: dict[str, Level] = {}

@@ -95,6 +95,8 @@ class CellRun(Section):
     shown: str = ""
     """Key of the feature store of the held-out patients, where that is another one."""
     head: str = ""
+    sha256: str = ""
+    """Of the prediction table, as it was written."""
     n: int = 0
     """Patients predicted."""
     seconds: float = 0.0

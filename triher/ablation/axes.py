@@ -8,6 +8,7 @@ from typing import Any
 
 from triher.config import build_config
 from triher.errors import StopRun, unknown_name
+from triher.files import sha256_of_json
 from triher.settings import AblationConfig, Config, Level
 from triher.study import BASE, Cell
 
@@ -114,6 +115,8 @@ def _read_axis(
     """Find the level that leaves the configuration as it is."""
     if any(key.split(".")[0] == "ablation" for level in levels.values() for key in level):
         raise StopRun("ablation_axis", f"the axis {name} changes the section ablation, which is the study's own")
+    if not levels:
+        raise StopRun("ablation_axis", f"the axis {name} names no level")
     unchanged = build_config(tree, {}, path)
     same = [label for label, level in levels.items() if build_config(tree, level, path) == unchanged]
     if len(same) > 1:
@@ -172,7 +175,14 @@ def _refuse_equal(configs: Mapping[str, Config]) -> None:
     """Cells that are the same would be counted as two comparisons."""
     known: dict[str, str] = {}
     for name, config in configs.items():
-        text = config.model_dump_json()
+        text = sha256_of_json(_computed(config))
         if text in known:
-            raise StopRun("ablation_axis", f"the cells '{known[text]}' and '{name}' are the same configuration")
+            raise StopRun("ablation_axis", f"the cells '{known[text]}' and '{name}' would predict the same")
         known[text] = name
+
+
+def _computed(config: Config) -> list[Any]:
+    """What the predictions depend on; features that come from a table do not depend on the extraction."""
+    classify = config.classify.model_dump(mode="json", exclude={"workers", "storage", "control"})
+    extract = config.extract.choices() if config.has_images else None
+    return [config.cohort.model_dump(mode="json"), config.scheme, config.seed, extract, classify]

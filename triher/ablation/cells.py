@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from triher.ablation.plan import RunNode, StudyPlan, is_done
 from triher.errors import StopRun
+from triher.files import sha256_of_file
 from triher.predictions import write_predictions
 from triher.study import CellRun, LeftOut, Remark, StudyFolder
 
@@ -125,6 +126,7 @@ def _compute(folder: StudyFolder, order: Order, shared: "SharedWork") -> CellRun
     write_predictions(path, found.predictions, run.config.scheme)
     record = CellRun(
         state="done",
+        sha256=sha256_of_file(path),
         n=found.n,
         seconds=round(time.monotonic() - start, 3),
         cpu_seconds=round(time.process_time() - cpu_start, 3),

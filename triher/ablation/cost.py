@@ -91,7 +91,8 @@ def measure_plan(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Pl
     runs = [run for run in plan.runs if not run.is_done and run.cell not in plan.broken]
     known = Cohorts()
     kinds = ["slabs"] * len({node.slabs for node in todo}) + ["encoder"] * len({_running(node) for node in todo})
-    with reporter.work("measuring", [*kinds, *("model" for _ in runs)]) as advance:
+    told = reporter if todo or runs else Reporter(quiet=True)
+    with told.work("measuring", [*kinds, *("model" for _ in runs)]) as advance:
         with tempfile.TemporaryDirectory() as scratch:
             slabs, reasons = _measure_slabs(todo, known, Path(scratch), advance)
             embeddings = _measure_embeddings(todo, slabs, reasons, advance)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _TRIALS = 8  # what a model takes grows in proportion from there on, to a fifth or so
 _FACTORS = 20  # embeddings of some hundred patients have about that many directions that matter
 _SIGNAL = 0.4  # in standard deviations between classes; without any, trees would stop growing too soon
-_OTHER = {"views", "pooling", "features", "control", "label_noise", "noise_draws", "storage", "shuffle_labels"}
+_OTHER = {
+    "views", "pooling", "features", "control", "label_noise", "noise_draws", "storage", "shuffle_labels", "repeats",
+}  # fmt: skip
 """Keys of ``classify`` that say nothing about the time of a fit beyond the number of features."""
 
 
@@ -41,8 +43,28 @@ def alike(config: Config, shape: Shape) -> str:
     """Equal for cells whose models take about as long: head, steps and patients alike, features within a factor 2."""
     own = config.classify
     width = len(own.views or shape.views) * shape.n_features * max(1, len(own.pooling))
-    rest = own.model_dump_json(exclude=_OTHER)
+    rest = _shortened(own).model_dump_json(exclude=_OTHER)
     return f"{round(math.log2(width))} {shape.n_rows} {config.scheme} {config.cohort.model_dump_json()} {rest}"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one model took, and how many there are."""
+
+    before_s: float
+    """Bringing the cases together."""
+    fit_s: float
+    """One model, with few trials."""
+    n_folds: int
+    """Models of each repeat."""
+    n_final: int
+
+    def seconds(self, own: ClassifyConfig) -> float:
+        """Of all models of a cell with one seed, which may have more trials and repeats."""
+        from classify.heads import find_head
+
+        more = own.trials / min(own.trials, _TRIALS) if find_head(own.head).space else 1.0
+        return self.before_s + (self.n_folds * own.repeats + self.n_final) * self.fit_s * more
 
 
 @dataclass
@@ -52,7 +74,8 @@ class Models:
     nodes: Mapping[str, EmbedNode]
     embeddings: Mapping[str, "EmbedCost"]
     known: Cohorts
-    measured: dict[str, tuple[float, str]] = field(default_factory=dict)
+    measured: dict[str, Fit | str] = field(default_factory=dict)
+    """What a model took, or why that cannot be known."""
 
     @property
     def n_measured(self) -> int:
@@ -69,7 +92,8 @@ class Models:
             return math.nan, error.message
         if key not in self.measured:
             self.measured[key] = self._measure(run.config, node, shape)
-        return self.measured[key]
+        found = self.measured[key]
+        return (math.nan, found) if isinstance(found, str) else (found.seconds(run.config.classify), "")
 
     def _shape(self, config: Config, node: EmbedNode | None) -> Shape:
         """What the features of a run look like: those that are there, or those that are to come."""
@@ -95,18 +119,16 @@ class Models:
             raise ValueError("the run has no features")
         return read_source(path)
 
-    def _measure(self, config: Config, node: EmbedNode | None, shape: Shape) -> tuple[float, str]:
+    def _measure(self, config: Config, node: EmbedNode | None, shape: Shape) -> Fit | str:
         """Fit one model."""
         cohort = self.known.read(config)
         try:
             if node is None or node.store is not None:
                 source = self._source(config, node)
-                seconds = measure_models(config, cohort, source.features, source.names)
-            else:
-                seconds = measure_models(config, cohort, draw_features(cohort, config.scheme, shape), {})
+                return measure_model(config, cohort, source.features, source.names)
+            return measure_model(config, cohort, draw_features(cohort, config.scheme, shape), {})
         except StopRun as error:
-            return math.nan, error.message
-        return seconds, ""
+            return error.message
 
 
 def _shape_of(features: Features) -> Shape:
@@ -131,8 +153,8 @@ def _n_features_on_record(config: Config) -> int:
     return find_encoder(config.extract.encoder).features * (1 + tokens.count("+"))
 
 
-def measure_models(config: Config, cohort: Cohort, features: Features, names: Mapping[str, tuple[str, ...]]) -> float:
-    """Seconds of all models of a cell with one seed, from one of them.
+def measure_model(config: Config, cohort: Cohort, features: Features, names: Mapping[str, tuple[str, ...]]) -> Fit:
+    """Fit one model of a cell.
 
     Args:
         config: of the cell.
@@ -146,7 +168,6 @@ def measure_models(config: Config, cohort: Cohort, features: Features, names: Ma
     from threadpoolctl import threadpool_limits
 
     from classify.cases import gather
-    from classify.heads import find_head
     from classify.plan import make_plan
     from classify.training import fit_model
 
@@ -163,9 +184,7 @@ def measure_models(config: Config, cohort: Cohort, features: Features, names: Ma
         begun = time.monotonic()
         fit_model(gathered.cases.take(plan.folds[0].sides.train), _shortened(own), config.seed)
         fit_s = time.monotonic() - begun
-    n_models = len(plan.folds) + bool(len(plan.final.test))
-    more = own.trials / min(own.trials, _TRIALS) if find_head(own.head).space else 1.0
-    return begun - start + n_models * fit_s * more
+    return Fit(begun - start, fit_s, len(plan.folds) // own.repeats, bool(len(plan.final.test)))
 
 
 def _shortened(own: ClassifyConfig) -> ClassifyConfig:

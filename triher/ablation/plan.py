@@ -7,7 +7,7 @@ from pathlib import Path
 from triher.ablation.axes import Lattice
 from triher.cohort import Cohort, read_cohort, sources_sha256
 from triher.errors import StopRun
-from triher.files import sha256_of_json
+from triher.files import sha256_of_file, sha256_of_json
 from triher.settings import AblationConfig, Config, PerturbConfig
 from triher.study import Study, StudyFolder
 
@@ -96,30 +96,39 @@ def make_plan(lattice: Lattice, own: AblationConfig, folder: StudyFolder) -> Stu
 
 
 def located(plan: StudyPlan, folder: StudyFolder) -> StudyPlan:
-    """The plan with the keys of all runs whose stores are there by now, and which of them are done."""
+    """The plan with the keys of all runs whose stores are there by now, and which of them are done.
+
+    Where a store or table cannot be read, the cells that need it are broken.
+    """
     from classify.cell import cell_key
     from classify.shared_work import SharedWork
 
     shared = SharedWork()
     stores = {node.key: node.store for node in plan.embeddings}
-    runs = []
+    runs, broken = [], dict(plan.broken)
     for run in plan.runs:
         store = stores.get(run.embedding) if run.embedding else run.config.classify.features
         shown = stores.get(run.shown) if run.shown else None
         if store is None or (run.shown and shown is None):
             runs.append(run)
             continue
-        key = cell_key(run.config, store, shown, shared=shared)[:_DIGITS]
+        try:
+            key = cell_key(run.config, store, shown, shared=shared)[:_DIGITS]
+        except StopRun as error:
+            broken[run.cell] = (error.code, str(error))
+            continue
         runs.append(replace(run, key=key, is_done=is_done(folder, key)))
     order = {node.key: i for i, node in enumerate(plan.embeddings)}
     runs.sort(key=lambda run: (order.get(run.embedding, -1), run.config.classify.pooling, run.config.classify.views))
-    return replace(plan, runs=tuple(runs))
+    return replace(plan, runs=tuple(run for run in runs if run.cell not in broken), broken=broken)
 
 
 def is_done(folder: StudyFolder, key: str) -> bool:
-    """Whether a run is there in full; one that failed is tried again."""
-    found = folder.read_cell(key)
-    return found is not None and found.state == "done" and folder.predictions(key).is_file()
+    """Whether a run is there in full, as it was written; one that failed is tried again."""
+    found, path = folder.read_cell(key), folder.predictions(key)
+    if found is None or found.state != "done" or not path.is_file():
+        return False
+    return sha256_of_file(path) == found.sha256
 
 
 def as_study(plan: StudyPlan, base: Config, design: str) -> Study:

@@ -59,6 +59,8 @@ def run_study(
         plan = located(make_stores(plan, folder, reporter), folder)
         study = as_study(plan, base, own.design)
         folder.write_study(study)
+        for name, (_, reason) in plan.broken.items():
+            reporter.say(f"cell '{name}': {reason}")
         did_work = _compute(plan, folder, reporter, engine)
         outcome = _account(study, folder, reporter)
         from analysis.ablation.stage import analyze_study
