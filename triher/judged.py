@@ -51,6 +51,6 @@ def that_change_split(base: Mapping[str, Any], cells: Mapping[str, Mapping[str, 
     return [name for name, own in cells.items() if own.get(_SPLIT, base[_SPLIT]) != base[_SPLIT]]
 
 
-def has_other_truth(base: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-    """Whether patients are labeled by another rule than the base's, so that a cell is compared with none."""
-    return any(own[key] != base[key] for key in _TRUTH)
+def other_truth(base: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """The key by which a cell's patients are labeled otherwise than the base's, so that it is compared with none."""
+    return next((key for key in _TRUTH if own[key] != base[key]), "")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triher.config import build_config
-from triher.judged import has_other_truth, judged_on, that_change_split
+from triher.judged import judged_on, other_truth, that_change_split
 from triher.predicted import Predicted, predicted, that_saw
 from triher.registration_record import (
     IN_TURN_SPLITS,
@@ -14,7 +14,7 @@ from triher.registration_record import (
     differences,
     load_check,
     load_record,
-    settings_of,
+    settings_of_cells,
 )
 from triher.runfolder import changed_libraries
 from triher.settings import Config
@@ -102,12 +102,10 @@ def read_registration(folder: StudyFolder) -> Registration | None:
 def _look(folder: StudyFolder, record: Record) -> _Present:
     """Resolve what ``study.json`` says."""
     study = folder.read_study()
-    bare = {key: value for key, value in study.config.items() if key != "ablation"}
-    path = folder.study_file
-    settings = {cell.name: settings_of(build_config(bare, cell.changes, path)) for cell in study.cells}
+    settings = settings_of_cells(study.config, folder)
     found = {name: [folder.read_cell(key) for key in keys] for name, keys in study.runs.items()}
     runs = {name: tuple(run for run in of if run is not None and run.state == "done") for name, of in found.items()}
-    config, check = build_config(study.config, {}, path), load_check(record, folder)
+    config, check = build_config(study.config, {}, folder.study_file), load_check(record, folder)
     return _Present(study, config, settings, runs, predicted(folder), check)
 
 
@@ -186,8 +184,7 @@ def _other_patients(record: Record, present: _Present) -> list[str]:
     found = {
         name: [tables[key] for key in keys if key in tables]
         for name, keys in present.study.runs.items()
-        if len(present.runs[name]) == len(keys)
-        and not has_other_truth(present.settings[BASE], present.settings[name])
+        if len(present.runs[name]) == len(keys) and not other_truth(present.settings[BASE], present.settings[name])
     }
     pooled = bool(that_change_split(record.settings, present.settings))
     known = [runs for name, runs in found.items() if _is_as_registered(record, name, present)]
