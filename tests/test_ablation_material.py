@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.ablation.cohort_matrix import cohort_matrix
 from analysis.ablation.comparison import compare
 from analysis.ablation.material import HELD_OUT, read_material
 from analysis.ablation.measures import MEASURES, values
@@ -241,8 +242,12 @@ def test_a_level_that_sets_the_whole_section_has_another_split_too(tmp_path):
     config = make_config(classify={"split": {"kind": "cohorts", "test": ["B"]}})
     for name, known in (("settings", changes), ("labels", {})):  # of a column that says who is held out, labels alone
         folder = write_study(tmp_path / name, {BASE: [there], "back": [back]}, changes=known)
-        [arena] = read_material(folder, config).arenas
+        material = read_material(folder, config)
+        [arena] = material.arenas
         assert (arena.split, len(arena.y)) == (HELD_OUT, N)
+        matrix = cohort_matrix(folder, material)
+        assert (matrix.rows if matrix else ()) == ((BASE, "back") if known else ())
+        assert (matrix.by if matrix else "cohort") == "cohort"
     same = {"back": {"classify": {"split": {"kind": "cohorts", "test": ["B"]}, "head": "knn"}}}
     folder = write_study(tmp_path / "same", {BASE: [there], "back": [there]}, changes=same)
     assert [arena.split for arena in read_material(folder, config).arenas] == ["test", "oof"]
