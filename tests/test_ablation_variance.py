@@ -156,7 +156,7 @@ def test_axes_that_change_nothing_explain_nothing():
 def test_no_share_of_what_is_not_more_than_noise():
     found = shares(split_variance(*simulated(strength=lambda *_: 1.0)))
     assert str(found["normalization"]) == (
-        "not estimable (cells and places differ no more than other patients alone would make them)"
+        "not estimable (taken together, cells and places differ no more than other patients alone would make them)"
     )
     assert 0.5 < found[NOISE].value <= 1
 

@@ -172,7 +172,7 @@ def _variance(arena: ArenaFindings) -> list[str]:
     known = [one for one in _largest(arena.shares) if one.share.value >= _WORTH_NAMING]
     if not known:
         reasons = dict.fromkeys(one.share.reason for one in arena.shares if one.share.reason)
-        text = f"What explains the differences cannot be told: {'; '.join(reasons)}."
+        text = f"How much each axis explains cannot be told: {'; '.join(reasons)}."
         return [text, *levels_dropped(arena.shares)] if reasons else []
     told = "; ".join(f"{one.source} {percent(one.share)}" for one in known[:_NAMED])
     text = f"Of the variance between cells and sites beyond chance most goes with {told}."

@@ -188,7 +188,7 @@ def _shares(split: _Split, *, n: int, method: str) -> list[Estimate]:
     """What each source has of the variance without noise."""
     total, totals = split.clean.sum(), _totals(split)
     if not np.nanquantile(totals, _LOWEST) > 0:
-        reason = "cells and places differ no more than other patients alone would make them"
+        reason = "taken together, cells and places differ no more than other patients alone would make them"
         return [not_estimable(reason, n=n, method=method) for _ in split.clean]
     totals[totals <= 0] = np.nan
     draws = np.clip(split.draws / totals[:, None], 0, 1)
