@@ -10,6 +10,7 @@ is embeddings and what stands beside a model; dear heads (``--heads logistic ela
 """
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from extract.phantom import write_phantom
@@ -99,17 +99,16 @@ def write_study(folder: Path, n_patients: int, heads: Sequence[str]) -> Path:
         "ablation": {"axes": axes},
     }
     path = folder / "study.yaml"
-    with path.open("w", encoding="utf-8") as stream:
-        YAML(typ="safe", pure=True).dump(config, stream)
+    path.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML, too
     return path
 
 
 def is_chosen(changes: dict[str, Any], tree: dict[str, Any], fraction: int) -> bool:
     """Whether a cell belongs to the balanced fraction: poolings and heads are dealt by Latin squares."""
     axes = tree["ablation"]["axes"]
-    encoder, normalization, pooling, head = (
-        values.index(changes.get(key, values[0])) for key, values in axes.items()
-    )
+    place = {key: values.index(changes.get(key, values[0])) for key, values in axes.items()}
+    encoder, normalization = place["extract.encoder"], place["extract.normalization"]
+    pooling, head = place["classify.pooling"], place["classify.head"]
     if fraction > len(axes["extract.encoder"]) * len(axes["extract.normalization"]):
         return bool((encoder + normalization + pooling + head) % 3 == 0)
     return bool(pooling == (encoder + normalization) % 3 and head == (encoder + 2 * normalization) % 3)

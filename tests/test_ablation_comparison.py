@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from analysis.ablation.comparison import compare, compare_metric, missing_base
+from analysis.ablation.comparison import RUNS_AWAY, compare, compare_metric, missing_base
 from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import MEASURES, draw, draw_seeds, find_measure, measures_of, resample, values
 from analysis.auc_tests import paired_test
@@ -23,7 +23,7 @@ from analysis.bootstrap import NO_VARIATION, multiplicities
 from analysis.cross_validation import Folds
 from analysis.discrimination import SEPARATED, low_vs_positive_scores, zero_vs_rest_scores
 from analysis.ece import ece_estimates
-from analysis.logistic_model import logit
+from analysis.logistic_model import binary_design, fit_logistic, logit, two_classes
 from triher.errors import StopRun
 from triher.settings import Config
 from triher.study import BASE, Cell
@@ -106,6 +106,31 @@ def test_slopes_of_resamples_are_those_of_a_fit_to_each():
         LogisticRegression(C=np.inf, tol=1e-9).fit(x, Y == 1, sample_weight=times).coef_[0, 0] for times in weights
     ]
     assert found == pytest.approx(fitted, abs=1e-4)
+
+
+def test_slopes_that_run_away_in_some_resamples_have_a_reason_and_no_interval():
+    y = Y[:45]
+    steep, flat = predict(y, 2.5, 0), predict(y, 0.5, 1)
+    weights = multiplicities(y, 300, np.random.default_rng(0))
+    known = draw(make_arena([steep], y), MEASURES["slope:low"], weights)[0]
+    x, there = logit(steep[:, 1].copy()), []
+    for times in weights[:40]:
+        again = np.repeat(np.arange(len(y)), times)
+        design = binary_design(np.column_stack([x[again], np.ones(len(y))]))
+        fit = fit_logistic(design, two_classes(y[again] == 1), np.zeros((len(y), 2)))
+        there.append(math.nan if fit is None or fit.standard_errors[0] > 10 else fit.coefficients[0])
+    assert 0 < np.isnan(there).sum() < 40
+    assert known[:40] == pytest.approx(there, abs=1e-4, nan_ok=True)
+    arena = make_arena([flat, steep], y)
+    found = compare(arena, make_material(arena, resamples=300))
+    base, other = of(found, BASE, "slope:low"), of(found, "c1", "slope:low")
+    assert math.isfinite(base.own.low)
+    assert math.isfinite(other.own.value)
+    for one in (other.own, other.difference):
+        assert one.reason == RUNS_AWAY
+        assert math.isnan(one.low)
+        assert math.isnan(one.high)
+    assert math.isnan(other.p)
 
 
 def test_the_paired_difference_agrees_with_delong():

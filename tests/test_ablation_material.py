@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.ablation.cohort_matrix import cohort_matrix
 from analysis.ablation.comparison import compare
 from analysis.ablation.material import HELD_OUT, read_material
 from analysis.ablation.measures import MEASURES, values
 from analysis.ablation.ranks import rank_cells
 from analysis.ablation.results import Read, results_frame, write_results
-from triher.errors import StopRun
 from triher.predictions import probability_columns, write_predictions
 from triher.runfolder import RunFolder
 from triher.settings import Config
@@ -192,10 +192,75 @@ def test_a_cell_with_another_truth_is_told_and_left_out(tmp_path):
     assert "auc:negative" in set(frame.loc[frame["cell"] == "two", "measure"])
 
 
-def test_a_patient_with_two_classes_stops_the_reading(tmp_path):
-    folder = write_study(tmp_path, {BASE: [predictions(1)], "b": [predictions(2, other={4})]})
-    with pytest.raises(StopRun, match="'base' and 'b' give patient 'P004' different classes"):
-        read_material(folder, make_config())
+@pytest.mark.parametrize("changes", [{"cohort.columns": {"ihc": "IHC2"}}, {"cohort.table": "second.csv"}])
+def test_a_cell_that_gives_patients_another_class_is_not_comparable_and_stops_nothing(tmp_path, changes):
+    cells = {BASE: [predictions(1)], "b": [predictions(2, other={4, 7})], "c": [predictions(3)]}
+    material = read_material(write_study(tmp_path, cells, changes={"b": changes}), make_config())
+    assert material.arenas[0].names == (BASE, "c")
+    assert len(material.arenas[0].y) == N
+    other = material.result("b")
+    assert (other.state, other.code, other.named) == ("not comparable", "", ("P004",))
+    assert other.reason == (
+        "its truth is another one: 2 patients ('P004' and others) are of another class, "
+        "positive in place of low in 'base'"
+    )
+    assert len(other.own[0].y) == N
+
+
+def test_rules_that_change_nobodys_class_leave_a_cell_comparable(tmp_path):
+    cells = {BASE: [predictions(1)], "b": [predictions(2)]}
+    changes = {"b": {"cohort.columns": {"site": "hospital"}}}
+    material = read_material(write_study(tmp_path, cells, changes=changes), make_config())
+    assert material.arenas[0].names == (BASE, "b")
+
+
+def test_without_base_the_first_cell_says_what_the_truth_is(tmp_path):
+    cells = {BASE: ["no memory"], "b": [predictions(2)], "c": [predictions(3, other={4})], "d": [predictions(4)]}
+    material = read_material(write_study(tmp_path, cells), make_config())
+    assert material.arenas[0].names == ("b", "d")
+    assert "in 'b'" in material.result("c").reason
+
+
+def test_seeds_that_contradict_each_other_are_a_failed_cell(tmp_path):
+    cells = {
+        BASE: [predictions(1), predictions(2)],
+        "b": [predictions(3), predictions(4, other={4})],
+        "c": [predictions(5), predictions(6)],
+    }
+    material = read_material(write_study(tmp_path, cells), make_config())
+    assert material.arenas[0].names == (BASE, "c")
+    found = material.result("b")
+    assert (found.state, found.code, found.own) == ("failed", "truth_differs", ())
+    assert found.reason == "its seeds give 1 patient ('P004') different classes"
+
+
+def test_a_level_that_sets_the_whole_section_has_another_split_too(tmp_path):
+    a, b = range(0, N, 2), range(1, N, 2)
+    there = pd.concat([predictions(1, ids=a, split="oof", folds=5), predictions(2, ids=b)])
+    back = pd.concat([predictions(3, ids=b, split="oof", folds=5), predictions(4, ids=a)])
+    changes = {"back": {"classify": {"split": {"kind": "cohorts", "test": ["A"]}}}}
+    config = make_config(classify={"split": {"kind": "cohorts", "test": ["B"]}})
+    for name, known in (("settings", changes), ("labels", {})):  # of a column that says who is held out, labels alone
+        folder = write_study(tmp_path / name, {BASE: [there], "back": [back]}, changes=known)
+        material = read_material(folder, config)
+        [arena] = material.arenas
+        assert (arena.split, len(arena.y)) == (HELD_OUT, N)
+        matrix = cohort_matrix(folder, material)
+        assert (matrix.rows if matrix else ()) == ((BASE, "back") if known else ())
+        assert (matrix.by if matrix else "cohort") == "cohort"
+    same = {"back": {"classify": {"split": {"kind": "cohorts", "test": ["B"]}, "head": "knn"}}}
+    folder = write_study(tmp_path / "same", {BASE: [there], "back": [there]}, changes=same)
+    assert [arena.split for arena in read_material(folder, config).arenas] == ["test", "oof"]
+
+
+def test_the_store_that_held_out_patients_are_shown_from_is_read(tmp_path):
+    folder = write_study(tmp_path, {BASE: [predictions(1)], "b": [predictions(2)]})
+    folder.write_embedding(folder.read_embedding("e").model_copy(update={"key": "s"}))
+    folder.write_cell(folder.read_cell("1-0").model_copy(update={"shown": "s"}))
+    material = read_material(folder, make_config())
+    assert material.result("b").shown.key == "s"
+    assert material.result("b").embedding.key == "e"
+    assert material.result(BASE).shown is None
 
 
 def test_a_damaged_table_is_the_reason_of_its_cell(tmp_path):

@@ -29,7 +29,7 @@ from analysis.ablation.measures import find_measure, values
 from analysis.ablation.prices import Price, price_cells, price_steps
 from analysis.ablation.ranks import Rank
 from analysis.ablation.report import build_study_page
-from analysis.ablation.sections_account import account_section, registration_section
+from analysis.ablation.sections_account import account_section, left_out, registration_section
 from analysis.ablation.sections_top import status, summary
 from analysis.ablation.stability import Stability
 from analysis.ablation.stage import STAGE, analyze_study, study_key
@@ -394,6 +394,50 @@ def test_nothing_in_common_leaves_a_page_that_says_so(tmp_path):
     analyze_study(config, folder, QUIET)
     page = folder.run.report_file.read_text(encoding="utf-8")
     assert "Of 2 cells 2 failed, and nothing can be compared" in page
+
+
+def test_where_the_base_alone_is_comparable_the_page_says_why_and_shows_its_values(tmp_path):
+    plan = Plan({"axes": {"scheme": ["triple", "binary"]}}, n=30, sites=())
+    config, folder = make_study(tmp_path, plan)
+    [run] = folder.read_study().runs["scheme=binary"]
+    write_predictions(folder.predictions(run), _predictions(replace(plan, scheme="binary"), CELLS[0], 0), "binary")
+    analyze_study(config, folder, QUIET)
+    page = folder.run.report_file.read_text(encoding="utf-8")
+    assert "Of 2 cells 1 is not comparable, and the other stands" in page
+    assert "Of all cells the base alone can be compared, so there is nothing to compare it with." in page
+    assert re.search(r"On 30 held-out patients the base has a macro AUC of 0\.\d\d \(95 % interval", page)
+    assert "No two cells" not in page
+    own = pd.read_csv(folder.run.path / "tables" / "ablation-cells-test.csv").set_index("measure")
+    results = pd.read_csv(folder.results_file)
+    base = results[results["cell"] == BASE].set_index("measure")
+    assert own.loc["auc_macro", "value"] == base.loc["auc_macro", "value_own"]
+    failed = pd.read_csv(folder.run.path / "tables" / "ablation-failed.csv")
+    assert failed["Code"].isna().all()
+
+
+def test_who_is_missing_from_the_images_shown_is_left_out_and_named(small):
+    found, _ = small
+    row = LeftOut(patient_id="P009", cohort="main", stage="extract", code="mask_empty", reason="eroded", remedy="")
+    first, *rest = (replace(one, runs=()) for one in found.material.results)
+    store = rest[0].embedding.model_copy(update={"skipped": (row,)})
+    material = replace(found.material, results=(first, replace(rest[0], shown=store), *rest[1:]))
+    assert left_out(replace(found, material=material)) == {row: [rest[0].cell.name]}
+    unexplained = replace(found, material=replace(material, results=(first, *rest)))
+    texts = [block.text for block in account_section(unexplained).blocks if isinstance(block, Paragraph)]
+    assert "Why cells differ in whom they predicted is not recorded." in texts
+    assert not any("No patient was left out" in text for text in texts)
+
+
+def test_a_cell_with_constant_predictions_says_that_all_scores_are_equal(tmp_path):
+    plan = Plan({"design": "list", "cells": {"flat": {"extract.n4": "shared"}}}, n=30, sites=())
+    config, folder = make_study(tmp_path, plan)
+    [run] = folder.read_study().runs["flat"]
+    rows = _predictions(plan, CELLS[0], 0)
+    write_predictions(folder.predictions(run), rows.assign(p_zero=0.4, p_low=0.3, p_positive=0.3), "triple")
+    analyze_study(config, folder, QUIET)
+    assert "0.50 (no interval: all scores are equal)" in folder.run.report_file.read_text(encoding="utf-8")
+    results = pd.read_csv(folder.results_file).set_index(["cell", "measure"])
+    assert results.loc[("flat", "auc_macro"), "remark"] == "all scores are equal"
 
 
 def test_names_from_tables_are_never_markup(small):

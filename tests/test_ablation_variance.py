@@ -13,6 +13,7 @@ from analysis.ablation.effects import degrees, effects, products, sources
 from analysis.ablation.grid import lay_out
 from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import find_measure
+from analysis.ablation.sections_top import levels_dropped
 from analysis.ablation.variance import NOISE, REST, _seeds, _split, _values, split_variance
 from analysis.bootstrap import macro_rankings, mean_area
 from analysis.cross_validation import Folds
@@ -155,7 +156,7 @@ def test_axes_that_change_nothing_explain_nothing():
 def test_no_share_of_what_is_not_more_than_noise():
     found = shares(split_variance(*simulated(strength=lambda *_: 1.0)))
     assert str(found["normalization"]) == (
-        "not estimable (cells and places differ no more than other patients alone would make them)"
+        "not estimable (taken together, cells and places differ no more than other patients alone would make them)"
     )
     assert 0.5 < found[NOISE].value <= 1
 
@@ -201,6 +202,8 @@ def test_a_level_whose_cells_failed_is_left_out():
     assert [share.degrees for share in found] == [1, 1, 3, 1, 3, 3, 3, 0]
     assert "of 4 cells at 4 sites" in found[0].share.method
     assert "without the failed level normalization=clahe" in found[0].share.method
+    assert {share.without for share in found} == {("normalization=clahe",)}
+    assert levels_dropped(found) == ["That is without the level “normalization=clahe”, cells of which are missing."]
     alone = split_variance(without(arena, "n4=shared"), material)  # one cell of six: its level of three, not of two
     assert "without the failed level normalization=minmax" in alone[0].share.method
     one_axis = split_variance(without(arena, *(name for name in arena.names if "shared" in name)), material)
@@ -213,7 +216,10 @@ def test_what_cannot_be_split_says_why():
     diagonal = without(
         arena, *(name for name in arena.names if name not in {BASE, "normalization=clip99, n4=shared"})
     )
-    assert split_variance(diagonal, material) == "without the levels whose cells failed no axis has two levels"
+    assert split_variance(diagonal, material) == (
+        "without the levels whose cells failed (normalization=clahe, normalization=minmax, n4=none) no axis has two "
+        "levels"
+    )
     single = replace(material, design="one-at-a-time")
     assert split_variance(arena, single).startswith("the design 'one-at-a-time' has no combinations of levels")
     same = replace(arena, probabilities=np.full_like(arena.probabilities, 1 / 3))

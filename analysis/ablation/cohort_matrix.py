@@ -28,7 +28,8 @@ from triher.estimate import Estimate, not_estimable
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.study import StudyFolder
 
-_SPLIT = "classify.split"
+_SECTION, _KEY = "classify", "split"
+_SPLIT = f"{_SECTION}.{_KEY}"
 _BY_SITE = ("sites", "leave-one-site-out")
 _OUT_OF_FOLD, _TEST = "oof", "test"
 _DECIMALS = 12  # as in `analysis.samples`
@@ -133,7 +134,11 @@ def _rows(material: StudyMaterial) -> tuple[str, dict[str, CellResult]]:
 
 def _changed(result: CellResult, *, all_of_them: bool) -> bool:
     """Whether a cell changes who is trained on: with some key, or with all of its keys."""
-    keys = [key == _SPLIT or key.startswith(f"{_SPLIT}.") for key in result.cell.changes]
+    whole = result.cell.changes.get(_SECTION)
+    keys = [
+        f"{key}.".startswith(f"{_SPLIT}.") or (key == _SECTION and isinstance(whole, Mapping) and _KEY in whole)
+        for key in result.cell.changes
+    ]
     return bool(keys) and (all(keys) if all_of_them else any(keys))
 
 
@@ -155,7 +160,8 @@ def _place(results: Iterable[CellResult], material: StudyMaterial, rows: Sequenc
 
 def _kind(changes: Mapping[str, Any], base: str) -> str:
     """The kind of a cell's split."""
-    whole = changes.get(_SPLIT, {})
+    section = changes.get(_SECTION, {})
+    whole = changes.get(_SPLIT, section.get(_KEY, {}) if isinstance(section, Mapping) else {})
     return str(changes.get(f"{_SPLIT}.kind", whole.get("kind", base) if isinstance(whole, Mapping) else base))
 
 

@@ -19,6 +19,9 @@ from triher.estimate import Estimate, not_estimable
 from triher.study import BASE
 
 _HOLM = "holm"
+_NO_MAXIMUM = "the likelihood has no maximum in a seed"
+RUNS_AWAY = "the classes are separated, or nearly, in some resamples"
+"""Reason of a calibration slope without interval: to leave such resamples out would leave out the steepest."""
 
 Draws = Float64[np.ndarray, " resample"]
 
@@ -139,7 +142,10 @@ def _estimates(
     found = []
     for value, own, p in zip(exact, draws, arena.probabilities, strict=True):
         if math.isnan(value):
-            found.append(not_estimable("the likelihood has no maximum in a seed", n=n, method=method))
+            found.append(not_estimable(_NO_MAXIMUM, n=n, method=method))
+            continue
+        if not np.isfinite(own).all():
+            found.append(_plain(value, RUNS_AWAY, n, method))
             continue
         estimate = percentile(value, own, n=n, method=method)
         if measure.is_area:
@@ -160,7 +166,9 @@ def _difference(arena: Arena, measure: Measure, d: float, draws: Draws | None, r
         return not_estimable(reason or "the base has no value", n=n, method=method), math.nan
     if draws is None:
         return without_interval(d, reason, n=n, method=method), math.nan
-    spread = float(np.nanstd(draws, ddof=1)) if np.isfinite(draws).sum() > 1 else 0.0
+    if not np.isfinite(draws).all():
+        return without_interval(d, RUNS_AWAY, n=n, method=method), math.nan
+    spread = float(np.std(draws, ddof=1)) if len(draws) > 1 else 0.0
     if spread == 0:
         return without_interval(d, NO_VARIATION, n=n, method=method), 1.0 if d == 0 else math.nan
     unbounded = Estimate(d, d - Z95 * spread, d + Z95 * spread, n, method)

@@ -14,7 +14,7 @@ from analysis.samples import class_label
 from triher.types import Labels, Probabilities
 
 _RUNAWAY = 10.0  # as in `analysis.calibration`
-_STEPS = 4
+_STEPS = 30  # most need four
 _SETTLED = 1e-3  # a last step that leaves an error of its square
 _CELLS = 1 << 16  # resamples x patients held at once: some arrays of 0.5 MB, which stay in the cache
 
@@ -74,7 +74,7 @@ def calibration_slope(
     """The calibration slope of a class, as `analysis.calibration` has it, fitted to every resample.
 
     Newton's method starts from the fit to everybody, and is there after a few steps. NaN where everybody's fit has
-    no maximum, and in resamples that do not settle.
+    no maximum, and in resamples that have none: their patients are separated, or nearly so.
     """
     c = classes.index(name)
     condition, x = y == c, logit(p[:, c].copy())
@@ -94,21 +94,39 @@ def _settle(
     condition: Bool[np.ndarray, " patient"],
     x: Float64[np.ndarray, " patient"],
 ) -> Float64[np.ndarray, " some"]:
-    """Newton's steps to the slope of every resample."""
-    slope, intercept = (np.full(len(drawn), value) for value in start)
-    step = np.zeros(len(drawn))
+    """Newton's steps to the slope of every resample; whoever has arrived, or runs away, takes no further one."""
+    found = np.full(len(drawn), np.nan)
     powers = np.column_stack([np.ones(len(x)), x, x * x])
-    observed = (drawn[:, condition] @ powers[condition]).T
+    observed = drawn[:, condition] @ powers[condition]
+    at = np.tile(start, (len(drawn), 1))
+    left = np.arange(len(drawn))
     for _ in range(_STEPS):
-        expected = expit(slope[:, None] * x + intercept[:, None])
-        weighted = drawn * expected
-        sums = (weighted @ powers).T
-        of_intercept, of_slope, _ = observed - sums
-        one, x1, xx = sums - ((weighted * expected) @ powers).T
-        determinant = np.maximum(xx * one - x1 * x1, np.finfo(float).tiny)
-        step = (one * of_slope - x1 * of_intercept) / determinant
-        slope, intercept = slope + step, intercept + (xx * of_intercept - x1 * of_slope) / determinant
-    return np.where(np.abs(step) < _SETTLED, slope, np.nan)
+        step = _step(at[left], drawn[left], observed[left], powers)
+        at[left] += step
+        is_there = np.abs(step[:, 0]) < _SETTLED
+        found[left[is_there]] = at[left[is_there], 0]
+        left = left[np.abs(step[:, 0]) >= _SETTLED]  # a step of a runaway is NaN, and neither
+        if not len(left):
+            break
+    return found
+
+
+def _step(
+    at: Float64[np.ndarray, "some 2"],
+    drawn: Float64[np.ndarray, "some patient"],
+    observed: Float64[np.ndarray, "some 3"],
+    powers: Float64[np.ndarray, "patient 3"],
+) -> Float64[np.ndarray, "some 2"]:
+    """One step of slope and intercept; NaN where the standard error of the slope betrays a missing maximum."""
+    expected = expit(at[:, :1] * powers[:, 1] + at[:, 1:])
+    weighted = drawn * expected
+    sums = weighted @ powers
+    of_intercept, of_slope, _ = (observed - sums).T
+    one, x1, xx = (sums - (weighted * expected) @ powers).T
+    determinant = xx * one - x1 * x1
+    is_sound = one < _RUNAWAY**2 * determinant
+    moves = np.column_stack([one * of_slope - x1 * of_intercept, xx * of_intercept - x1 * of_slope])
+    return np.divide(moves, determinant[:, None], out=np.full_like(moves, np.nan), where=is_sound[:, None])
 
 
 # Who must be there

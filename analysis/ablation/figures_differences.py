@@ -94,8 +94,7 @@ def ranks_figure(split: str, title: str, ranks: Sequence[Rank], *, base: str, n_
     lines = [_rank_line(rank, base) for rank in shown]
     lines += [_rank_line(rank, base) for rank in ordered[n_shown:] if rank.cell == base]
     said = "; ".join(
-        f"{rank.cell}: mean rank {rank.mean:.1f} ({rank.low:.0f} to {rank.high:.0f}), best in {rank.share_best:.0%}"
-        for rank in shown
+        f"{rank.cell}: mean rank {rank.mean:.1f} ({rank.interval}), best in {rank.share_best:.0%}" for rank in shown
     )
     return lines_figure(
         f"ablation-ranks-{split}",
@@ -103,12 +102,12 @@ def ranks_figure(split: str, title: str, ranks: Sequence[Rank], *, base: str, n_
         f"{said}.",
         lines,
         x_label=f"Rank among {len(ranks)} cells (1 is the best)",
-        columns=[Column("Mean (95 %)", 1.15), Column("Best in", 0.5)],
+        columns=[Column("Mean (95 %)", 1.4), Column("Best in", 0.5)],
         limits=(1 - 0.03 * len(ranks), len(ranks) * 1.03),
     )
 
 
 def _rank_line(rank: Rank, base: str) -> Line:
     """One cell."""
-    texts = (f"{rank.mean:.1f} ({rank.low:.0f} to {rank.high:.0f})", f"{rank.share_best:.0%}")
+    texts = (f"{rank.mean:.1f} ({rank.interval})", f"{rank.share_best:.0%}")
     return Line(rank.cell, rank.mean, rank.low, rank.high, texts, is_marked=rank.cell == base)

@@ -1,6 +1,6 @@
 """All that is computed of a study, for the sections of its report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class Findings:
     prices: tuple[Price, ...]
     steps: tuple[Step, ...]
     registration: Registration | None
+    alone: tuple[ArenaFindings, ...] = ()
+    """Where nothing is compared: the base by itself on its own patients, or the first cell that is done."""
 
     @property
     def metric(self) -> Measure:
@@ -104,7 +106,16 @@ def find_out(folder: StudyFolder, material: StudyMaterial) -> Findings:
         prices,
         steps,
         read_registration(folder),
+        () if arenas else _alone(material),
     )
+
+
+def _alone(material: StudyMaterial) -> tuple[ArenaFindings, ...]:
+    """The values of the first cell that has any."""
+    own = next((result.own for result in material.results if result.state == "done" and result.own), ())
+    by_itself = replace(material, arenas=own)
+    why = "it is by itself"
+    return tuple(ArenaFindings(arena, compare(arena, by_itself), why, (), None, why) for arena in own)
 
 
 def _judge(arena: Arena, material: StudyMaterial) -> ArenaFindings:

@@ -30,6 +30,8 @@ class Grid:
     """Positions of the patients at each place, in the order of their ids."""
     remarks: tuple[str, ...]
     """What was left out, in words."""
+    dropped: tuple[str, ...] = ()
+    """Levels that were left out because cells of theirs are missing: ``n4=shared``."""
 
     @property
     def n(self) -> int:
@@ -52,17 +54,19 @@ def lay_out(arena: Arena, material: StudyMaterial, measure: Measure) -> Grid | s
     there = _positions(arena, material)
     axes, dropped = _full_part(material.axes, set(there))
     if not axes:
-        return "without the levels whose cells failed no axis has two levels"
+        names = ", ".join(f"{axis}={level}" for axis, level in dropped)
+        return f"without the levels whose cells failed ({names}) no axis has two levels"
     fixed = {axis: labels[0] for axis, labels in axes.items() if len(labels) == 1}
     cells = np.array([there[combination] for combination in product(*axes.values())], np.int64)
-    remarks = [f"without the failed level {axis}={level}" for axis, level in dropped]
+    gone = tuple(f"{axis}={level}" for axis, level in dropped)
+    remarks = [f"without the failed level {level}" for level in gone]
     remarks += [f"{axis}={level} throughout" for axis, level in fixed.items()]
     factor, places, remark = _places(arena, measure)
     short = "" if factor else shortage(measure.needs(arena.y, arena.classes), fewest=FEWEST)
     if short:
         return short
     kept = {axis: labels for axis, labels in axes.items() if axis not in fixed}
-    return Grid(kept, cells, factor, places, (*remarks, *([remark] if remark else [])))
+    return Grid(kept, cells, factor, places, (*remarks, *([remark] if remark else [])), gone)
 
 
 def _positions(arena: Arena, material: StudyMaterial) -> dict[tuple[str, ...], int]:

@@ -3,26 +3,31 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
+from analysis.ablation.comparable import (
+    State,
+    Verdict,
+    contradiction,
+    other_truth,
+    parts_differ,
+    plans_differ,
+    truth_of,
+)
 from analysis.cross_validation import Folds, folds_of
 from analysis.strata import class_and_cohort
 from triher.errors import StopRun
 from triher.labels import scheme_classes
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.settings import AblationConfig, Config
-from triher.study import BASE, Cell, CellRun, Embedding, Study, StudyFolder
+from triher.study import Cell, CellRun, Embedding, Study, StudyFolder
 from triher.types import Labels, Names
 
 _SPLITS = ("test", "oof")  # in this order; "new" patients were not planned to be judged
-_OTHER_TRUTH = ("scheme", "cohort.her2_rules")
 _DECIMALS = 12  # as in `analysis.samples`: rounding errors must not rank
-
-State = Literal["done", "failed", "unfinished", "not comparable"]
 
 HELD_OUT = "held out"
 """Split of an arena whose cells have different splits: everybody predicted by a model that did not see them."""
@@ -76,6 +81,11 @@ class CellResult:
     state: State = "done"
     own: tuple[Arena, ...] = ()
     """The cell alone on all its own patients, one a split, from the seeds that there are."""
+    shown: Embedding | None = None
+    """Of the held-out patients, where they were predicted from other images than those trained on; of the first
+    run."""
+    named: tuple[str, ...] = ()
+    """Patients whom the reason names."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ class _Read:
     result: CellResult
     scheme: str
     tables: tuple[pd.DataFrame, ...]
+    """Of patients whom models predicted that had not seen them."""
     patients: Mapping[str, Sequence[pd.DataFrame]]
     """Split -> for every seed the labeled patients, repeats averaged, by id; of splits that all seeds predicted."""
 
@@ -121,36 +132,38 @@ class _Read:
 def read_material(folder: StudyFolder, config: Config) -> StudyMaterial:
     """Read what the cells of a study predicted, and bring it to common patients.
 
-    Cells are compared where they are comparable: all seeds done, and the truth by the same rules. Patients whom some
-    cell could not predict (a phase is missing, a mask was eroded to nothing) are left out for all, and
-    `Arena.n_own` says how many each had.
+    Cells are compared where they are comparable: all seeds done, the scheme that of the base, and every patient of
+    the same class as in the cells before, the base first. Patients whom some cell could not predict (a phase is
+    missing, a mask was eroded to nothing) are left out for all, and `Arena.n_own` says how many each had.
 
-    Where cells differ in ``classify.split``, a patient is held out in one cell and cross-validated in another; then
-    all predictions of models that did not see the patient are taken together, as the one arena `HELD_OUT`.
+    Where cells differ in ``classify.split``, or in the column that it follows, a patient is held out in one cell and
+    cross-validated in another; then all predictions of models that did not see the patient are taken together, as the
+    one arena `HELD_OUT`.
 
     Args:
         folder: of the study.
         config: of the base.
 
     Raises:
-        StopRun: ``file_unreadable`` without a sound ``study.json``, ``truth_differs`` where two cells give a patient
-            different classes.
+        StopRun: ``file_unreadable`` without a sound ``study.json``; ``config_key`` and ``config_value`` where a cell
+            of it does not fit the configuration.
     """
     study = folder.read_study()
-    pooled = any(key.startswith("classify.split") for cell in study.cells for key in cell.changes)
-    read = [_read_cell(folder, study, cell, config, pooled=pooled) for cell in study.cells]
-    splits = (HELD_OUT,) if pooled else _SPLITS
+    cells = sorted(study.cells, key=lambda cell: not cell.is_base)
+    read = _of_one_truth([_read_cell(folder, study, cell, config) for cell in cells], config.scheme)
+    done = [one for one in read if one.result.state == "done"]
+    pooled = plans_differ(cells, config, folder.run.path) or parts_differ([one.tables for one in done])
+    ready = [_by_split(one, pooled=pooled) for one in read]
     arenas = []
-    for split in splits:
-        there = [one for one in read if one.result.state == "done" and split in one.patients]
-        arena = _arena(split, sorted(there, key=lambda one: not one.result.cell.is_base))
+    for split in (HELD_OUT,) if pooled else _SPLITS:
+        there = [one for one in ready if one.result.state == "done" and split in one.patients]
+        arena = _arena(split, there)
         arenas += [arena] if arena is not None and len(there) > 1 else []
-    results = [_with_own(one) for one in read]
-    ordered = sorted(results, key=lambda one: one.cell.name != BASE)
-    return StudyMaterial(config, dict(study.axes), study.design, tuple(ordered), tuple(arenas))
+    results = tuple(_with_own(one) for one in ready)
+    return StudyMaterial(config, dict(study.axes), study.design, results, tuple(arenas))
 
 
-def _read_cell(folder: StudyFolder, study: Study, cell: Cell, config: Config, *, pooled: bool) -> _Read:
+def _read_cell(folder: StudyFolder, study: Study, cell: Cell, config: Config) -> _Read:
     """How the cell ended, and its tables."""
     scheme = str(cell.changes.get("scheme", config.scheme))
     keys = study.runs.get(cell.name, ())
@@ -163,13 +176,19 @@ def _read_cell(folder: StudyFolder, study: Study, cell: Cell, config: Config, *,
         except StopRun as error:
             state, code, reason = "failed", error.code, error.message
             continue
-        table = table[table["split"].isin(_SPLITS)]
-        tables.append(table.assign(split=HELD_OUT) if pooled else table)
-    embedding = folder.read_embedding(ended[0].embedding) if ended and ended[0].embedding else None
+        tables.append(table[table["split"].isin(_SPLITS)])
+    stores = [folder.read_embedding(key) if key else None for run in ended[:1] for key in (run.embedding, run.shown)]
+    embedding, shown = stores or (None, None)
+    result = CellResult(cell, tuple(ended), embedding, reason, code, state, shown=shown)
+    return _Read(result, scheme, tuple(tables), {})
+
+
+def _by_split(read: _Read, *, pooled: bool) -> _Read:
+    """The cell with its patients, split by split."""
+    tables = tuple(table.assign(split=HELD_OUT) if pooled else table for table in read.tables)
     there = [split for split in (HELD_OUT, *_SPLITS) if tables and all((t["split"] == split).any() for t in tables)]
-    patients = {split: [_by_patient(t[t["split"] == split], scheme) for t in tables] for split in there}
-    result = CellResult(cell, tuple(ended), embedding, reason, code, state)
-    return _Read(result, scheme, tuple(tables), patients)
+    patients = {split: [_by_patient(t[t["split"] == split], read.scheme) for t in tables] for split in there}
+    return replace(read, tables=tables, patients=patients)
 
 
 def _state(study: Study, cell: Cell, keys: Sequence[str], ended: Sequence[CellRun]) -> tuple[State, str, str]:
@@ -182,10 +201,33 @@ def _state(study: Study, cell: Cell, keys: Sequence[str], ended: Sequence[CellRu
         return "failed", failed.code, f"{where}{failed.reason}"
     if len(ended) < max(1, len(keys)):
         return "unfinished", "", f"{len(ended)} of {max(1, len(keys))} seeds are done; run the same command again"
-    other = [key for key in cell.changes if key.startswith(_OTHER_TRUTH)]
-    if other:
-        return "not comparable", "", f"it sets {other[0]}, so its truth is not that of the other cells"
     return "done", "", ""
+
+
+def _of_one_truth(read: Sequence[_Read], scheme: str) -> list[_Read]:
+    """The cells with a verdict on those that cannot be compared with the ones before them."""
+    known: dict[str, tuple[int, str]] = {}
+    found = []
+    for one in read:
+        own = truth_of(one.tables)
+        verdict = contradiction(own)
+        if verdict is not None:
+            found.append(_judged(replace(one, tables=()), verdict))
+            continue
+        if one.result.state == "done":
+            is_other = one.scheme != scheme
+            reason = f"it sets scheme to {one.scheme}, so its truth is not that of the other cells"
+            verdict = Verdict("not comparable", reason) if is_other else other_truth(own, known, scheme)
+            if verdict is None:
+                known = {patient: (min(y), one.result.cell.name) for patient, y in own.items()} | known
+        found.append(one if verdict is None else _judged(one, verdict))
+    return found
+
+
+def _judged(one: _Read, verdict: Verdict) -> _Read:
+    """The cell, not to be compared."""
+    result = replace(one.result, state=verdict.state, code=verdict.code, reason=verdict.reason, named=verdict.named)
+    return replace(one, result=result)
 
 
 def _by_patient(rows: pd.DataFrame, scheme: str) -> pd.DataFrame:
@@ -209,8 +251,6 @@ def _arena(split: str, cells: Sequence[_Read]) -> Arena | None:
     }
     taken = [[seed.loc[common] for seed in seeds] for seeds in found]
     first = taken[0][0]
-    for cell, seeds in zip(cells, taken, strict=True):
-        _refuse_other_truth(first, seeds, cells[0].result.cell.name, cell.result.cell.name)
     columns = probability_columns(cells[0].scheme)
     y = first["y"].to_numpy(np.float64).astype(np.int64)
     cohort = first["cohort"].to_numpy(str)
@@ -227,15 +267,6 @@ def _arena(split: str, cells: Sequence[_Read]) -> Arena | None:
         folds=_folds(split, cells, len(common)),
         n_own=n_own,
     )
-
-
-def _refuse_other_truth(first: pd.DataFrame, seeds: Sequence[pd.DataFrame], one: str, other: str) -> None:
-    """Demand the same class of every patient."""
-    for seed in seeds:
-        differs = (first["y"] != seed["y"]).to_numpy()
-        if differs.any():
-            who = first.index[int(differs.argmax())]
-            raise StopRun("truth_differs", f"the cells '{one}' and '{other}' give patient '{who}' different classes")
 
 
 def _folds(split: str, cells: Sequence[_Read], n: int) -> Folds | None:

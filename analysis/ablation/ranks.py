@@ -27,6 +27,15 @@ class Rank:
     share_best: float
     """Of the resamples, 0 to 1; a tie for the first place is shared."""
 
+    @property
+    def interval(self) -> str:
+        """Both limits in print; a rank that is shared may be a half.
+
+        >>> Rank("base", 1.5, 1.5, 2.0, 0.5).interval
+        '1.5 to 2'
+        """
+        return f"{round(self.low, 1):g} to {round(self.high, 1):g}"
+
 
 def rank_cells(arena: Arena, material: StudyMaterial) -> tuple[Rank, ...]:
     """Ranks by the study's metric, in the order of the arena's cells.

@@ -53,7 +53,6 @@ def build_study_page(found: Findings, record: Mapping[str, Any]) -> Page:
         provenance_section(record, __version__),
     ]
     config = found.material.config
-    n_named = len({row.patient_id for row in left_out(found)})
     axes = list(found.material.axes)
     what = (
         f"an ablation over {' and '.join(filter(None, [', '.join(axes[:-1]), axes[-1]]))}" if axes else "an ablation"
@@ -70,9 +69,21 @@ def build_study_page(found: Findings, record: Mapping[str, Any]) -> Page:
             for section in sections
             if section.anchor == anchor
         ],
-        patient_level=f"yes: the ids of {count(n_named, 'patient')} who were left out" if n_named else "no",
+        patient_level=_patient_level(found),
         footer=f"Made by TriHER {__version__}, seed {config.seed}. Research use only.",
     )
+
+
+def _patient_level(found: Findings) -> str:
+    """Whose ids are on the page."""
+    n_left = len({row.patient_id for row in left_out(found)})
+    n_named = len({patient for result in found.material.results for patient in result.named})
+    kinds = [
+        (n_left, "who were left out"),
+        (n_named, "who are named for their class"),
+    ]
+    said = [f"{count(n, 'patient')} {what}" for n, what in kinds if n]
+    return f"yes: the ids of {' and of '.join(said)}" if said else "no"
 
 
 def _lead(found: Findings) -> str:

@@ -11,6 +11,7 @@ from analysis.wording import count
 from triher.study import Cell, LeftOut
 
 _LISTED = 300  # rows of a list of patients; the whole is in the CSV
+_NOBODY = "No patient was left out of any cell."
 _DESIGNS = {
     "lattice": "every level of every axis with every level of all others",
     "one-at-a-time": "the base, and the base with one axis changed",
@@ -77,7 +78,7 @@ def account_section(found: Findings) -> Section:
     """Failed cells, and who was left out of which cell."""
     blocks: list[Block] = []
     if found.left:
-        rows = [[one.cell.name, one.state, one.code or "-", one.reason] for one in found.left]
+        rows = [[one.cell.name, one.state, one.code, one.reason] for one in found.left]
         header = ["Cell", "State", "Code", "Reason"]
         blocks.append(Table("Cells that are not compared", header, rows, text_cells=True, name="ablation-failed"))
     else:
@@ -111,10 +112,8 @@ def left_out(found: Findings) -> dict[LeftOut, list[str]]:
     """Who was left out, and of which cells."""
     cells: dict[LeftOut, list[str]] = {}
     for result in found.material.results:
-        rows = [
-            *(result.embedding.skipped if result.embedding else ()),
-            *(r for run in result.runs for r in run.skipped),
-        ]
+        stores = [store.skipped for store in (result.embedding, result.shown) if store is not None]
+        rows = [row for skipped in (*stores, *(run.skipped for run in result.runs)) for row in skipped]
         for row in dict.fromkeys(rows):
             cells.setdefault(row, []).append(result.cell.name)
     return cells
@@ -124,7 +123,9 @@ def _left_out_blocks(found: Findings) -> list[Block]:
     """A line for each patient left out and reason, with the cells."""
     cells = left_out(found)
     if not cells:
-        return [Paragraph("No patient was left out of any cell.")]
+        differ = any(len(set(arena.arena.n_own.values())) > 1 for arena in found.arenas)
+        text = "Why cells differ in whom they predicted is not recorded." if differ else _NOBODY
+        return [Paragraph(text)]
     n_all = len(found.material.results)
     n_patients = len({row.patient_id for row in cells})
     rows = [

@@ -8,7 +8,7 @@ from analysis.ablation.figures_probabilities import calibration_scatter
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.layout import lay_out
 from analysis.ablation.measures import find_measure
-from analysis.ablation.sections_top import capital, who
+from analysis.ablation.sections_top import capital, nothing_compared, who
 from analysis.canvas import Drawing
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
@@ -43,8 +43,8 @@ def cells_section(found: Findings) -> Section:
     """Values of all cells, split by split."""
     blocks: list[Block] = [Paragraph(_TEXT)]
     if not found.arenas:
-        text = "No two cells have labeled patients in common, whom models predicted that had not seen them."
-        return Section("cells", "The cells", [Paragraph(text, tone="note")])
+        alone: list[list[Block]] = [[Heading(arena_name(arena)), _table(found, arena)] for arena in found.alone]
+        return Section("cells", "The cells", [Paragraph(nothing_compared(found), tone="note"), *fold_later(alone)])
     splits = [_arena_blocks(found, arena) for arena in found.arenas]
     return Section("cells", "The cells", blocks + fold_later(splits))
 
@@ -116,7 +116,8 @@ def _table(found: Findings, arena: ArenaFindings) -> Table:
         rows.append([cell, *numbers, str(arena.arena.n_own.get(cell, 0)), str(n_seeds)])
     header = ["Cell", *(capital(find_measure(name, scheme).label) for name in shown), "Predicted", "Seeds"]
     n = len(arena.arena.patient_id)
-    caption = f"All cells on the same {count(n, 'patient')}: estimate (95 % interval); the best on top"
+    on = f"All cells on the same {count(n, 'patient')}" if found.arenas else f"One cell on its {count(n, 'patient')}"
+    caption = f"{on}: estimate (95 % interval){'; the best on top' if found.arenas else ''}"
     folded = f"The values of all {len(rows)} cells" if len(rows) > MOST_OPEN else ""
     return Table(caption, header, rows, folded, name=f"ablation-cells-{split_slug(arena)}", data=_data(arena))
 

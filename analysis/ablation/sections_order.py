@@ -6,7 +6,7 @@ from analysis.ablation.figures_differences import MOST, ranks_figure
 from analysis.ablation.figures_shares import percent, shares_figure
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.sections_cells import MOST_OPEN, arena_name, split_slug
-from analysis.ablation.sections_top import capital
+from analysis.ablation.sections_top import capital, levels_dropped
 from analysis.ablation.variance import NOISE, REST, Share
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
@@ -77,7 +77,7 @@ def _ranks_table(arena: ArenaFindings) -> Table:
         [
             rank.cell,
             f"{rank.mean:.1f}",
-            f"{rank.low:.0f} to {rank.high:.0f}",
+            rank.interval,
             f"{rank.share_best:.0%}",
         ]
         for rank in ordered
@@ -112,7 +112,8 @@ def _variance_blocks(arena: ArenaFindings) -> list[Block]:
     known = [one for one in shares if one.source != NOISE]
     if not any(math.isfinite(one.share.value) for one in known):
         reasons = "; ".join(dict.fromkeys(one.share.reason for one in known))
-        return [heading, Paragraph(f"The variance is not split: {reasons}.", tone="note")]
+        texts = [f"The variance is not split: {reasons}.", *levels_dropped(known)]
+        return [heading, Paragraph(" ".join(texts), tone="note")]
     largest = sorted(known, key=lambda one: -one.share.value if math.isfinite(one.share.value) else 9)[:_MOST_SHARES]
     drawn = [*largest, *(one for one in shares if one.source == NOISE)]
     title = "Shares of the variance between cells and sites"
@@ -129,7 +130,7 @@ def _variance_blocks(arena: ArenaFindings) -> list[Block]:
         name=f"ablation-variance-{split_slug(arena)}",
         data=Data(["source", "degrees", *ESTIMATE_COLUMNS], data),
     )
-    return [heading, figure, table]
+    return [heading, *map(Paragraph, levels_dropped(shares)), figure, table]
 
 
 def _source(one: Share) -> str:

@@ -25,10 +25,24 @@ def summary(found: Findings) -> list[str]:
     """One paragraph on what was found, and one on what of it was planned."""
     first = [_state(found)]
     if not found.arenas:
-        return [*first, "No two cells have labeled patients in common, so nothing is compared."]
+        values = [_base(found, arena) for arena in found.alone[:1]]
+        return [" ".join([*first, nothing_compared(found), *values]), status(found)]
     arena = found.arenas[0]
     sentences = [*first, _base(found, arena), *_differences(found, arena), *_winner(found, arena), *_variance(arena)]
     return [" ".join(filter(None, sentences)), status(found)]
+
+
+def nothing_compared(found: Findings) -> str:
+    """Why there is no comparison."""
+    done = [result.cell.name for result in found.material.results if result.state == "done" and result.own]
+    if not done:
+        return "No cell has predictions that could be compared."
+    if len(done) == 1:
+        name = "the base" if done[0] == BASE else quoted(done[0])
+        return f"Of all cells {name} alone can be compared, so there is nothing to compare it with."
+    return (
+        f"No labeled patient was predicted by all {len(done)} cells that could be compared, so nothing is compared."
+    )
 
 
 def _state(found: Findings) -> str:
@@ -37,9 +51,15 @@ def _state(found: Findings) -> str:
     if not found.left:
         return f"All {count(n, 'cell')} of the study were computed."
     states = Counter(result.state for result in found.left)
-    gone = " and ".join(f"{times} {'is ' if state != 'failed' else ''}{state}" for state, times in states.items())
-    stand = "the others stand" if len(found.left) < n else "nothing can be compared"
+    gone = " and ".join(_became(state, times) for state, times in states.items())
+    n_left = n - len(found.left)
+    stand = {0: "nothing can be compared", 1: "the other stands"}.get(n_left, "the others stand")
     return f"Of {count(n, 'cell')} {gone}, and {stand}: each is named below with its reason."
+
+
+def _became(state: str, times: int) -> str:
+    """So many cells with what became of them."""
+    return f"{times} {'' if state == 'failed' else 'is ' if times == 1 else 'are '}{state}"
 
 
 def who(arena: ArenaFindings) -> str:
@@ -52,8 +72,9 @@ def who(arena: ArenaFindings) -> str:
 
 def _base(found: Findings, arena: ArenaFindings) -> str:
     """What the base reached, or why it is missing."""
-    text = f"On {who(arena)}, whom all compared cells predicted,"
+    text = f"On {who(arena)}{', whom all compared cells predicted,' if found.arenas else ''}"
     unseen = " each by models that had not seen that patient," if arena.arena.split != "test" else ""
+    unseen = f",{unseen}" if unseen and not found.arenas else unseen
     own = arena.values(found.metric.name).get(BASE)
     if own is None:
         return f"{text}{unseen} there is no base to compare with: {arena.no_base or 'it has no predictions'}."
@@ -151,9 +172,20 @@ def _variance(arena: ArenaFindings) -> list[str]:
     known = [one for one in _largest(arena.shares) if one.share.value >= _WORTH_NAMING]
     if not known:
         reasons = dict.fromkeys(one.share.reason for one in arena.shares if one.share.reason)
-        return [f"What explains the differences cannot be told: {'; '.join(reasons)}."] if reasons else []
+        text = f"How much each axis explains cannot be told: {'; '.join(reasons)}."
+        return [text, *levels_dropped(arena.shares)] if reasons else []
     told = "; ".join(f"{one.source} {percent(one.share)}" for one in known[:_NAMED])
-    return [f"Of the variance between cells and sites beyond chance most goes with {told}."]
+    text = f"Of the variance between cells and sites beyond chance most goes with {told}."
+    return [text, *levels_dropped(arena.shares)]
+
+
+def levels_dropped(shares: Sequence[Share]) -> list[str]:
+    """Which levels have no part in the shares; nothing where all have."""
+    gone = dict.fromkeys(level for one in shares for level in one.without)
+    if not gone:
+        return []
+    levels = "the level" if len(gone) == 1 else "the levels"
+    return [f"That is without {levels} {', '.join(map(quoted, gone))}, cells of which are missing."]
 
 
 def _largest(shares: Sequence[Share]) -> list[Share]:

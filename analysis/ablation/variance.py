@@ -47,6 +47,8 @@ class Share:
     """Of the variance without noise, 0 to 1; of the variance with noise for `NOISE`."""
     degrees: int
     """Of freedom; 0 for `NOISE`."""
+    without: tuple[str, ...] = ()
+    """Levels left out because cells of theirs failed: ``n4=shared``."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,9 @@ def split_variance(arena: Arena, material: StudyMaterial, *, metric: str = "auc_
     shape, factors = _shape(grid), [*grid.axes, *([grid.factor] if grid.factor else [])]
     names = [REST if len(u) > 2 else " x ".join(factors[i] for i in u) for u in sources(len(shape))]
     method = _method(arena, measure, grid, material)
-    shares = [
-        Share(*each) for each in zip(names, _shares(split, n=grid.n, method=method), degrees(shape), strict=True)
-    ]
-    return (*shares, Share(NOISE, _noise_share(split, n=grid.n, method=method), 0))
+    each = zip(names, _shares(split, n=grid.n, method=method), degrees(shape), strict=True)
+    shares = [Share(*one, grid.dropped) for one in each]
+    return (*shares, Share(NOISE, _noise_share(split, n=grid.n, method=method), 0, grid.dropped))
 
 
 def _shape(grid: Grid) -> list[int]:
@@ -187,7 +188,7 @@ def _shares(split: _Split, *, n: int, method: str) -> list[Estimate]:
     """What each source has of the variance without noise."""
     total, totals = split.clean.sum(), _totals(split)
     if not np.nanquantile(totals, _LOWEST) > 0:
-        reason = "cells and places differ no more than other patients alone would make them"
+        reason = "taken together, cells and places differ no more than other patients alone would make them"
         return [not_estimable(reason, n=n, method=method) for _ in split.clean]
     totals[totals <= 0] = np.nan
     draws = np.clip(split.draws / totals[:, None], 0, 1)
