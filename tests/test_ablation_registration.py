@@ -297,7 +297,18 @@ def test_a_later_cell_that_leaves_no_held_out_patients_to_compare_spoils_the_com
     others = dict.fromkeys((BASE, CELL, "pooling=std"), "P06")
     found = project.run(without={**others, "later": "P07|P08|P09|P1."})
     assert not found.confirmatory(CELL)
-    assert "leave no patients of the split 'test'" in text(found)
+    assert "compared in the split 'oof', and not in 'test'" in text(found)
+
+
+def test_a_later_cell_whose_table_holds_out_others_spoils_the_comparison(project):
+    project.register()
+    project.write("  cells: {later: {classify.head: xgboost}}")
+    project.run()
+    table = project.folder.predictions(project.folder.read_study().runs["later"][0])
+    table.write_text(table.read_text().replace("P00,c,s,oof", "P00,c,s,test"))
+    found = read_registration(project.folder)
+    assert not found.confirmatory(CELL)
+    assert "compared in the split 'held out', and not in 'test'" in text(found)
 
 
 def test_where_no_held_out_patient_is_judged_nothing_is_confirmatory(project):

@@ -12,7 +12,6 @@ SPLITS = ("test", "oof")
 HELD_OUT = "held out"
 """Where cells differ in ``classify.split``: everybody predicted by a model that did not see them."""
 _SPLIT = "classify.split"
-_TRUTH = ("scheme", "cohort.her2_rules")
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,41 @@ def judged_on(cells: Iterable[Sequence[Predicted]], *, pooled: bool) -> Judged:
     """The labeled patients on whom cells are compared first, as `analysis.ablation.material` chooses them.
 
     Args:
-        cells: of each cell that is compared, its runs.
-        pooled: whether cells differ in ``classify.split``, so that all splits are taken together.
+        cells: of each cell that is done, its runs, the base first; where one gives a patient another class than those
+            before it, it is compared with none.
+        pooled: whether cells differ in ``classify.split``, so that all splits are taken together; so they are, too,
+            where a patient is held out in one table and cross-validated in another.
     """
-    listed = list(cells)
-    for name, parts in ((HELD_OUT, SPLITS),) if pooled else ((split, (split,)) for split in SPLITS):
+    listed = _of_one_truth(cells)
+    is_pooled = pooled or _parts_differ(listed)
+    for name, parts in ((HELD_OUT, SPLITS),) if is_pooled else ((split, (split,)) for split in SPLITS):
         found = [[run.labeled_in(parts) for run in runs] for runs in listed]
-        there = [seeds for seeds in found if seeds and all(seeds)]
+        there = [seeds for seeds in found if all(seeds)]
         common = reduce(frozenset.__and__, (seed for seeds in there for seed in seeds)) if there else frozenset()
         if len(there) > 1 and common:
             return Judged(name, common)
     return Judged("", frozenset())
+
+
+def _of_one_truth(cells: Iterable[Sequence[Predicted]]) -> list[Sequence[Predicted]]:
+    """Cells with predictions that give no patient another class than those before them."""
+    known: dict[str, float] = {}
+    found = []
+    for runs in cells:
+        own = {patient: y for run in runs for patient, y in run.classes.items()}
+        if runs and all(known.get(patient, y) == y for patient, y in own.items()):
+            known = own | known
+            found.append(runs)
+    return found
+
+
+def _parts_differ(cells: Sequence[Sequence[Predicted]]) -> bool:
+    """Whether a patient whom all cells predicted has no split in common to all."""
+    runs = [{split: run.parts.get(split, frozenset()) for split in SPLITS} for seeds in cells for run in seeds]
+    if not runs:
+        return False
+    everywhere = reduce(frozenset.__and__, (frozenset().union(*run.values()) for run in runs))
+    return bool(everywhere.difference(*(reduce(frozenset.__and__, (run[split] for run in runs)) for split in SPLITS)))
 
 
 def that_change_split(base: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -49,8 +72,3 @@ def that_change_split(base: Mapping[str, Any], cells: Mapping[str, Mapping[str, 
         cells: name -> settings, or those that differ from the base's.
     """
     return [name for name, own in cells.items() if own.get(_SPLIT, base[_SPLIT]) != base[_SPLIT]]
-
-
-def other_truth(base: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """The key by which a cell's patients are labeled otherwise than the base's, so that it is compared with none."""
-    return next((key for key in _TRUTH if own[key] != base[key]), "")

@@ -17,14 +17,17 @@ class Predicted:
     key: str
     """Of the run; empty for the folder's own table, which is no study's."""
     patients: frozenset[str]
-    labeled: Mapping[str, frozenset[str]]
-    """Split -> those of the patients who were predicted in it, and have a class."""
+    parts: Mapping[str, frozenset[str]]
+    """Split -> those of the patients who were predicted in it."""
+    classes: Mapping[str, float]
+    """Labeled patient -> position of the class."""
     time_s: float
     """When the run ended, as the file system says: seconds since 1970."""
 
     def labeled_in(self, splits: Collection[str]) -> frozenset[str]:
         """Patients with a class who were predicted in any of some splits."""
-        return frozenset().union(*(self.labeled.get(split, frozenset()) for split in splits))
+        there = frozenset().union(*(self.parts.get(split, frozenset()) for split in splits))
+        return there.intersection(self.classes)
 
 
 def predicted(folder: StudyFolder) -> tuple[Predicted, ...]:
@@ -43,9 +46,11 @@ def predicted(folder: StudyFolder) -> tuple[Predicted, ...]:
 def _read(table: Path, key: str, dated: Path) -> Predicted:
     """Whom a table holds; when the run ended is the time of another file."""
     rows = read_own_table(table)
-    known = rows[pd.to_numeric(rows["y"], errors="coerce").notna()]
-    labeled = {str(split): frozenset(map(str, ids)) for split, ids in known.groupby("split")["patient_id"]}
-    return Predicted(key, frozenset(map(str, rows["patient_id"])), labeled, dated.stat().st_mtime)
+    ids = rows["patient_id"].astype(str)
+    parts = {str(split): frozenset(there) for split, there in ids.groupby(rows["split"])}
+    y = pd.to_numeric(rows["y"], errors="coerce")
+    classes = {patient: float(value) for patient, value in zip(ids, y, strict=True) if value == value}
+    return Predicted(key, frozenset(ids), parts, classes, dated.stat().st_mtime)
 
 
 def that_saw(runs: Collection[Predicted], patients: Collection[str]) -> list[Predicted]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triher.config import build_config
-from triher.judged import judged_on, other_truth, that_change_split
+from triher.judged import judged_on, that_change_split
 from triher.predicted import Predicted, predicted, that_saw
 from triher.registration_record import (
     IN_TURN_SPLITS,
@@ -14,7 +14,7 @@ from triher.registration_record import (
     differences,
     load_check,
     load_record,
-    settings_of_cells,
+    settings_of,
 )
 from triher.runfolder import changed_libraries
 from triher.settings import Config
@@ -102,10 +102,12 @@ def read_registration(folder: StudyFolder) -> Registration | None:
 def _look(folder: StudyFolder, record: Record) -> _Present:
     """Resolve what ``study.json`` says."""
     study = folder.read_study()
-    settings = settings_of_cells(study.config, folder)
+    bare = {key: value for key, value in study.config.items() if key != "ablation"}
+    path = folder.study_file
+    settings = {cell.name: settings_of(build_config(bare, cell.changes, path)) for cell in study.cells}
     found = {name: [folder.read_cell(key) for key in keys] for name, keys in study.runs.items()}
     runs = {name: tuple(run for run in of if run is not None and run.state == "done") for name, of in found.items()}
-    config, check = build_config(study.config, {}, folder.study_file), load_check(record, folder)
+    config, check = build_config(study.config, {}, path), load_check(record, folder)
     return _Present(study, config, settings, runs, predicted(folder), check)
 
 
@@ -183,8 +185,8 @@ def _other_patients(record: Record, present: _Present) -> list[str]:
     tables = {run.key: run for run in present.tables}
     found = {
         name: [tables[key] for key in keys if key in tables]
-        for name, keys in present.study.runs.items()
-        if len(present.runs[name]) == len(keys) and not other_truth(present.settings[BASE], present.settings[name])
+        for name, keys in sorted(present.study.runs.items(), key=lambda item: item[0] != BASE)
+        if len(present.runs[name]) == len(keys) and present.settings[name]["scheme"] == record.settings["scheme"]
     }
     pooled = bool(that_change_split(record.settings, present.settings))
     known = [runs for name, runs in found.items() if _is_as_registered(record, name, present)]
@@ -192,11 +194,12 @@ def _other_patients(record: Record, present: _Present) -> list[str]:
     if not before.split:
         return []
     if before.split != after.split:
-        return [f"cells that were not registered leave no patients of the split '{before.split}' to compare cells on"]
+        now = f"in the split '{after.split}'" if after.split else "on no patients"
+        return [f"by cells that were not registered, cells are compared {now}, and not in '{before.split}'"]
     if n := len(before.patients - after.patients):
         return [f"cells that were not registered lack {n} patients, so that no cell is compared on them"]
-    is_held_out = before.split == "test" and after.patients <= frozenset(record.held_out)
-    if record.split["kind"] not in IN_TURN_SPLITS and not pooled and not is_held_out:
+    others = before.split == "oof" or (before.split == "test" and not after.patients <= frozenset(record.held_out))
+    if record.split["kind"] not in IN_TURN_SPLITS and others:
         return ["cells are compared on other patients than those who were to be held out"]
     return []
 

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from triher.config import build_config
 from triher.errors import StopRun
 from triher.files import sha256_of_json
 from triher.settings import Config, Section
@@ -128,21 +127,6 @@ def settings_of(config: Config) -> dict[str, Any]:
     }
     found = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
     return {"scheme": config.scheme, "seed": config.seed, **found}
-
-
-def settings_of_cells(base: Mapping[str, Any], folder: StudyFolder) -> dict[str, dict[str, Any]]:
-    """Name of each cell of a study -> `settings_of` it, however its changes were written.
-
-    Args:
-        base: configuration of the base, as JSON values.
-        folder: of the study.
-
-    Raises:
-        StopRun: as `triher.study.StudyFolder.read_study`; ``config_key`` or ``config_value`` where it is damaged.
-    """
-    bare = {key: value for key, value in base.items() if key != "ablation"}
-    cells, path = folder.read_study().cells, folder.study_file
-    return {cell.name: settings_of(build_config(bare, cell.changes, path)) for cell in cells}
 
 
 def seal_of(record: Record) -> str:
