@@ -9,10 +9,11 @@ import pytest
 
 from analysis.ablation.cohort_matrix import cohort_matrix
 from analysis.ablation.comparison import compare
-from analysis.ablation.material import HELD_OUT, read_material
+from analysis.ablation.material import read_material
 from analysis.ablation.measures import MEASURES, values
 from analysis.ablation.ranks import rank_cells
 from analysis.ablation.results import Read, results_frame, write_results
+from triher.judged import HELD_OUT
 from triher.predictions import probability_columns, write_predictions
 from triher.runfolder import RunFolder
 from triher.settings import Config

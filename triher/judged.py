@@ -33,7 +33,7 @@ def judged_on(cells: Iterable[Sequence[Predicted]], *, pooled: bool) -> Judged:
             where a patient is held out in one table and cross-validated in another.
     """
     listed = _of_one_truth(cells)
-    is_pooled = pooled or _parts_differ(listed)
+    is_pooled = pooled or parts_differ([run.parts for runs in listed for run in runs])
     for name, parts in ((HELD_OUT, SPLITS),) if is_pooled else ((split, (split,)) for split in SPLITS):
         found = [[run.labeled_in(parts) for run in runs] for runs in listed]
         there = [seeds for seeds in found if all(seeds)]
@@ -55,13 +55,20 @@ def _of_one_truth(cells: Iterable[Sequence[Predicted]]) -> list[Sequence[Predict
     return found
 
 
-def _parts_differ(cells: Sequence[Sequence[Predicted]]) -> bool:
-    """Whether a patient whom all cells predicted has no split in common to all."""
-    runs = [{split: run.parts.get(split, frozenset()) for split in SPLITS} for seeds in cells for run in seeds]
+def parts_differ(runs: Sequence[Mapping[str, frozenset[str]]]) -> bool:
+    """Whether a patient whom all runs predicted has no split in common to all, whatever the settings.
+
+    Args:
+        runs: of each, split -> patients.
+
+    >>> parts_differ([{"test": frozenset("ab")}, {"test": frozenset("a"), "oof": frozenset("b")}])
+    True
+    """
     if not runs:
         return False
-    everywhere = reduce(frozenset.__and__, (frozenset().union(*run.values()) for run in runs))
-    return bool(everywhere.difference(*(reduce(frozenset.__and__, (run[split] for run in runs)) for split in SPLITS)))
+    split = [[run.get(name, frozenset()) for name in SPLITS] for run in runs]
+    everywhere = reduce(frozenset.__and__, (frozenset[str]().union(*sides) for sides in split))
+    return bool(everywhere.difference(*(reduce(frozenset.__and__, sides) for sides in zip(*split, strict=True))))
 
 
 def that_change_split(base: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Float64
 
 from analysis.ablation.comparison import estimates
-from analysis.ablation.material import HELD_OUT, Arena, CellResult, StudyMaterial
+from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import Measure, draw, find_measure, values
 from analysis.ablation.variance import widening
 from analysis.auc_kernel import Multiplicities
@@ -25,6 +25,7 @@ from analysis.cross_validation import Folds, folds_of
 from analysis.discrimination import shortage
 from analysis.intervals import FEWEST, without_interval
 from triher.estimate import Estimate, not_estimable
+from triher.judged import HELD_OUT
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.study import StudyFolder
 

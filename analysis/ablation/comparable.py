@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Literal
 
@@ -100,16 +99,3 @@ def plans_differ(cells: Sequence[Cell], config: Config, folder: Path) -> bool:
 def _who(plan: SplitConfig) -> SplitConfig:
     """A plan without what holds out nobody else."""
     return plan.model_copy(update={"reopen": False})
-
-
-def parts_differ(cells: Sequence[Sequence[pd.DataFrame]]) -> bool:
-    """Whether a patient whom all cells predicted has no split in common to all, whatever the settings.
-
-    Args:
-        cells: the prediction tables of each, one a seed.
-    """
-    pairs = [set(zip(table["patient_id"], table["split"], strict=True)) for tables in cells for table in tables]
-    if not pairs:
-        return False
-    everywhere = reduce(set.intersection, ({patient for patient, _ in there} for there in pairs))
-    return bool(everywhere - {patient for patient, _ in reduce(set.intersection, pairs)})

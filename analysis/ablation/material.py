@@ -13,24 +13,20 @@ from analysis.ablation.comparable import (
     Verdict,
     contradiction,
     other_truth,
-    parts_differ,
     plans_differ,
     truth_of,
 )
 from analysis.cross_validation import Folds, folds_of
 from analysis.strata import class_and_cohort
 from triher.errors import StopRun
+from triher.judged import HELD_OUT, SPLITS, parts_differ
 from triher.labels import scheme_classes
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.settings import AblationConfig, Config
 from triher.study import Cell, CellRun, Embedding, Study, StudyFolder
 from triher.types import Labels, Names
 
-_SPLITS = ("test", "oof")  # in this order; "new" patients were not planned to be judged
 _DECIMALS = 12  # as in `analysis.samples`: rounding errors must not rank
-
-HELD_OUT = "held out"
-"""Split of an arena whose cells have different splits: everybody predicted by a model that did not see them."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +148,11 @@ def read_material(folder: StudyFolder, config: Config) -> StudyMaterial:
     cells = sorted(study.cells, key=lambda cell: not cell.is_base)
     read = _of_one_truth([_read_cell(folder, study, cell, config) for cell in cells], config.scheme)
     done = [one for one in read if one.result.state == "done"]
-    pooled = plans_differ(cells, config, folder.run.path) or parts_differ([one.tables for one in done])
+    parts = [_parts(table) for one in done for table in one.tables]
+    pooled = plans_differ(cells, config, folder.run.path) or parts_differ(parts)
     ready = [_by_split(one, pooled=pooled) for one in read]
     arenas = []
-    for split in (HELD_OUT,) if pooled else _SPLITS:
+    for split in (HELD_OUT,) if pooled else SPLITS:
         there = [one for one in ready if one.result.state == "done" and split in one.patients]
         arena = _arena(split, there)
         arenas += [arena] if arena is not None and len(there) > 1 else []
@@ -176,7 +173,7 @@ def _read_cell(folder: StudyFolder, study: Study, cell: Cell, config: Config) ->
         except StopRun as error:
             state, code, reason = "failed", error.code, error.message
             continue
-        tables.append(table[table["split"].isin(_SPLITS)])
+        tables.append(table[table["split"].isin(SPLITS)])
     stores = [folder.read_embedding(key) if key else None for run in ended[:1] for key in (run.embedding, run.shown)]
     embedding, shown = stores or (None, None)
     result = CellResult(cell, tuple(ended), embedding, reason, code, state, shown=shown)
@@ -186,7 +183,7 @@ def _read_cell(folder: StudyFolder, study: Study, cell: Cell, config: Config) ->
 def _by_split(read: _Read, *, pooled: bool) -> _Read:
     """The cell with its patients, split by split."""
     tables = tuple(table.assign(split=HELD_OUT) if pooled else table for table in read.tables)
-    there = [split for split in (HELD_OUT, *_SPLITS) if tables and all((t["split"] == split).any() for t in tables)]
+    there = [split for split in (HELD_OUT, *SPLITS) if tables and all((t["split"] == split).any() for t in tables)]
     patients = {split: [_by_patient(t[t["split"] == split], read.scheme) for t in tables] for split in there}
     return replace(read, tables=tables, patients=patients)
 
@@ -228,6 +225,12 @@ def _judged(one: _Read, verdict: Verdict) -> _Read:
     """The cell, not to be compared."""
     result = replace(one.result, state=verdict.state, code=verdict.code, reason=verdict.reason, named=verdict.named)
     return replace(one, result=result)
+
+
+def _parts(table: pd.DataFrame) -> dict[str, frozenset[str]]:
+    """Split -> labeled patients."""
+    labeled = table[table["y"].notna()]
+    return {str(name): frozenset(map(str, ids)) for name, ids in labeled.groupby("split")["patient_id"]}
 
 
 def _by_patient(rows: pd.DataFrame, scheme: str) -> pd.DataFrame:

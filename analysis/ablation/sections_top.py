@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from analysis.ablation.comparison import Compared
 from analysis.ablation.figures_shares import percent
 from analysis.ablation.findings import ArenaFindings, Findings
-from analysis.ablation.material import HELD_OUT
 from analysis.ablation.variance import NOISE, Share
 from analysis.canvas import plain
 from analysis.page import Card, estimate_card
 from analysis.wording import count, interval, p_value, places
 from triher.estimate import Estimate
+from triher.judged import HELD_OUT
 from triher.study import BASE
 
 SMALL_P = 0.05
