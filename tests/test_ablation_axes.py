@@ -103,6 +103,7 @@ def test_axes_are_named_by_their_keys_without_the_section(lay_out):
         ("  axes: {classify.head: knn}", "config_value", "a list of values, or a mapping of names to levels"),
         ("  axes: {classify.head: []}", "ablation_axis", "names no level"),
         ("  axes: {analysis.score: [positive, low]}", "ablation_axis", "both the base's|predict the same"),
+        ("  cells: {a: {classify: {head: knn}}}", "ablation_axis", "name its keys one by one"),
         ("  axes: {ablation.seeds: [1, 2]}", "ablation_axis", "ablation"),
     ],
 )

@@ -283,11 +283,11 @@ def test_a_later_cell_with_another_split_moves_the_comparison_to_other_patients(
 
 def test_a_section_that_holds_another_split_is_another_split(project):
     project.register()
-    project.write("  cells: {later: {classify: {split: {kind: none}}}}")
+    project.write("  cells: {later: {classify.split: {kind: none}}}")
     found = project.run()
     assert not found.confirmatory(CELL)
     assert "'later' changes classify.split" in text(found)
-    project.write("  cells: {later: {classify: {head: knn, split: {kind: column}}}}")
+    project.write("  cells: {later: {classify.head: knn, classify.split: {kind: column}}}")
     assert project.run().confirmatory(CELL)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from triher.config import build_config
 from triher.errors import StopRun, unknown_name
 from triher.files import sha256_of_json
-from triher.settings import AblationConfig, Config, Level
+from triher.settings import STAGES, AblationConfig, Config, Level
 from triher.study import BASE, Cell
+
+_SECTIONS = ("cohort", *STAGES)
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def _read_axis(
     name: str, levels: dict[str, Level], tree: Mapping[str, Any], path: Path, own: AblationConfig
 ) -> _Axis:
     """Find the level that leaves the configuration as it is."""
-    if any(key.split(".")[0] == "ablation" for level in levels.values() for key in level):
-        raise StopRun("ablation_axis", f"the axis {name} changes the section ablation, which is the study's own")
+    for level in levels.values():
+        _refuse_sections(f"the axis {name}", level)
     if not levels:
         raise StopRun("ablation_axis", f"the axis {name} names no level")
     unchanged = build_config(tree, {}, path)
@@ -128,6 +130,16 @@ def _read_axis(
         )
         raise StopRun("ablation_base", message, remedy=remedy)
     return _Axis(name, same[0] if same else BASE, {k: v for k, v in levels.items() if k not in same})
+
+
+def _refuse_sections(where: str, level: Level) -> None:
+    """A level that set a whole section would put all that it does not name back to the defaults."""
+    for key in level:
+        if key.split(".")[0] == "ablation":
+            raise StopRun("ablation_axis", f"{where} changes the section ablation, which is the study's own")
+        if key in _SECTIONS:
+            remedy = f"name its keys one by one, as {key}.KEY: VALUE"
+            raise StopRun("ablation_axis", f"{where} sets all of the section {key}", remedy=remedy)
 
 
 def _refuse_shared_keys(axes: Iterable[_Axis]) -> None:
@@ -168,6 +180,8 @@ def _listed(cells: Mapping[str, Level], axes: Sequence[_Axis]) -> list[Cell]:
         raise StopRun(
             "ablation_axis", f"ablation.cells lists '{taken[0]}'; names with '=' belong to cells of the axes"
         )
+    for name, changes in cells.items():
+        _refuse_sections(f"the cell '{name}'", changes)
     return [Cell(name=name, levels={}, changes=changes) for name, changes in cells.items()]
 
 
