@@ -17,6 +17,7 @@ from triher.ablation.plan import StudyPlan, make_plan
 from triher.ablation.run import StudyOutcome, run_study
 from triher.config import read_config, read_tree
 from triher.errors import StopRun
+from triher.pipeline import run_stages
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.study import StudyFolder
@@ -140,6 +141,14 @@ def test_the_folder_of_a_run_is_no_study(config_file, toy_plugin):
     folder.record_stage("extract", "key", [], 0.0)
     with pytest.raises(StopRun, match="no ablation study"):
         run(config_file)
+
+
+def test_a_run_does_not_write_into_a_study(config_file, toy_plugin):
+    folder = folder_of(config_file)
+    folder.run.prepare()
+    folder.study_file.write_text("{}")
+    with pytest.raises(StopRun, match="holds an ablation study"):
+        run_stages(read_config(config_file), folder.run, QUIET)
 
 
 def test_models_of_undisturbed_images_are_shown_disturbed_ones(config_file, toy_plugin):

@@ -19,6 +19,7 @@ from triher.recorded import encoder_options, recipe_options
 from triher.runfolder import RunFolder, changed_libraries
 from triher.settings import STAGES, CohortConfig, Config, ExtractConfig
 from triher.store import read_index
+from triher.study import StudyFolder
 
 if TYPE_CHECKING:
     from classify.bundle import Bundle
@@ -41,6 +42,8 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     stages = _without_images(config, stages)
     cohort = read_cohort(config.cohort, survival="analysis" in stages, images=config.has_images)
     _check_choices(config, cohort, stages)
+    if StudyFolder(run).study_file.exists():
+        raise StopRun("output_folder", f"{run.path} holds an ablation study, whose records a run would overwrite")
     run.prepare()
     _refuse_other_cohort(run, cohort, config.cohort.table)
     run.record_command(" ".join(("triher", *stages)), dump_config(config))
