@@ -198,6 +198,6 @@ def test_ray_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     from extract.slabbing import SPREADS
 
     monkeypatch.setattr("triher.cluster.find_spec", lambda _: None)
-    with pytest.raises(StopRun, match=r"triher\[extract,ray\]") as caught:
+    with pytest.raises(StopRun, match=r"triher\[ray\]") as caught:
         SPREADS["ray"](2)
     assert caught.value.code == "extra_missing"
