@@ -69,6 +69,15 @@ def _models(rows: pd.DataFrame) -> int:
     return int(rows.groupby("repeat")["fold"].nunique().max()) if len(rows) else 0
 
 
+def widening(folds: Folds | None) -> float:
+    """Nadeau & Bengio's factor for such scores; 1 where one model gave them.
+
+    >>> widening(Folds(5)), widening(None)
+    (1.5, 1.0)
+    """
+    return 1.0 if folds is None else math.sqrt(1 + folds.share * folds.n / (folds.n - 1))
+
+
 def widened(estimate: Estimate, folds: Folds, *, bounds: tuple[float, float]) -> Estimate:
     """Widen both sides of an interval about the value by Nadeau & Bengio's factor.
 
@@ -83,7 +92,7 @@ def widened(estimate: Estimate, folds: Folds, *, bounds: tuple[float, float]) ->
     """
     if not math.isfinite(estimate.low):
         return estimate
-    factor = math.sqrt(1 + folds.share * folds.n / (folds.n - 1))
+    factor = widening(folds)
     low = max(bounds[0], estimate.value - factor * (estimate.value - estimate.low))
     high = min(bounds[1], estimate.value + factor * (estimate.high - estimate.value))
     method = f"{estimate.method}, widened by {factor:.2f} for {folds.n} folds (Nadeau & Bengio 2003)"

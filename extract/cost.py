@@ -20,7 +20,7 @@ from extract.engines import picture_recipe
 from extract.landmarks import fit_standard_scale
 from extract.packing import Embedder
 from extract.pictures import Drawing, Prepared
-from extract.recipe import SlabRecipe, slab_recipe
+from extract.recipe import SlabRecipe, slabs_of
 from extract.task import Task, decide
 from extract.volumes import source_files
 from triher.cohort import Cohort, Patient
@@ -107,12 +107,6 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
         str(choose_devices(config.extract.device)[0]),
         embedding.device_bytes,
     )
-
-
-def slabs_of(config: Config) -> SlabRecipe:
-    """The slabs that a configuration asks for."""
-    options = config.extract
-    return slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb)
 
 
 def measure_slabs(folder: Path, cohort: Cohort, recipes: Sequence[SlabRecipe], readers: int) -> list[SlabCost]:

@@ -44,6 +44,16 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
+def describe_devices(name: str) -> str:
+    """What the machine calls the devices of a configuration, and how many there are.
+
+    Raises:
+        StopRun: as `choose_devices`.
+    """
+    devices = choose_devices(name)
+    return device_name(devices[0]) if len(devices) == 1 else f"{len(devices)} x {device_name(devices[0])}"
+
+
 def best_precision(device: str) -> str:
     """bfloat16 on GPUs that compute in it, float32 elsewhere."""
     is_gpu = choose_devices(device)[0].type == "cuda"

@@ -18,7 +18,7 @@ from triher.errors import Note, SkipPatient, StopRun
 from triher.phases import choose_phases, parse_rule, times_after_injection
 from triher.types import Mask, Phases
 
-_MIN_LESION_VOXELS = 3
+MIN_LESION_VOXELS = 3
 _LARGE_MASK = 0.6
 MIN_OVERLAP = 0.95  # of the first phase's field of view, below which phases are not resampled
 
@@ -172,7 +172,7 @@ def _lesion(
             raise SkipPatient("mask_outside", f"{where}: the lesion lies outside the first phase's field of view")
         lesion = found.voxels.astype(bool)
     n_voxels = int(np.count_nonzero(lesion))
-    if n_voxels < _MIN_LESION_VOXELS:
+    if n_voxels < MIN_LESION_VOXELS:
         found_labels = [int(v) for v in count(image.voxels).values[:8]]
         raise SkipPatient("mask_empty", f"{where}: the lesion has {n_voxels} voxels; found labels {found_labels}")
     return image, lesion, notes

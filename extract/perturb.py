@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from extract.exam import Exam
+from extract.exam import MIN_LESION_VOXELS, Exam
 from extract.histograms import count
 from extract.perturb_mask import dilate, erode, move
 from extract.perturb_voxels import draw_field, redraw
@@ -22,8 +22,6 @@ from triher.errors import SkipPatient, StopRun, unknown_name
 from triher.files import sha256_of_json
 from triher.settings import PerturbConfig
 from triher.types import Mask, Phases
-
-_MIN_LESION_VOXELS = 3  # as `extract.exam.read_exam` asks of a mask
 
 Drawn = Literal["shift", "noise", "field", "slices"]
 
@@ -86,10 +84,10 @@ def _mask(exam: Exam, perturb: PerturbConfig) -> Mask:
         mask = move(mask, exam.spacing_mm, perturb.shift_mm, generator("shift", images_sha256(exam), perturb.draw))
         done.append(f"moved by {perturb.shift_mm:g} mm")
     n_left = int(np.count_nonzero(mask))
-    if n_left < _MIN_LESION_VOXELS:
+    if n_left < MIN_LESION_VOXELS:
         n_before = int(np.count_nonzero(exam.mask))
         lesion = f"the lesion of {n_before * math.prod(exam.spacing_mm) / 1000:.2g} ml ({n_before} voxels)"
-        message = f"{lesion}, {' and '.join(done)}, has {n_left} voxels left; {_MIN_LESION_VOXELS} or more are needed"
+        message = f"{lesion}, {' and '.join(done)}, has {n_left} voxels left; {MIN_LESION_VOXELS} or more are needed"
         raise SkipPatient("perturb_empty", message)
     return mask
 

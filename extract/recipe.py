@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from triher.settings import PerturbConfig, RegionConfig
+from triher.settings import Config, PerturbConfig, RegionConfig
 
 Cut = Literal["box", "window", "slice", "control"]
 FieldCorrection = Literal["none", "shared", "per-phase"]
@@ -65,6 +65,12 @@ def slab_recipe(
         region.largest_component,
         used((perturb or PerturbConfig()).model_copy(update={"jitter_slices": 0})),
     )
+
+
+def slabs_of(config: Config) -> SlabRecipe:
+    """The slabs that a configuration asks for."""
+    options = config.extract
+    return slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb)
 
 
 def used(perturb: PerturbConfig) -> PerturbConfig:

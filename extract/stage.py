@@ -9,7 +9,7 @@ from pathlib import Path
 from extract.cache import read_slab
 from extract.landmarks import fit_standard_scale
 from extract.preflight import refuse_ambiguous
-from extract.recipe import slab_recipe
+from extract.recipe import slabs_of
 from extract.shards import Job, refuse_other, remove_remains
 from extract.slabbing import SPREADS, Slabs
 from extract.task import Task, decide
@@ -90,8 +90,7 @@ def make_slabs(config: Config, run: RunFolder, reporter: Reporter) -> None:
 def _slabs(config: Config, run: RunFolder, cohort: Cohort) -> Slabs:
     """The slabs that the configuration asks for."""
     options = config.extract
-    recipe = slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb)
-    return Slabs(run.slabs, cohort, recipe, SPREADS[options.engine](options.readers))
+    return Slabs(run.slabs, cohort, slabs_of(config), SPREADS[options.engine](options.readers))
 
 
 def _reported(jobs: Iterable[Job], slabs: Slabs, run: RunFolder, reporter: Reporter) -> Generator[Job, None, None]:

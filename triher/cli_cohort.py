@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,8 @@ import typer
 
 from triher.config import read_config
 from triher.errors import StopRun
-from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, show
-from triher.progress import Reporter
+from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, show, size_text
+from triher.progress import Reporter, duration_text
 from triher.settings import CohortConfig, Config
 
 if TYPE_CHECKING:
@@ -215,25 +216,14 @@ def _show_cost(config: Config, cohort: "Cohort") -> None:
 def _cost_rows(cost: "Cost", config: Config) -> list[tuple[str, str]]:
     """The estimate in units that people read."""
     return [
-        ("reading volumes and cutting slabs", _duration(cost.read_s)),
-        (f"embedding with {config.extract.encoder}", _duration(cost.embed_s)),
-        ("disk: slab cache", _size(cost.slab_bytes)),
-        ("disk: feature store", _size(cost.store_bytes)),
-        (f"memory of {cost.device}, batches of {config.extract.batch_size}", _size(cost.device_bytes)),
+        ("reading volumes and cutting slabs", _known(cost.read_s, duration_text)),
+        (f"embedding with {config.extract.encoder}", _known(cost.embed_s, duration_text)),
+        ("disk: slab cache", _known(cost.slab_bytes, size_text)),
+        ("disk: feature store", _known(cost.store_bytes, size_text)),
+        (f"memory of {cost.device}, batches of {config.extract.batch_size}", _known(cost.device_bytes, size_text)),
     ]
 
 
-def _duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
-    if math.isnan(seconds):
-        return "unknown: the weights are not on this machine"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _size(n_bytes: float) -> str:
-    """Megabytes or gigabytes."""
-    if math.isnan(n_bytes):
-        return "unknown: the weights are not on this machine"
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
+def _known(value: float, text: Callable[[float], str]) -> str:
+    """The text of a number, or why there is none."""
+    return "unknown: the weights are not on this machine" if math.isnan(value) else text(value)

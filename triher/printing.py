@@ -1,5 +1,6 @@
 """Tables for the terminal; text from files is never read as markup."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -13,6 +14,17 @@ EXIT_STOPPED, EXIT_SKIPPED = 2, 3
 def plain(value: object) -> str:
     """Text from files, safe beside markup."""
     return str(value).replace("[", "\\[")
+
+
+def size_text(n_bytes: float) -> str:
+    """Megabytes or gigabytes; ``?`` where not known.
+
+    >>> [size_text(n) for n in (2.34e6, 5.6e10, float("nan"))]
+    ['2.3 MB', '56.0 GB', '?']
+    """
+    if math.isnan(n_bytes):
+        return "?"
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
 
 
 def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -18,10 +18,9 @@ from jaxtyping import Float64
 from analysis.ablation.comparison import estimates
 from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import Measure, draw, find_measure, values
-from analysis.ablation.variance import widening
 from analysis.auc_kernel import Multiplicities
 from analysis.bootstrap import multiplicities, percentile
-from analysis.cross_validation import Folds, folds_of
+from analysis.cross_validation import Folds, folds_of, widening
 from analysis.discrimination import shortage
 from analysis.intervals import FEWEST, without_interval
 from triher.estimate import Estimate, not_estimable

@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 
 from analysis.ablation.figures_lines import Column, Line, lines_figure
-from analysis.ablation.stability import Stability
+from analysis.ablation.stability import EXCELLENT, GOOD, Stability
 from analysis.canvas import Drawing
 
-GOOD, EXCELLENT = 0.75, 0.9
 """Koo & Li (J Chiropr Med 2016;15:155)."""
 
 

@@ -89,7 +89,7 @@ def find_out(folder: StudyFolder, material: StudyMaterial) -> Findings:
 
     Args:
         folder: of the study.
-        material: as `analysis.ablation.reading.read_material` gives it.
+        material: as `analysis.ablation.material.read_material` gives it.
 
     Raises:
         StopRun: as each of the computations.

@@ -16,7 +16,7 @@ from analysis.ablation.comparable import (
     plans_differ,
     truth_of,
 )
-from analysis.cross_validation import Folds, folds_of
+from analysis.cross_validation import Folds, folds_of, widening
 from analysis.strata import class_and_cohort
 from triher.errors import StopRun
 from triher.judged import HELD_OUT, SPLITS, parts_differ
@@ -281,7 +281,7 @@ def _folds(split: str, cells: Sequence[_Read], n: int) -> Folds | None:
             rows = cell.tables[0]
             n_there = rows[(rows["split"] == split) & rows["y"].notna()]["patient_id"].nunique()
             found.append(Folds(folds.n, n / n_there))
-    return max(found, key=lambda folds: folds.share * folds.n / (folds.n - 1), default=None)
+    return max(found, key=widening, default=None)
 
 
 def _with_own(read: _Read) -> CellResult:

@@ -16,7 +16,7 @@ of an AUC by about 8 % with 8 patients a class. With 8, 16 to 36 % of the studie
 """
 
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import sqrt
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -27,7 +27,7 @@ from analysis.ablation.material import Arena, StudyMaterial
 from analysis.ablation.measures import Measure, find_measure
 from analysis.auc_kernel import Multiplicities
 from analysis.bootstrap import percentile, resampled
-from analysis.cross_validation import Folds, widened
+from analysis.cross_validation import widening
 from triher.estimate import Estimate, not_estimable
 
 NOISE = "sampling noise"
@@ -156,11 +156,6 @@ def _split(
     kept = np.maximum(observed - noise, 0)
     shrunk = np.sqrt(np.divide(kept, observed, out=np.zeros_like(kept), where=observed > 0))
     return _Split(observed, noise, kept + 2 * shrunk * crossed + squares - noise)
-
-
-def widening(folds: Folds | None) -> float:
-    """The factor by which the intervals of such scores are widened."""
-    return 1.0 if folds is None else widened(Estimate(0.0, -1.0, 1.0, 0, ""), folds, bounds=(-inf, inf)).high
 
 
 def _seeds(

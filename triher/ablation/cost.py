@@ -133,7 +133,8 @@ def _measure_slabs(
     todo: Sequence[EmbedNode], known: Cohorts, scratch: Path, advance: Advance
 ) -> tuple[dict[str, "SlabCost"], dict[str, str]]:
     """The slabs of a few patients for every cut, the same patients for all cuts of a cohort; and what hindered it."""
-    from extract.cost import measure_slabs, slabs_of
+    from extract.cost import measure_slabs
+    from extract.recipe import slabs_of
 
     found: dict[str, SlabCost] = {}
     reasons: dict[str, str] = {}
@@ -194,10 +195,9 @@ def _device(todo: Sequence[EmbedNode]) -> str:
     """What embeds."""
     if not todo:
         return ""
-    from extract.devices import choose_devices, device_name
+    from extract.devices import describe_devices
 
-    devices = choose_devices(todo[0].config.extract.device)
-    return device_name(devices[0]) if len(devices) == 1 else f"{len(devices)} x {device_name(devices[0])}"
+    return describe_devices(todo[0].config.extract.device)
 
 
 def _peak_memory() -> float:

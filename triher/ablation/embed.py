@@ -47,10 +47,7 @@ def make_stores(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Stu
 
 def _describe(node: EmbedNode) -> str:
     """What is embedded, in a line."""
-    options = node.config.extract
-    extra = [] if options.n4 == "none" else [f"N4 {options.n4}"]
-    extra += [] if options.perturb.is_none else ["disturbed"]
-    return ", ".join([node.encoder, options.normalization, *extra])
+    return ", ".join([node.encoder, node.config.extract.normalization, *node.extras])
 
 
 def _make(node: EmbedNode, folder: StudyFolder, reporter: Reporter) -> Embedding:
@@ -73,6 +70,8 @@ def _make(node: EmbedNode, folder: StudyFolder, reporter: Reporter) -> Embedding
 
 def _record(node: EmbedNode, folder: StudyFolder, seconds: float | None) -> Embedding:
     """What the extraction says of its store."""
+    from extract.devices import describe_devices
+
     facts = folder.run.read_record()["stages"][_STAGE]
     store = folder.run.features / facts["store"]
     return Embedding(
@@ -84,14 +83,6 @@ def _record(node: EmbedNode, folder: StudyFolder, seconds: float | None) -> Embe
         n_features=facts["n_features"],
         n_bytes=store.stat().st_size,
         seconds=seconds,
-        device="" if seconds is None else _device(node.config.extract.device),
+        device="" if seconds is None else describe_devices(node.config.extract.device),
         skipped=tuple(LeftOut(**asdict(row)) for row in folder.run.read_skipped() if row.stage == _STAGE),
     )
-
-
-def _device(name: str) -> str:
-    """What the machine calls the device that embedded."""
-    from extract.devices import choose_devices, device_name
-
-    devices = choose_devices(name)
-    return device_name(devices[0]) if len(devices) == 1 else f"{len(devices)} x {device_name(devices[0])}"

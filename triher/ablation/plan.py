@@ -31,6 +31,13 @@ class EmbedNode:
     store: Path | None
     """Where it lies, when it is there."""
 
+    @property
+    def extras(self) -> list[str]:
+        """What is done to the images before anything is cut or normalized, in words."""
+        options = self.config.extract
+        corrected = [] if options.n4 == "none" else [f"N4 {options.n4}"]
+        return corrected if options.perturb.is_none else [*corrected, "disturbed"]
+
 
 @dataclass(frozen=True)
 class RunNode:
@@ -177,7 +184,7 @@ class Cohorts:
         Raises:
             StopRun: for whatever it says that cannot be done.
         """
-        from extract.recipe import slab_recipe
+        from extract.recipe import slabs_of
         from extract.task import decide
 
         task = decide(config)
@@ -185,14 +192,13 @@ class Cohorts:
         sources = [sources_sha256(self.read(config), config.cohort), list(config.cohort.phases)]
         fitted = config.classify.split.model_dump(mode="json") if task.needs_fit else None
         recipe = {key: value for key, value in options.choices().items() if key != "encoder"}
-        slabs = slab_recipe(options.region, options.n4, config.cohort.mask_label, options.perturb).facts()
         group = [recipe, fitted, *sources]
         return EmbedNode(
             key=_key([task.encoders[0].facts(), *group]),
             encoder=options.encoder,
             config=config,
             group=_key(group),
-            slabs=_key([slabs, *sources]),
+            slabs=_key([slabs_of(config).facts(), *sources]),
             cells=(),
             store=None,
         )

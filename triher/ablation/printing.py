@@ -8,7 +8,7 @@ from rich.console import Console
 
 from triher.ablation.cost import PartCost, PlanCost
 from triher.ablation.plan import EmbedNode, RunNode, StudyPlan
-from triher.printing import table_of
+from triher.printing import size_text, table_of
 from triher.progress import duration_text
 
 _LISTED = 30  # cells; more are counted by axis
@@ -34,17 +34,6 @@ class _Row:
         seconds, n_bytes = (_sum(getattr(cost, name) for cost in self.costs) for name in ("seconds", "disk_bytes"))
         disk = size_text(n_bytes[0]) if n_bytes[0] or n_bytes[1] else ""
         return (self.what, str(self.n), str(self.n - left), str(left), _at_least(*seconds, duration_text), disk)
-
-
-def size_text(n_bytes: float) -> str:
-    """Megabytes or gigabytes; ``?`` where not known.
-
-    >>> [size_text(n) for n in (2.34e6, 5.6e10, float("nan"))]
-    ['2.3 MB', '56.0 GB', '?']
-    """
-    if math.isnan(n_bytes):
-        return "?"
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
 
 
 def print_plan(plan: StudyPlan, cost: PlanCost, console: Console) -> None:
@@ -129,10 +118,7 @@ def _rows(plan: StudyPlan, cost: PlanCost) -> list[_Row]:
 
 def _slabs_text(node: EmbedNode) -> str:
     """What is cut, in a few words."""
-    options = node.config.extract
-    extra = [] if options.n4 == "none" else [f"N4 {options.n4}"]
-    extra += [] if options.perturb.is_none else ["disturbed"]
-    return ", ".join([options.region.kind, *extra])
+    return ", ".join([node.config.extract.region.kind, *node.extras])
 
 
 def _sum(values: Iterable[float]) -> tuple[float, int]:
