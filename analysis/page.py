@@ -1,5 +1,6 @@
 """The parts that a report page is made of, and how they become one HTML file."""
 
+import base64
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,6 +68,30 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture of a slice that goes into the page itself."""
+
+    png: bytes
+    alternative: str
+    """What is to be seen, for those who cannot see it."""
+    caption: str
+
+    @property
+    def uri(self) -> str:
+        """The picture as the address of an image."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of slices beside each other."""
+
+    title: str
+    pictures: Sequence[Picture]
+    kind: str = "pictures"
+
+
+@dataclass(frozen=True)
 class Heading:
     """A heading inside a section."""
 
@@ -92,7 +117,7 @@ class Folded:
     kind: str = "folded"
 
 
-Block = Paragraph | Table | Gallery | Facts | Heading | Folded
+Block = Paragraph | Table | Gallery | Pictures | Facts | Heading | Folded
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-_OWN_FOLDERS = ("slabs", "features", "bundle", "figures", "tables")
+_OWN_FOLDERS = ("slabs", "features", "bundle", "explanations", "checklists", "figures", "tables")
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class RunFolder:
     def bundle(self) -> Path:
         """The locked bundle."""
         return self.path / "bundle"
+
+    @property
+    def explanations(self) -> Path:
+        """Maps, attributions and projections."""
+        return self.path / "explanations"
 
     @property
     def metrics_file(self) -> Path:

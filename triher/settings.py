@@ -367,6 +367,28 @@ class AnalysisConfig(Section):
     """Prediction table of a reference (the phantom's best possible classifier) to print beside the model's."""
 
 
+class ExplainConfig(Section):
+    """Why the model said so: maps over the slices, attributions of features, and views of the embedding space."""
+
+    method: Literal["auto", "gradcam", "hirescam", "rollout", "gradient-rollout", "occlusion"] = "auto"
+    """``auto``: HiResCAM for convolutional networks, gradient-weighted rollout for transformers, and occlusion where
+    the head has no gradient (trees) or the encoder is neither. ``rollout`` alone knows nothing of the classes."""
+    patients: Whole = 24
+    """How many patients get maps: matched pairs, the surest errors and the surest right ones first; 0 for all."""
+    patch_mm: Annotated[StrictFloat | StrictInt, Field(gt=0, le=100)] = 8
+    """Side of the square that ``occlusion`` hides."""
+    stride_mm: Annotated[StrictFloat | StrictInt, Field(gt=0, le=100)] = 4
+    sanity_patients: Whole = 12
+    """How many of these patients the sanity tests are run on: shuffled weights, deletion and insertion."""
+    background: Positive = 100
+    """Training patients that features and covariates are compared with by SHAP."""
+    match_on: tuple[str, ...] = ()
+    """Columns of ``cohort.covariates`` or ``cohort.groups`` on which matched patients agree; all groups and the
+    covariates when empty."""
+    calipers: dict[str, Annotated[StrictFloat | StrictInt, Field(ge=0)]] = {}
+    """Covariate -> how far two matched patients may lie apart in it; half a standard deviation when not named."""
+
+
 def _levels(value: object) -> object:
     """Refuse one value in the place of several, with a message that names both forms."""
     if not isinstance(value, (list, tuple, dict)):
@@ -409,6 +431,8 @@ class Config(Section):
     extract: ExtractConfig = ExtractConfig()
     classify: ClassifyConfig = ClassifyConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    explain: ExplainConfig | None = None
+    """Explanations in every `triher run`; without it, `triher explain` makes them with these defaults when asked."""
     ablation: AblationConfig | None = None
     """For `triher ablate`; all else is the base, and runs as ever."""
 
