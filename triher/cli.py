@@ -120,7 +120,8 @@ def _write_dicom(out: Path, table: Path, seed: int, reporter: Reporter) -> None:
     for patient in reporter.track(patients, "DICOM", len(patients)):
         phantom_as_dicom(out / "dicom", patient, seed=seed)
     masks = "../images/{patient_id}_mask.nii.gz"
-    typer.echo(f"triher cohort import dicom {out / 'dicom'} --table {table} --option mask={masks} --option time-unit=months --out imported.csv")
+    source, options = f"{out / 'dicom'} --table {table}", f"--option mask={masks} --option time-unit=months"
+    typer.echo(f"triher cohort import dicom {source} {options} --out imported.csv")
 
 
 def _stage_command(stages: tuple[str, ...]) -> Callable[..., int]:

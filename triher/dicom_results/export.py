@@ -1,6 +1,6 @@
 """Write the results of a run as DICOM: a folder a patient, an index, and who was left out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from triher.predictions import one_row_a_patient, probability_columns, read_pred
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
-from triher.tables import write_table
+from triher.tables import read_own_table, write_table
 
 INDEX, LEFT_OUT = "index.csv", "skipped.csv"
 _STAGE = "dicom"
@@ -85,16 +85,20 @@ def export(
             raise unknown_name("predicted patient", name, rows)
     _refuse_other_files(out)
     make_writable(out)
+    places = {patient.patient_id: f"{number:04d}" for number, patient in enumerate(cohort.patients, start=1)}
     people = [patient for patient in cohort.patients if patient.patient_id in (only or rows)]
-    written: list[Written] = []
+    written = [one for one in _earlier(out) if one.patient_id not in {patient.patient_id for patient in people}]
+    _refuse_other_cohort(written, places, out)
     skipped: list[Skipped] = []
-    for number, patient in enumerate(reporter.track(people, "DICOM", len(people)), start=1):
+    for patient in reporter.track(people, "DICOM", len(people)):
         try:
             objects = _objects(opened, patient, rows[patient.patient_id])
         except SkipPatient as reason:
             skipped.append(reason.row(patient.patient_id, patient.cohort, _STAGE))
             continue
-        written.append(_write(out / f"{number:04d}", patient, rows[patient.patient_id], objects, opened))
+        folder = out / places[patient.patient_id]
+        written.append(_write(folder, patient, rows[patient.patient_id], objects, opened))
+    written.sort(key=lambda one: one.folder)
     write_table(out / INDEX, [f.name for f in fields(Written)], [astuple(one) for one in written])
     write_table(out / LEFT_OUT, [f.name for f in fields(Skipped)], [astuple(row) for row in skipped])
     return written, skipped
@@ -140,7 +144,8 @@ def _objects(opened: _Run, patient: Patient, row: pd.Series) -> dict[str, Datase
         classes = scheme_classes(opened.config.scheme)
         found["map.dcm"] = parametric_map(placed, originals, classes, opened.origin)
         predicted = statement.predicted
-        caption = f"speaks for HER2-{predicted}, p = {statement.probabilities[predicted]:.2f}"
+        seen = "; model of the map: trained on this patient" if maps.in_training else ""
+        caption = f"HER2-{predicted}: p = {statement.probabilities[predicted]:.2f}{seen}"
         pictures = captures(placed, originals, classes.index(predicted), caption, opened.origin)
         found |= {f"picture-{k:02d}.dcm": picture for k, picture in enumerate(pictures, start=1)}
     positions = range(len(originals.frames))
@@ -170,7 +175,7 @@ def _statement(row: pd.Series, scheme: str) -> Statement:
 
 def _write(folder: Path, patient: Patient, row: pd.Series, objects: dict[str, Dataset], opened: _Run) -> Written:
     """Write a patient's objects, each whole or not at all, and remove what an earlier export wrote beside them."""
-    for path in _earlier(folder):
+    for path in folder.glob("*.dcm"):
         if path.name not in objects:
             path.unlink()
     for name, dataset in objects.items():
@@ -180,6 +185,20 @@ def _write(folder: Path, patient: Patient, row: pd.Series, objects: dict[str, Da
     return Written(patient.patient_id, folder.name, predicted, len(objects), "map.dcm" in objects)
 
 
-def _earlier(folder: Path) -> Iterator[Path]:
-    """The objects that are there."""
-    yield from folder.glob("*.dcm")
+def _earlier(out: Path) -> list[Written]:
+    """What an earlier export wrote into the folder."""
+    if not (out / INDEX).is_file():
+        return []
+    rows = read_own_table(out / INDEX).to_dict("records")
+    return [
+        Written(row["patient_id"], row["folder"], row["predicted"], int(row["n_objects"]), row["has_maps"] == "True")
+        for row in rows
+    ]
+
+
+def _refuse_other_cohort(kept: Sequence[Written], places: dict[str, str], out: Path) -> None:
+    """Stop where a folder holds a patient whom the cohort does not have in that place."""
+    for one in kept:
+        if places.get(one.patient_id) != one.folder:
+            message = f"{out} holds '{one.patient_id}' under {one.folder}, from another cohort table"
+            raise StopRun("output_folder", message, remedy="choose another folder with --out")

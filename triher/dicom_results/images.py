@@ -9,6 +9,7 @@ from highdicom import (
     PixelMeasuresSequence,
     PlaneOrientationSequence,
     PlanePositionSequence,
+    VOILUTTransformation,
 )
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.sc import SCImage
@@ -17,13 +18,15 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from analysis.overlay import enlarged, gray, window_of, with_heat, with_outline
+from extract.dicom_frames import Frame
 from triher import __version__
-from triher.dicom_results.labels import MAKER, NOTICE, SERIES_NUMBERS, Origin, own_code, own_uid
+from triher.dicom_results.labels import MAKER, NOTICE, SERIES_NUMBERS, Origin, describe, own_code, own_uid
 from triher.dicom_results.originals import Originals
 from triher.dicom_results.placing import Placed
 
 _NO_UNITS = CodedConcept("1", "UCUM", "no units")
 _SMALLEST = 384  # pixels along a side, below which a picture is enlarged so that its notice can be read
+_TOWARD = (("L", "R"), ("P", "A"), ("H", "F"))  # of each axis of the patient, with and against it
 _INK, _BAR = (255, 255, 255), 14
 
 
@@ -68,15 +71,14 @@ def parametric_map(placed: Placed, originals: Originals, classes: Sequence[str],
         device_serial_number=origin.bundle_sha256[:16],
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[[mapping] for mapping in mappings],
-        window_center=0.0,
-        window_width=2 * limit,
+        voi_lut_transformations=[VOILUTTransformation(window_center=0.0, window_width=2 * limit)],
         content_description=NOTICE,
         content_label="HER2_MAP",
         pixel_measures=PixelMeasuresSequence(first.pixel_spacing, _thickness_mm(originals)),
         plane_orientation=PlaneOrientationSequence(CoordinateSystemNames.PATIENT, first.orientation),
         plane_positions=[PlanePositionSequence(CoordinateSystemNames.PATIENT, frame.position) for frame in frames],
     )
-    made.SeriesDescription = f"{MAKER} HER2 map - RESEARCH USE ONLY"
+    describe(made, "map", sources[0])
     return made
 
 
@@ -115,13 +117,21 @@ def captures(placed: Placed, originals: Originals, target: int, caption: str, or
             sop_instance_uid=own_uid(*key, str(number)),
             instance_number=number + 1,
             manufacturer=MAKER,
-            patient_orientation=("", ""),
+            patient_orientation=_orientation(originals.frames[position]),
         )
-        image.SeriesDescription = f"{MAKER} HER2 picture - RESEARCH USE ONLY"
+        describe(image, "picture", header)
         image.ImageComments = NOTICE
         image.BurnedInAnnotation = "NO"  # nothing in the pixels names the patient (PS3.3 C.7.6.1.1)
         made.append(image)
     return made
+
+
+def _orientation(frame: Frame) -> tuple[str, str]:
+    """Where columns and rows count to in the patient, by the nearest axis (PS3.3 C.7.6.1.1.1)."""
+    cosines = np.array(frame.orientation).reshape(2, 3)
+    nearest = np.abs(cosines).argmax(axis=1)
+    along, down = (_TOWARD[axis][int(direction[axis] < 0)] for axis, direction in zip(nearest, cosines, strict=True))
+    return along, down
 
 
 def _with_notice(picture: UInt8[np.ndarray, "row col 3"], caption: str) -> UInt8[np.ndarray, "high col 3"]:

@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass
 
 from highdicom.sr import AlgorithmIdentification, CodedConcept
+from pydicom.dataset import Dataset
 
 from triher import __version__
 
@@ -41,3 +42,10 @@ def own_uid(*parts: str) -> str:
 def own_code(value: str, meaning: str) -> CodedConcept:
     """A concept for which no public code is established."""
     return CodedConcept(value, _SCHEME, meaning)
+
+
+def describe(made: Dataset, kind: str, header: Dataset) -> None:
+    """Say on an object of ours what its series is, and which side of the body its source shows (PS3.3 C.7.3.1)."""
+    made.SeriesDescription = f"{MAKER} HER2 {kind} - RESEARCH USE ONLY"
+    if kind != "report":
+        made.Laterality = header.get("Laterality", "")

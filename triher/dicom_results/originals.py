@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pydicom
-from jaxtyping import Real
+from jaxtyping import Shaped
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from pydicom.dataset import Dataset
 
@@ -19,6 +19,7 @@ _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+_OF_ALL_FRAMES = ("PixelMeasuresSequence", "PlaneOrientationSequence")  # frames of one grid are alike in these
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,21 @@ def originals_of(opened: Opened, phase: str) -> Originals:
 
 
 def _completed(header: Dataset) -> Dataset:
-    """The header with what de-identification took out, left empty."""
+    """The header with what de-identification took out, left empty; of several frames, what they share said once."""
     for name in _MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")
+    if "PerFrameFunctionalGroupsSequence" in header:
+        first, shared = header.PerFrameFunctionalGroupsSequence[0], header.SharedFunctionalGroupsSequence[0]
+        for name in _OF_ALL_FRAMES:
+            if name not in shared and name in first:
+                setattr(shared, name, first[name].value)
     return header
 
 
 def as_stored(
-    volume: Real[np.ndarray, "slice row col"], exam: Exam, source: DicomSource
-) -> Real[np.ndarray, "image pixel_row pixel_col"]:
+    volume: Shaped[np.ndarray, "slice row col"], exam: Exam, source: DicomSource
+) -> Shaped[np.ndarray, "image pixel_row pixel_col"]:
     """Turn a volume in our axes into the images of the source, in the order of its frames."""
     change = ornt_transform(io_orientation(exam.affine), io_orientation(source.grid.affine))
     return np.asarray(apply_orientation(volume, change).transpose(2, 1, 0))

@@ -19,14 +19,14 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from triher import __version__
-from triher.dicom_results.labels import MAKER, NOTICE, SERIES_NUMBERS, Origin, own_code, own_uid
+from triher.dicom_results.labels import MAKER, NOTICE, SERIES_NUMBERS, Origin, describe, own_code, own_uid
 
 _BREAST_MRI = CodedConcept("241615005", "SCT", "Magnetic resonance imaging of breast")
 _NO_UNITS = CodedConcept("1", "UCUM", "no units")
 _BY = {
-    "test": "by a model that was not trained on this patient (held-out)",
-    "oof": "by a model of a fold that was not trained on this patient",
-    "new": "by a locked model, for a new patient",
+    "test": ("held-out", "by a model that was not trained on this patient (held-out)"),
+    "oof": ("out-of-fold", "by a model of a fold that was not trained on this patient"),
+    "new": ("new", "by a locked model, for a new patient"),
 }
 
 
@@ -72,10 +72,7 @@ def structured_report(statement: Statement, evidence: Sequence[Dataset], origin:
             Measurement(own_code(f"p-{name}", f"Probability of HER2-{name}"), round(p, 6), _NO_UNITS)
             for name, p in statement.probabilities.items()
         ],
-        qualitative_evaluations=[
-            QualitativeEvaluation(own_code(name, meaning), own_code(f"{name}-value", value[:64]))
-            for name, meaning, value in _evaluations(statement)
-        ],
+        qualitative_evaluations=[QualitativeEvaluation(concept, value) for concept, value in _evaluations(statement)],
     )
     content = MeasurementReport(ObservationContext(observer_device_context=device), _BREAST_MRI, [group])
     report = Comprehensive3DSR(
@@ -90,20 +87,23 @@ def structured_report(statement: Statement, evidence: Sequence[Dataset], origin:
         is_final=False,
         is_verified=False,
     )
-    report.SeriesDescription = f"{MAKER} HER2 report - RESEARCH USE ONLY"
+    describe(report, "report", evidence[0])
     return report
 
 
-def _evaluations(statement: Statement) -> list[tuple[str, str, str]]:
-    """Code, meaning and value of what is no number."""
-    found = [
-        ("intended-use", "Intended use", NOTICE),
-        ("predicted", "Predicted HER2 class", f"HER2-{statement.predicted}"),
-        ("made-by", "Predicted", _BY[statement.split]),
+def _evaluations(statement: Statement) -> list[tuple[CodedConcept, CodedConcept]]:
+    """What is no number, and its value."""
+    cannot = own_code("set", "HER2 class that cannot be ruled out")
+    beyond = ("outside", "outside, see the table of predictions") if statement.outside else ("inside", "inside")
+    return [
+        (own_code("use", "Intended use"), own_code("research", NOTICE)),
+        (own_code("predicted", "Predicted HER2 class"), _class(statement.predicted)),
+        (own_code("made-by", "Predicted"), own_code(*_BY[statement.split])),
+        *((cannot, _class(name)) for name in statement.prediction_set),
+        (own_code("range", "Images and embedding against the training range"), own_code(*beyond)),
     ]
-    if statement.prediction_set:
-        listed = " or ".join(f"HER2-{name}" for name in statement.prediction_set)
-        found.append(("set", "Classes that cannot be ruled out", listed))
-    where = "outside in some respect: see predictions.csv" if statement.outside else "inside"
-    found.append(("range", "Images and embedding against the training range", where))
-    return found
+
+
+def _class(name: str) -> CodedConcept:
+    """A class as a concept."""
+    return own_code(f"HER2-{name}", f"HER2-{name}")
