@@ -127,7 +127,7 @@ def test_what_is_written_belongs_to_the_study_and_says_research(tmp_path):
     assert made.ContentQualification == "RESEARCH"
     assert pictures[0].ImageComments == NOTICE
     assert pictures[0].pixel_array[:14].any()  # the notice is in the pixels, too
-    text = report.to_json()
+    text = " ".join(str(element.value) for element in report.iterall())
     assert report.VerificationFlag == "UNVERIFIED"
     assert all(
         words in text for words in (NOTICE, "Probability of HER2-low", "0.8", "held-out", ORIGIN.bundle_sha256)
