@@ -187,7 +187,7 @@ def test_page_is_self_contained_escaped_and_well_formed(whole):
 
 @pytest.mark.fault("C26")
 def test_drawings_escape_names_of_the_table(whole):
-    run, page = whole
+    run, _ = whole
     drawings = [path.read_text(encoding="utf-8") for path in (run.path / "figures").glob("*.svg")]
     assert any(HOSTILE in "".join(ET.fromstring(drawing).itertext()) for drawing in drawings)  # noqa: S314
     assert "<script" not in "".join(drawings)
