@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64, Int
 
-from classify.attribution.everyone import Everyone
 from classify.gaps import filled, medians
+from classify.inputs import Inputs
 from classify.rotation import center_and_scale, standardize
 from triher.explanation_tables import Purity
 from triher.types import Vectors
@@ -16,14 +16,14 @@ PERMUTATIONS = 999
 _ROUNDING = 1e-12
 
 
-def standard_vectors(everyone: Everyone) -> Float64[np.ndarray, "patient feature"]:
+def standard_vectors(inputs: Inputs) -> Float64[np.ndarray, "patient feature"]:
     """The patients' pooled vectors, each feature standardized over all of them.
 
     This describes and predicts nothing: no label is used, and everybody has a share in mean and deviation. Gaps
     count as the median. Sites are left in, so that what they do to the features shows; a head that takes bags is
     described by the mean of each bag.
     """
-    vectors = everyone.inputs.means()
+    vectors = inputs.means()
     vectors = filled(vectors, medians(vectors))
     return standardize(vectors, *center_and_scale(vectors))
 
