@@ -22,7 +22,7 @@ _SAME = 1e-9  # differences below are rounding errors, and none
 
 
 @dataclass(frozen=True)
-class Tested:
+class Measured:
     """What was measured of one patient's map of the predicted class; NaN where something could not be."""
 
     weights_rank: float
@@ -35,7 +35,7 @@ class Tested:
     lesion: LesionShare
 
 
-def judge_maps(tested: Sequence[Tested], *, resamples: int, seed: int) -> list[Check]:
+def judge_maps(tested: Sequence[Measured], *, resamples: int, seed: int) -> list[Check]:
     """Every sanity test over the patients.
 
     Args:

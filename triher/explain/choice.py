@@ -72,12 +72,14 @@ def _queues(frame: pd.DataFrame, scheme: str) -> list[deque[Chosen]]:
             "gap": ranked[:, -1] - ranked[:, -2],
         }
     )
-    is_right = table["predicted"] == table["y"]
-    classes = scheme_classes(scheme)
     sure = table.sort_values(["seen", "sure", "id"], ascending=[True, False, True])
-    queues = [_queue(sure[~is_right & table["y"].notna()], "surest error")]
+    labeled = sure[sure["y"].notna()]
+    is_right = labeled["predicted"] == labeled["y"]
+    right = labeled[is_right]
+    queues = [_queue(labeled[~is_right], "surest error")]
     queues += [
-        _queue(sure[is_right & (table["y"] == label)], f"surest right, {name}") for label, name in enumerate(classes)
+        _queue(right[right["y"] == label], f"surest right, {name}")
+        for label, name in enumerate(scheme_classes(scheme))
     ]
     return [*queues, _queue(table.sort_values(["seen", "gap", "id"]), "least sure")]
 
