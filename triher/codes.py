@@ -320,6 +320,8 @@ CODES: dict[str, tuple[str, str]] = {
         "export the series again; an interrupted phase must be left out",
     ),
     "series_strays": ("a series holds a few images of another kind, such as a localizer", "nothing"),
+    "shap_bounded": ("Shapley values are of some of the patients", "nothing"),
+    "shap_impossible": ("some Shapley values cannot be had", "see the reason"),
     "shortcut_strong": (
         "the features tell site, vendor or cohort well",
         "trust only results on sites that were held out",

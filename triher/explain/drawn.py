@@ -31,7 +31,7 @@ def explain_pictures(material: Material, reporter: Reporter) -> Written:
     Raises:
         StopRun: as `triher.explain.scene.open_scene` and `triher.explain.patients.look`.
     """
-    folder, options = material.run.explanations, material.options
+    folder = material.run.explanations
     chosen = _chosen(material)
     write_chosen(folder / CHOSEN, chosen)
     files = (folder / CHOSEN,)
