@@ -50,7 +50,7 @@ def build_page(
     *,
     sections: Sequence[Section],
     summary: Sequence[str] = (),
-    shown: Collection[str] = (),
+    own_data: Collection[str] = (),
     skipped: Sequence[Skipped],
     notes: Sequence[Note],
     record: Mapping[str, Any],
@@ -64,7 +64,7 @@ def build_page(
         config: the run's configuration.
         sections: of the further parts.
         summary: sentences of the further parts for the top of the page.
-        shown: ids of patients whose own data the further parts show.
+        own_data: ids of patients whose own data the further parts show.
         skipped: rows of ``skipped.csv``.
         notes: rows of ``notes.csv``.
         record: contents of ``run.json``.
@@ -90,7 +90,7 @@ def build_page(
     named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
     n_named = len(named - {""})
     ids = [f"the ids of {count(n_named, 'patient')} who were left out or remarked on"] if n_named else []
-    ids += [f"ids, pathology, covariates or slices of {count(len(set(shown)), 'patient')}"] if shown else []
+    ids += [f"ids, pathology, covariates or slices of {count(len(set(own_data)), 'patient')}"] if own_data else []
     origin = "breast DCE-MRI" if config.has_images else "a table of features"
     cohorts = " and ".join(sorted(frame["cohort"].unique()))
     return Page(

@@ -7,7 +7,6 @@ from analysis.figures_matched import pairs_figure
 from analysis.matched import (
     Matched,
     Member,
-    Pair,
     matched_pairs,
     repaired_auc,
     share_right,
@@ -19,11 +18,10 @@ from analysis.matched_table import alone_table, balance_table, pairs_table
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Picture, Pictures, Section, Table, fold_later
 from analysis.part import Material, Part
-from analysis.samples import class_label
+from analysis.patient_words import known_of, shares_of, truth_of
 from analysis.slides import Slide, Slides
 from analysis.wording import count, interval, split_name, told
 from triher.estimate import Estimate
-from triher.labels import describe
 from triher.settings import ExplainConfig
 
 _TEXT = (
@@ -76,15 +74,15 @@ def judge_matched(material: Material) -> Part:
     if any(folds_of(material.frame, matched.split) is not None for matched in paired):
         blocks.append(Paragraph(_POOLED))
     explained = material.run is not None and material.run.explanations.is_dir()
-    blocks += fold_later([_split_blocks(matched, material, with_ids=explained) for matched in paired])
+    splits = [_split_blocks(matched, material, with_ids=explained) for matched in paired]
     named: tuple[str, ...] = ()
     if explained and material.run is not None:
-        blocks += _pictures(paired[0], material.classes, Slides(material.run))
+        splits[0] += _pictures(paired[0], material.classes, Slides(material.run))
         members = [member for matched in paired for pair in matched.pairs for member in (pair.zero, pair.low)]
         named = tuple(member.patient.patient_id for member in members)
     else:
-        blocks.append(Paragraph("`triher explain CONFIG` adds who they are, with slices and maps of some pairs."))
-    section = Section("matched", "Matched cases", blocks)
+        splits[0].append(Paragraph("`triher explain CONFIG` adds who they are, with slices and maps of some."))
+    section = Section("matched", "Matched cases", [*blocks, *fold_later(splits)])
     return Part(tuple(metrics), section, summary=_summary(paired[0], material), named=named)
 
 
@@ -144,55 +142,43 @@ def _number_table(split: str, estimates: dict[str, Estimate]) -> Table:
 
 def _pictures(matched: Matched, classes: Sequence[str], slides: Slides) -> list[Block]:
     """The pairs that stand for all, patient by patient."""
-    blocks: list[Block] = [Heading(f"Pairs as pictures, {split_name(matched.split)}"), Paragraph(_CHOICE)]
-    kinds = [kind for kind, _ in shown_pairs(matched)]
-    if not any("wrong" in kind for kind in kinds):
+    blocks: list[Block] = [Heading("Pairs as pictures"), Paragraph(_CHOICE)]
+    shown = shown_pairs(matched)
+    if not any("wrong" in kind for kind, _ in shown):
         blocks.append(Paragraph("No pair is told apart wrongly here."))
     missing = []
-    for kind, pair in shown_pairs(matched):
-        blocks.append(Heading(f"The {'pair of the median margin' if kind == 'median' else f'{kind} pair'}"))
+    for kind, pair in shown:
+        blocks.append(Heading("The pair of the median margin" if kind == "median" else f"The {kind} pair"))
         for name, member in (("zero", pair.zero), ("low", pair.low)):
             slide = slides.of(member.patient.patient_id)
-            title = _title(name, member, pair, classes)
+            title = f"{member.patient.patient_id}: {truth_of(member.patient, name)}"
             if slide is None:
                 missing.append(member.patient.patient_id)
-                blocks.append(Paragraph(title))
+                blocks.append(Paragraph(f"{title}."))
             else:
                 blocks.append(Pictures(title, _slices(slide, classes, member)))
+            blocks.append(Paragraph(_said(member, classes)))
     if missing:
         text = f"No pictures of {', '.join(missing)}: the run folder holds no readable slab of them any more."
         blocks.append(Paragraph(text, tone="note"))
     return blocks
 
 
-def _title(name: str, member: Member, pair: Pair, classes: Sequence[str]) -> str:
-    """Who it is: truth, probabilities and covariates."""
-    who = member.patient
-    shares = ", ".join(f"{c} {p:.2f}" for c, p in zip(classes, member.probabilities, strict=True))
-    known = [f"{column} {value:.4g}" for column, value in who.covariates.items()]
-    known += [f"{column} {value or 'not known'}" for column, value in who.groups.items()]
-    where = f"{who.cohort}, site {who.site}"
+def _said(member: Member, classes: Sequence[str]) -> str:
+    """Probabilities and covariates."""
     return (
-        f"{who.patient_id}: {class_label(name)} by pathology ({describe(who.her2_entry())}); predicted {shares}; "
-        f"P(low | zero or low) {member.score:.2f}; {'; '.join([*known, where])}"
+        f"Predicted: {shares_of(member.probabilities, classes)}; among zero and low, low {member.score:.2f}. "
+        f"{known_of(member.patient)}."
     )
 
 
 def _slices(slide: Slide, classes: Sequence[str], member: Member) -> list[Picture]:
     """Every phase, and the maps where there are any."""
     who = member.patient.patient_id
-    pictures = [
-        Picture(
-            slide.plain(k),
-            f"Slice {slide.number + 1} of {who}, phase {phase}, with the outline of the lesion",
-            f"{phase}, slice {slide.number + 1}",
-        )
-        for k, phase in enumerate(slide.phases)
-    ]
+    pictures = [slide.picture(who, k) for k in range(len(slide.phases))]
     if slide.heat is None:
         return pictures
     zero, low = classes.index("zero"), classes.index("low")
     for c, against, said in ((low, zero, "low rather than zero"), (zero, low, "zero rather than low")):
-        alternative = f"The same slice of {who} under a map of what speaks for {said}"
-        pictures.append(Picture(slide.speaks_for(c, against), alternative, f"Speaks for {said}"))
+        pictures.append(slide.heated(who, said, c, against))
     return pictures

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Real
 
-from analysis.overlay import Color, enlarged, gray, png, window_of, with_heat, with_outline
+from analysis.overlay import Color, Gray, enlarged, gray, png, window_of, with_heat, with_outline
+from analysis.page import Picture
 from extract.cache import Slab, read_slab
 from triher.errors import SkipPatient
 from triher.explanations import PatientMaps, read_maps, read_maps_index
@@ -45,14 +46,23 @@ class Slide:
         """The phase to show alone: the first after contrast, where there is one."""
         return min(1, len(self.phases) - 1)
 
-    def plain(self, phase: int) -> bytes:
-        """A phase with the lesion's outline, as PNG."""
-        return self._picture(self._gray(phase))
-
-    def speaks_for(self, c: int, against: int | None = None) -> bytes:
-        """The middle phase under what speaks for a class, as PNG; full color is the most of all slices with a map.
+    def picture(self, who: str, phase: int) -> Picture:
+        """A phase with the lesion's outline.
 
         Args:
+            who: the patient's id, for those who cannot see the picture.
+            phase: position among the phases.
+        """
+        name = self.phases[phase]
+        alternative = f"Slice {self.number + 1} of {who}, phase {name}, with the outline of the lesion"
+        return Picture(self._drawn(self._gray(phase)), alternative, f"{name}, slice {self.number + 1}")
+
+    def heated(self, who: str, said: str, c: int, against: int | None = None) -> Picture:
+        """The middle phase under what speaks for a class; full color is the most of all slices with a map.
+
+        Args:
+            who: the patient's id.
+            said: what the map speaks for, in words.
             c: position of the class.
             against: of another class; then what speaks for the one rather than the other, and the color means the
                 same when the two are exchanged.
@@ -63,21 +73,21 @@ class Slide:
         if self.maps is None or self.heat is None:
             raise ValueError("this slice has no map")
         heat, every = self.heat[c], self.maps.maps[c]
-        if against is None:
-            return self._picture(with_heat(self._gray(self.middle), _sized(heat), float(every.max())))
-        every = every - self.maps.maps[against]
-        hottest = float(np.abs(every).max())
-        return self._picture(with_heat(self._gray(self.middle), _sized(heat - self.heat[against]), hottest))
+        hottest = float(every.max())
+        if against is not None:
+            heat = heat - self.heat[against]
+            hottest = float(np.abs(every - self.maps.maps[against]).max())
+        color = with_heat(self._gray(self.middle), _sized(heat), hottest)
+        alternative = f"The same slice of {who} under a map of what speaks for {said}"
+        return Picture(self._drawn(color), alternative, f"Speaks for {said}")
 
-    def _gray(self, phase: int) -> np.ndarray:
+    def _gray(self, phase: int) -> Gray:
         """A phase at the size to be shown."""
         return gray(_sized(self.voxels[phase]), self.window)
 
-    def _picture(self, picture: np.ndarray) -> bytes:
+    def _drawn(self, picture: Gray | Color) -> bytes:
         """With the outline, as a file."""
-        mask = _sized(self.mask) >= 0.5
-        color: Color = with_outline(picture, mask)
-        return png(color)
+        return png(with_outline(picture, _sized(self.mask) >= 0.5))
 
 
 def _sized(array: np.ndarray) -> Float64[np.ndarray, "row col"]:

@@ -104,7 +104,7 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
         material.config,
         sections=[part.section for part in parts.values() if part.section is not None],
         summary=[text for part in parts.values() for text in part.summary],
-        shown=[name for part in parts.values() for name in part.named],
+        own_data=[name for part in parts.values() for name in part.named],
         skipped=run.read_skipped(),
         notes=run.read_notes(),
         record=material.record,
