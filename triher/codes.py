@@ -191,6 +191,8 @@ CODES: dict[str, tuple[str, str]] = {
         "the license of an encoder's weights has not been accepted",
         "read it on the page that is named, then set extract.accept_license",
     ),
+    "maps_impossible": ("no maps over the slices can be made", "explain a network's embeddings of images"),
+    "maps_left_out": ("a patient has no maps", "see the reason"),
     "mask_binarized": ("the lesion's value in the mask is not 1", "nothing, if the mask is right"),
     "mask_empty": ("the lesion mask holds no voxel", "segment the lesion"),
     "mask_geometry": ("mask and image lie on different grids", "resample the mask to the image"),
