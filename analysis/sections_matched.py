@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from analysis.cross_validation import Folds, folds_of
+from analysis.explained_run import explained_files, is_stale
 from analysis.figures_matched import pairs_figure
 from analysis.matched import (
     Matched,
@@ -40,8 +41,8 @@ _CHOICE = (
     "Which pairs are shown is fixed by rule, not by looks: the one told apart most surely, the one told apart most "
     "wrongly, and the one in the middle of all margins. Each slice is the one with most lesion, all phases in one "
     "window; the line is the edge of the lesion. Maps show what speaks for low rather than zero, and for zero rather "
-    "than low; full color is the strongest place in any slice of that patient, so colors of two patients are not to "
-    "be compared."
+    "than low, from violet (weak) to yellow, the strongest place in any slice of that patient, so colors of two "
+    "patients are not to be compared."
 )
 _QUANTITIES = {
     "matched_pairs_right": "Pairs told apart rightly",
@@ -73,7 +74,7 @@ def judge_matched(material: Material) -> Part:
     blocks = [Paragraph(_TEXT)]
     if any(folds_of(material.frame, matched.split) is not None for matched in paired):
         blocks.append(Paragraph(_POOLED))
-    explained = material.run is not None and material.run.explanations.is_dir()
+    explained = material.run is not None and bool(explained_files(material.run)) and not is_stale(material.run)
     splits = [_split_blocks(matched, material, with_ids=explained) for matched in paired]
     named: tuple[str, ...] = ()
     if explained and material.run is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Real
 
+from analysis.explained_run import MAPS
 from analysis.overlay import Color, Gray, enlarged, gray, png, window_of, with_heat, with_outline
 from analysis.page import Picture
 from extract.cache import Slab, read_slab
@@ -19,7 +20,6 @@ from triher.explanations import PatientMaps, read_maps, read_maps_index
 from triher.runfolder import RunFolder
 from triher.store import read_index
 
-MAPS = "maps.h5"
 _FEWEST_PX, _MOST_PX = 96, 192  # of a picture's longer side; the page stretches it
 
 Heat = Float32[np.ndarray, "class row col"]

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.beside import read_companions
 from analysis.evaluation import Evaluation, evaluate
+from analysis.explained_run import explained_files
 from analysis.followup import all_follow_ups
 from analysis.metrics import find, write_metrics
 from analysis.page import write_page
@@ -131,7 +132,7 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
         [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}, p.groups]
         for p in cohort.patients
     ]
-    explained = sorted(run.explanations.iterdir()) if run.explanations.is_dir() else []
+    explained = explained_files(run)
     pathology = [p.her2_entry() for p in cohort.patients] if explained else []
     notes = [astuple(note) for note in run.read_notes(but=STAGE)]
     return sha256_of_json(
