@@ -189,11 +189,8 @@ def _neighbors(purity: Purity) -> str:
         f"{purity.expected:.0%} would be without any connection"
     )
     if purity.p >= _SMALL_P:
-        return f"{found} (p {_equals(purity.p)}), so the embeddings show no {purity.target}."
-    meaning = (
-        "the embeddings carry the class" if purity.target == "class" else "the embeddings carry the scanner or site"
-    )
-    return f"{found} (p {_equals(purity.p)}): {meaning}."
+        return f"{found} (p {_equals(purity.p)}), so no connection was found, which is no proof that there is none."
+    return f"{found} (p {_equals(purity.p)}): the embeddings carry the {purity.target}."
 
 
 def _equals(p: float) -> str:

@@ -22,8 +22,9 @@ _MOST_SHARES = 10
 _MOST_OPEN = 6  # errors that are not folded
 _TEXT = (
     "Patients were chosen by rule: matched pairs, the surest errors, the surest right answers of each class, and the "
-    "least sure ones. Errors come first here. Maps go from violet (weak) to yellow, the strongest place in any slice of that patient, so a "
-    "weak map looks as bright as a strong one, and colors of two patients are not to be compared."
+    "least sure ones. Errors come first here. Maps go from violet (weak) to yellow, the strongest place in any slice "
+    "of that patient, so a weak map looks as bright as a strong one, and colors of two patients are not to be "
+    "compared."
 )
 
 
