@@ -36,7 +36,9 @@ def test_only_the_foremost_split_is_open_and_nothing_folded_is_lost():
     assert list(tables(page)) == ["table-test", "table-oof"]
     assert [one.name for one in drawings(page)] == ["figure-test", "figure-oof"]
     text = render(page)
-    assert text.index('id="figure-test"') < text.index("<summary>oof</summary>") < text.index('id="figure-oof"')
+    assert (
+        text.index('id="figure-test"') < text.index("<summary><h3>oof</h3></summary>") < text.index('id="figure-oof"')
+    )
 
 
 def test_a_split_without_heading_cannot_be_folded():
