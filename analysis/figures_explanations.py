@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from analysis.canvas import CLASS_STYLE, MUTED, RULE, Drawing, draw, plain
+from analysis.canvas import CLASS_STYLE, MUTED, Drawing, draw, plain
 from analysis.samples import class_label
 from triher.explanation_tables import FeatureShare, GroupShare, mean_sizes
 
@@ -17,7 +15,8 @@ _MOST_GROUPS = 15
 _MOST_FEATURES = 8
 _MOST_POINTS = 120  # of a feature; more make the page heavy and the figure no clearer
 _BINS = 40
-_COLORS = "cividis"
+# Fifths of the values from blue to rust; of middling lightness, so that they are seen on white and on black.
+_FIFTHS = ("#0b5c8f", "#5b93b8", "#8a8f98", "#c98a5a", "#b3420e")
 
 
 def groups_figure(rows: Sequence[GroupShare], classes: Sequence[str]) -> Drawing:
@@ -61,42 +60,50 @@ def features_figure(rows: Sequence[FeatureShare], label: str) -> Drawing:
     own = [row for row in rows if row.label == label]
     shown = [one.name for one in mean_sizes(own)[:_MOST_FEATURES]]
     n = len({row.patient_id for row in own})
+    swarms = []
+    for y, name in enumerate(shown):
+        values = np.array([(row.phi, row.value) for row in own if row.feature == name], dtype=np.float64)
+        swarms.append(_swarm(values) + np.array([0.0, y, 0.0]))
+    marks = np.concatenate(swarms)
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axvline(0, color=MUTED, linewidth=1)
-        for y, name in enumerate(shown):
-            values = np.array([(row.phi, row.value) for row in own if row.feature == name], dtype=np.float64)
-            _swarm(axes, y, values)
+        for fifth, color in enumerate(_FIFTHS):
+            x, y, _ = marks[marks[:, 2] == fifth].T
+            said = {0: "lowest fifth", len(_FIFTHS) - 1: "highest fifth"}.get(fifth, " ")
+            axes.scatter(x, y, s=9, color=color, linewidths=0, label=said)
         axes.set_yticks(range(len(shown)), [plain(name) for name in shown])
         axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=f"Share in the score of {class_label(label)}")
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
-        scale = ScalarMappable(cmap=_COLORS)
-        bar = figure.colorbar(scale, ax=axes, ticks=[0, 1], aspect=30, pad=0.02)
-        bar.ax.set_yticklabels(["lowest", "highest"])
-        bar.set_label("Value of the feature", labelpad=-22)
-        bar.outline.set_edgecolor(RULE)
+        figure.legend(
+            loc="outside lower center", ncols=len(_FIFTHS), title="Value of the feature", markerscale=1.8,
+            handletextpad=0.2, columnspacing=0.6,
+        )  # fmt: skip
 
     said = f"{n} patients; features by mean absolute share: {', '.join(plain(name) for name in shown)}"
     title = f"Features that move {class_label(label)} most"
-    size = (5.8, 1.0 + 0.36 * max(3, len(shown)))
+    size = (5.8, 1.5 + 0.36 * max(3, len(shown)))
     return draw(f"shap-features-{label}", title, f"{said}.", size, paint, wide=True)
 
 
-def _swarm(axes: Axes, y: int, values: Float64[np.ndarray, "patient 2"]) -> None:
-    """The patients of a feature: share along the axis, as high as the crowd, colored by the rank of the value."""
-    values = values[np.argsort(values[:, 0], kind="stable")]
-    if len(values) > _MOST_POINTS:  # evenly by rank, the extremes among them
-        values = values[np.linspace(0, len(values) - 1, _MOST_POINTS).round().astype(int)]
-    phi, value = values.T
-    ranks = (rankdata(value) - 1) / max(1, len(value) - 1)
+def _swarm(values: Float64[np.ndarray, "patient 2"]) -> Float64[np.ndarray, "mark 3"]:
+    """Marks of a feature: share, height (as high as the crowd), and fifth of the feature's values.
+
+    Args:
+        values: share and value of each patient; of very many some are taken, evenly by share, the extremes too.
+    """
+    fifth = np.minimum((rankdata(values[:, 1]) - 1) / len(values) * len(_FIFTHS), len(_FIFTHS) - 1) // 1
+    order = np.argsort(values[:, 0], kind="stable")
+    if len(order) > _MOST_POINTS:
+        order = order[np.linspace(0, len(order) - 1, _MOST_POINTS).round().astype(int)]
+    phi = values[order, 0]
     width = max(float(np.ptp(phi)), 1e-12) / _BINS
     bins = np.floor((phi - phi.min()) / width).astype(int)
-    lifts = np.zeros(len(phi))
     fullest = max(1, int(np.bincount(bins).max()))
+    lifts = np.zeros(len(phi))
     for place in np.unique(bins):
         members = np.flatnonzero(bins == place)
-        steps = np.arange(len(members)) - (len(members) - 1) / 2
-        lifts[members] = steps * min(0.09, 0.76 / fullest)
-    axes.scatter(phi, y + lifts, s=9, c=ranks, cmap=_COLORS, vmin=0, vmax=1, linewidths=0)
+        lifts[members] = (np.arange(len(members)) - (len(members) - 1) / 2) * min(0.09, 0.76 / fullest)
+    return np.column_stack([phi, lifts, fifth[order]])

@@ -164,7 +164,7 @@ def _share_table(case: Case, slide: Slide | None, explained: Explained, classes:
     rows.append(["This patient", f"{own[0].base + sum(row.phi for row in own):z.2f}"])
     caption = f"Log-odds of {class_label(label)}, {who}"
     fold = f"What moved the log-odds of {class_label(label)}"
-    return [Table(caption, ["Input", "Share"], rows, folded=fold, name="shap-patient")]
+    return [Table(caption, ["Input", "Share"], rows, folded=fold, sortable=False, name="shap-patient")]
 
 
 def _input(row: GroupShare) -> str:
