@@ -1,6 +1,6 @@
 """The part of the stage that draws: whom to explain, their maps, and the sanity tests of these."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from analysis.matched import Matched, matched_pairs, shown_pairs
@@ -31,7 +31,7 @@ def explain_pictures(material: Material, reporter: Reporter) -> Written:
     Raises:
         StopRun: as `triher.explain.scene.open_scene` and `triher.explain.patients.look`.
     """
-    folder, options = material.run.explanations, material.options
+    folder = material.run.explanations
     chosen = _chosen(material)
     write_chosen(folder / CHOSEN, chosen)
     files = (folder / CHOSEN,)
@@ -40,11 +40,11 @@ def explain_pictures(material: Material, reporter: Reporter) -> Written:
         return Written(files, (Note("", "maps_impossible", reason),), {"method": "", "n_maps": 0, "n_tested": 0})
     walk = _walk(material, material.everyone, chosen, reporter)
     classes = scheme_classes(material.config.scheme)
-    write_maps(folder / MAPS, walk.maps(), classes=classes, method=walk.method)
-    checks = judge_maps(walk.tested, resamples=material.config.analysis.resamples, seed=material.config.seed)
+    write_maps(folder / MAPS, walk.maps, classes=classes, method=walk.method)
+    checks = judge_maps(walk.measured, resamples=material.config.analysis.resamples, seed=material.config.seed)
     write_checks(folder / CHECKS, checks)
     _say(checks, reporter)
-    facts = {"method": walk.method, "n_maps": len(chosen) - len(walk.notes), "n_tested": len(walk.tested)}
+    facts = {"method": walk.method, "n_maps": len(walk.maps), "n_tested": len(walk.measured)}
     return Written((*files, folder / MAPS, folder / CHECKS), tuple(walk.notes), facts)
 
 
@@ -80,46 +80,40 @@ def _pairs(material: Material) -> list[tuple[str, str]]:
     return list(dict.fromkeys(ids))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Walk:
     """One patient after the other; each is looked at once, for map and tests."""
 
     method: str
-    maps: Callable[[], Iterator[PatientMaps]]
-    tested: list[Measured] = field(default_factory=list)
+    maps: list[PatientMaps] = field(default_factory=list)
+    measured: list[Measured] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     """Who has no map, and why."""
 
 
 def _walk(material: Material, everyone: Everyone, chosen: Sequence[Chosen], reporter: Reporter) -> _Walk:
-    """Load the encoder; torch is imported only here."""
+    """Load the encoder, and look at one patient after the other; torch is imported only here."""
     from triher.explain.patients import look
     from triher.explain.scene import open_scene
     from triher.explain.testing import make_shuffles, put_to_test
 
-    config, options = material.config, material.options
+    config, n_tests = material.config, min(material.options.sanity_patients, len(chosen))
     scene = open_scene(config, everyone, material.run.slabs)
-    n_tests = min(options.sanity_patients, len(chosen))
-    tested: list[Measured] = []
-    notes: list[Note] = []
-
-    def maps() -> Iterator[PatientMaps]:
-        shuffles = make_shuffles(scene, config.seed) if n_tests else None
-        kinds = [_TEST] * n_tests + [_MAP] * (len(chosen) - n_tests)
-        with reporter.work(f"explain: {scene.method} maps", kinds) as advance:
-            for number, (one, kind) in enumerate(zip(chosen, kinds, strict=True)):
-                try:
-                    looked = look(scene, one.patient_id)
-                except SkipPatient as reason:
-                    notes.append(Note(one.patient_id, "maps_left_out", reason.message))
-                    advance(kind)
-                    continue
+    shuffles = make_shuffles(scene, config.seed) if n_tests else None
+    walk = _Walk(scene.method)
+    kinds = [_TEST] * n_tests + [_MAP] * (len(chosen) - n_tests)
+    with reporter.work(f"explain: {scene.method} maps", kinds) as advance:
+        for number, (one, kind) in enumerate(zip(chosen, kinds, strict=True)):
+            try:
+                looked = look(scene, one.patient_id)
+            except SkipPatient as reason:
+                walk.notes.append(Note(one.patient_id, "maps_left_out", reason.message))
+            else:
+                walk.maps.append(looked.maps)
                 if shuffles is not None and kind == _TEST:
-                    tested.append(put_to_test(scene, looked, shuffles, number))
-                yield looked.maps
-                advance(kind)
-
-    return _Walk(scene.method, maps, tested, notes)
+                    walk.measured.append(put_to_test(scene, looked, shuffles, number))
+            advance(kind)
+    return walk
 
 
 def _say(checks: Sequence[Check], reporter: Reporter) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
-SHARES = (0.2, 0.4, 0.6, 0.8)
+SHARES = (0.25, 0.5, 0.75)
 """Of the squares that are hidden, besides none and all."""
-N_RANDOM = 3
+N_RANDOM = 2
 """Random orders that each map is compared with."""
 
 Judge = Callable[[Bool[np.ndarray, "variant slice row col"]], Float64[np.ndarray, " variant"]]

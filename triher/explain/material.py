@@ -1,6 +1,7 @@
 """What the parts of the explaining stage are given, and what each leaves."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,6 @@ from triher.cohort import Cohort
 from triher.errors import Note
 from triher.runfolder import RunFolder
 from triher.settings import Config, ExplainConfig
-from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -18,6 +19,16 @@ from triher.explanations import PatientMaps
 from triher.store import Features
 
 Views = Mapping[str, Float32[np.ndarray, "input feature"]]
+
+
+class Head(Protocol):
+    """What comes behind the encoder: `classify.attribution.chain.Chain`, or one that is shuffled."""
+
+    def log_odds(self, views: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Of each class, for variants of the embeddings: [variant, class]."""
+
+    def gradient(self, views: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Its slope at embeddings, of every view: [class, input, feature]."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ def look(scene: Scene, patient_id: str) -> Looked:
     _refuse_drift(embedded, stored, scene, patient_id)
     maps = PatientMaps(
         patient_id,
-        draw_maps(scene.encoder, drawing, chain, embedded, scene),
+        draw_maps(scene, scene.encoder, drawing, chain, embedded),
         drawing.slices.index,
         _log_odds(chain, embedded),
         bool(everyone.in_training[place]),
@@ -65,21 +76,25 @@ def look(scene: Scene, patient_id: str) -> Looked:
 
 
 def draw_maps(
-    encoder: Encoder, drawing: Drawing, chain: Chain, views: Views, scene: Scene
+    scene: Scene, encoder: Encoder, drawing: Drawing, chain: Head, views: Views, only: int | None = None
 ) -> Float32[np.ndarray, "class slice row col"]:
     """The maps by the method of the scene.
 
     Args:
+        scene: method and sizes.
         encoder: that of the scene, or one with shuffled weights.
         drawing: the patient's pictures.
         chain: from embeddings to log-odds.
-        views: the embeddings of the pictures by this encoder.
-        scene: method and sizes.
+        views: embeddings at which the slope of the log-odds is taken.
+        only: position of the one class that is wanted; all of them when None.
     """
+    wanted = slice(None) if only is None else slice(only, only + 1)
     if scene.method == "occlusion":
         options = scene.options
-        return occlude(encoder, drawing, chain.log_odds, float(options.patch_mm), float(options.stride_mm))
-    return explain(encoder, drawing, chain.gradient(views), scene.method)
+        patch_mm, stride_mm = float(options.patch_mm), float(options.stride_mm)
+        return occlude(encoder, drawing, lambda rows: chain.log_odds(rows)[:, wanted], patch_mm, stride_mm)
+    slopes = {name: slope[wanted] for name, slope in chain.gradient(views).items()}
+    return explain(encoder, drawing, slopes, scene.method)
 
 
 def _log_odds(chain: Chain, views: Views) -> Float64[np.ndarray, " class"]:

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float64, Int
 
 from classify.attribution.chain import Chain
 from extract.models import Encoder
-from extract.saliency.maps import embed_pictures
 from extract.saliency.shuffling import shuffled
 from triher.explain.checks import Measured
 from triher.explain.covering import embed_hidden
@@ -40,6 +39,9 @@ def make_shuffles(scene: Scene, seed: int) -> Shuffles:
 def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -> Measured:
     """All that is measured of one patient's map of the predicted class.
 
+    What the head looks for is taken from the patient's own embeddings for all maps: those of a network without
+    knowledge lie so far from any patient's that the log-odds are flat there, and the map empty whatever it shows.
+
     Args:
         scene: the explained model.
         looked: the patient.
@@ -49,10 +51,9 @@ def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -
     rng = np.random.default_rng([shuffles.seed, number])
     label, heat = looked.predicted, looked.maps.maps[looked.predicted]
     network = shuffles.networks[number % len(shuffles.networks)]
-    views = embed_pictures(network, network.prepare(looked.drawing))
-    of_weights = draw_maps(network, looked.drawing, looked.chain, views, scene)[label]
+    of_weights = draw_maps(scene, network, looked.drawing, looked.chain, looked.views, label)[0]
     head = ShuffledHead(looked.chain, rng.permutation(next(iter(looked.views.values())).shape[1]))
-    of_head = draw_maps(scene.encoder, looked.drawing, head, looked.views, scene)[label]
+    of_head = draw_maps(scene, scene.encoder, looked.drawing, head, looked.views, label)[0]
     spacing_mm, patch_mm = looked.drawing.slab.spacing_mm, float(scene.options.patch_mm)
     squares = tiles(heat.shape, spacing_mm, patch_mm)
 
@@ -75,25 +76,15 @@ class ShuffledHead:
     """A chain that looks for the same in other features: what it is given it takes in another order."""
 
     chain: Chain
-    order: np.ndarray
+    order: Int[np.ndarray, " feature"]
 
-    @property
-    def is_smooth(self) -> bool:
-        """As the chain itself."""
-        return self.chain.is_smooth
-
-    def log_odds(
-        self, views: Mapping[str, Float[np.ndarray, "variant slice feature"]]
-    ) -> Float64[np.ndarray, "variant class"]:
+    def log_odds(self, views: Mapping[str, np.ndarray]) -> np.ndarray:
         """Of embeddings whose features have been exchanged."""
         return self.chain.log_odds({name: rows[..., self.order] for name, rows in views.items()})
 
-    def gradient(
-        self, views: Mapping[str, Float[np.ndarray, "slice feature"]]
-    ) -> dict[str, Float32[np.ndarray, "class slice feature"]]:
-        """The slope of the chain at the patient's own embeddings, its features exchanged.
+    def gradient(self, views: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The slope of the chain itself with its features exchanged.
 
-        The slope at exchanged embeddings would be that of a patient as there is none.
+        At exchanged embeddings the log-odds are far from any patient's, and so flat that no map would be left.
         """
-        slopes = self.chain.gradient(views)
-        return {name: slope[..., self.order] for name, slope in slopes.items()}
+        return {name: slope[..., self.order] for name, slope in self.chain.gradient(views).items()}
