@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.beside import read_companions
 from analysis.evaluation import Evaluation, evaluate
+from analysis.explained_run import explained_files
 from analysis.followup import all_follow_ups
 from analysis.metrics import find, write_metrics
 from analysis.page import write_page
@@ -63,7 +64,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     follow_ups = all_follow_ups(frame, cohort, config)
     companions = _companions(config, run)
     samples = split_samples(frame, config.scheme)
-    material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record())
+    material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record(), run)
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         evaluation = evaluate(
             frame, _reference(config), follow_ups, config, companions=companions, shortcuts=_shortcuts(run)
@@ -104,6 +105,7 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
         material.config,
         sections=[part.section for part in parts.values() if part.section is not None],
         summary=[text for part in parts.values() for text in part.summary],
+        own_data=[name for part in parts.values() for name in part.named],
         skipped=run.read_skipped(),
         notes=run.read_notes(),
         record=material.record,
@@ -130,6 +132,8 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
         [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}, p.groups]
         for p in cohort.patients
     ]
+    explained = explained_files(run)
+    pathology = [p.her2_entry() for p in cohort.patients] if explained else []
     notes = [astuple(note) for note in run.read_notes(but=STAGE)]
     return sha256_of_json(
         {
@@ -145,6 +149,8 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             ],
             "follow_up": follow_up,
             "files": [_digest(path) for path in _files(config)],
+            "explained": [pathology, [[path.name, _digest(path)] for path in explained]],
+            "matching": dump_config(config)["explain"],
             "version": __version__,
         }
     )
