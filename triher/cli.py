@@ -19,6 +19,7 @@ from triher.cli_bundle import bundle_app
 from triher.cli_cohort import cohort_app
 from triher.cli_encoders import encoders
 from triher.cli_store import store_app
+from triher.cli_view import view
 from triher.config import read_config
 from triher.errors import StopRun, TriherError
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table
@@ -45,6 +46,7 @@ app.command()(encoders)
 app.command(epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan")(
     ablate
 )
+app.command(epilog="Example: triher view runs/demo")(view)
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; made if it is not there, continued if it is.")]
