@@ -8,7 +8,6 @@ import numpy as np
 from triher.cohort import Patient
 from triher.errors import StopRun, TriherError
 from triher.explanations import PatientMaps
-from triher.labels import describe
 from triher.phases import choose_phases, parse_rule, times_after_injection
 from triher.view.cases import Case
 from triher.view.images import Images, Uptake, grays, largest_slice, read_images, uptake_of
@@ -104,8 +103,8 @@ def _neighbors(viewed: Viewed, case: Case) -> tuple[list[dict[str, Any]], str]:
 def _her2(viewed: Viewed, position: int) -> str:
     """IHC and ISH of a case, as the table has them."""
     patient = viewed.patient(viewed.cases[position].patient_id)
-    entry = patient.her2_entry() if patient else None
-    return describe(entry) if entry and any(entry) else ""
+    cells = {"IHC": patient.ihc, "ISH": patient.ish} if patient else {}
+    return ", ".join(f"{name} {cell}" for name, cell in cells.items() if cell)
 
 
 def pictures(viewed: Viewed, case: Case) -> bytes | str:

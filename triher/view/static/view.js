@@ -15,6 +15,14 @@ const LONG_SPLITS = {
 // Where rows and columns of a slice point, by plane: left, right, top and bottom edge.
 const SIDES = { axial: "RLAP", coronal: "RLSI", sagittal: "APSI" };
 
+const METHODS = {
+  gradcam: "Grad-CAM",
+  hirescam: "HiResCAM, in log-odds",
+  rollout: "attention rollout, which knows nothing of the classes",
+  "gradient-rollout": "attention rollout weighted by gradients",
+  occlusion: "occlusion, in log-odds",
+};
+
 const at = (id) => document.getElementById(id);
 const percent = (p) => `${(100 * p).toFixed(p > 0.0995 && p < 0.9995 ? 0 : 1)} %`;
 
@@ -135,6 +143,7 @@ function prepareFilters() {
   for (const key of ["site", "cohort", "split"]) {
     const values = [...new Set(run.cases.map((c) => c[key]))].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
     at(key).append(el("option", { value: "" }, "all"));
+    at(key).parentElement.hidden = values.length < 2;
     for (const value of values) at(key).append(el("option", { value }, key === "split" ? SPLITS[value] ?? value : value));
   }
   for (const id of ["order", "show", "truth", "site", "cohort", "split"]) at(id).addEventListener("change", drawList);
@@ -324,7 +333,7 @@ function drawNeighbors(c) {
     const truth = other.truth < 0 ? ["true class not known"] : ["true ", className(other.truth)];
     const button = el("button", { type: "button" }, picture, el("span", { className: "id", title: other.id }, other.id),
       el("span", {}, ...truth), el("span", {}, "predicted ", className(other.predicted)),
-      el("span", { className: "soft" }, [n.her2, `site ${other.site}`, `cosine ${n.cosine.toFixed(2)}`].filter(Boolean).join(", ")));
+      el("span", { className: "soft" }, [n.her2, `site ${other.site}`, `cosine ${n.cosine.toFixed(2)}`].filter(Boolean).join(" · ")));
     button.addEventListener("click", () => {
       choose(n.case);
       at("images").scrollIntoView({ block: "nearest" });
@@ -395,7 +404,7 @@ function prepareViewer() {
 function mapText(images) {
   if (!images.maps) return run.maps ? "This patient has no maps." : "";
   const trained = images.maps.in_training ? " The model that is explained was trained on this patient." : "";
-  return `Map: ${run.maps.method}, one scale for all slices and classes; on the slices in amber.${trained}`;
+  return `Map: ${METHODS[run.maps.method] ?? run.maps.method}; one scale for all slices and classes; on the slices in amber.${trained}`;
 }
 
 function place(images) {
