@@ -56,7 +56,7 @@ def about(viewed: Viewed, case: Case) -> dict[str, Any]:
     notes = [note.text for note in viewed.run.read_notes() if note.patient_id == case.patient_id]
     return {
         "facts": _facts(patient) if patient else [],
-        "times_s": _times_s(patient) if patient else None,
+        "times_s": times_s_of(patient) if patient else None,
         "notes": notes,
         "neighbors": near,
         "why_no_neighbors": why,
@@ -73,7 +73,7 @@ def _facts(patient: Patient) -> list[tuple[str, str]]:
     return [(name, value) for name, value in (facts | patient.groups).items() if value]
 
 
-def _times_s(patient: Patient) -> list[float] | None:
+def times_s_of(patient: Patient) -> list[float] | None:
     """Seconds from injection to each phase, where the cohort table gives the times of the volumes."""
     reading = patient.reading
     times = times_after_injection(reading.starts_s, reading.injection_s)
