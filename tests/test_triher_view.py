@@ -217,6 +217,7 @@ def test_a_run_without_store_or_table_is_shown_all_the_same(viewed):
     bare = open_run(viewed.run.path)
     found = about(bare, bare.cases[0])
     assert found["facts"] == []
+    assert str(viewed.config.cohort.table) in found["why_no_facts"]
     assert found["why_no_neighbors"] == "this run holds no feature store"
     assert "no feature store" in pictures(bare, bare.cases[0])
 

@@ -1,6 +1,6 @@
 """What the page is told about the run, a patient, and her images, as JSON values and packets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,17 +51,27 @@ def listing(viewed: Viewed) -> dict[str, Any]:
 
 def about(viewed: Viewed, case: Case) -> dict[str, Any]:
     """What the cohort table, the notes, the embeddings and the explanations say of a patient."""
-    patient = viewed.patient(case.patient_id)
+    patients, unread = _patients(viewed)
+    patient = patients.get(case.patient_id)
     near, why = _neighbors(viewed, case)
     notes = [note.text for note in viewed.run.read_notes() if note.patient_id == case.patient_id]
     return {
         "facts": _facts(patient) if patient else [],
+        "why_no_facts": unread,
         "times_s": times_s_of(patient) if patient else None,
         "notes": notes,
         "neighbors": near,
         "why_no_neighbors": why,
         "shap": None,
     }
+
+
+def _patients(viewed: Viewed) -> tuple[Mapping[str, Patient], str]:
+    """The cohort by patient id, or why it cannot be read."""
+    try:
+        return viewed.patients, ""
+    except StopRun as stop:
+        return {}, stop.message
 
 
 def _facts(patient: Patient) -> list[tuple[str, str]]:
@@ -102,7 +112,7 @@ def _neighbors(viewed: Viewed, case: Case) -> tuple[list[dict[str, Any]], str]:
 
 def _her2(viewed: Viewed, position: int) -> str:
     """IHC and ISH of a case, as the table has them."""
-    patient = viewed.patient(viewed.cases[position].patient_id)
+    patient = _patients(viewed)[0].get(viewed.cases[position].patient_id)
     cells = {"IHC": patient.ihc, "ISH": patient.ish} if patient else {}
     return ", ".join(f"{name} {cell}" for name, cell in cells.items() if cell)
 

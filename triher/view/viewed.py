@@ -8,7 +8,7 @@ from typing import Any
 
 from triher.cohort import Patient, read_cohort
 from triher.config import build_config
-from triher.errors import StopRun, TriherError
+from triher.errors import StopRun
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
 from triher.labels import scheme_classes
 from triher.runfolder import RunFolder
@@ -74,17 +74,14 @@ class Viewed:
 
     @cached_property
     def patients(self) -> dict[str, Patient]:
-        """Patient id -> row of the cohort table, whose images are not looked for."""
+        """Patient id -> row of the cohort table, whose images are not looked for.
+
+        Raises:
+            StopRun: as `triher.cohort.read_cohort`.
+        """
         images = self.config.has_images and "extract" in self.record["stages"]
         cohort = read_cohort(self.config.cohort, survival=False, images=images)
         return {patient.patient_id: patient for patient in cohort.patients}
-
-    def patient(self, patient_id: str) -> Patient | None:
-        """A row of the cohort table, None where there is none or the table has gone."""
-        try:
-            return self.patients.get(patient_id)
-        except TriherError:
-            return None
 
     @cached_property
     def embedded(self) -> Embedded:

@@ -295,7 +295,8 @@ async function showAbout(position, c) {
   const found = await ask(`cases/${position}`);
   if (view.position !== position) return;
   about = found;
-  at("table").replaceChildren(...[...about.facts, ...about.notes.map((text) => ["note", text])].map(([name, value]) =>
+  const unread = about.why_no_facts ? [["not read", about.why_no_facts]] : [];
+  at("table").replaceChildren(...[...about.facts, ...about.notes.map((text) => ["note", text]), ...unread].map(([name, value]) =>
     el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   at("table-part").hidden = !at("table").children.length;
   drawShares();
