@@ -58,7 +58,7 @@ def images(tmp_path):
 
 @pytest.fixture
 def viewed(make_study):
-    """A run of 12 patients with predictions, a store, a slab and maps of the first patient, and none of the others."""
+    """A run of 12 patients with predictions and a store; the first one alone has a slab and maps."""
     study = make_study(n=12)
     config, run, ids = study.config, study.run, study.ids
     store = run.features / "toy.h5"
