@@ -3,13 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from analysis.figures_flow import flow_figure, meaning
+from analysis.flow import Flow
 from analysis.kaplan_meier import median_follow_up
-from analysis.page import Block, Paragraph, Table
+from analysis.page import Block, Gallery, Paragraph, Table
 from analysis.samples import class_label
 from analysis.wording import count, split_name
 from triher.codes import CODES
@@ -20,41 +21,40 @@ _MANY_SITES = 20
 _LISTED = 300  # rows of a folded list; the whole lies in skipped.csv and notes.csv
 
 
-@dataclass(frozen=True)
-class Flow:
-    """In = done + left out; whoever is in neither is named."""
+def flow_blocks(flow: Flow, classes: Sequence[str], notes: Sequence[Note]) -> list[Block]:
+    """The flow as a figure and in numbers, the reasons and the remarks.
 
-    n_cohort: int
-    done: tuple[str, ...]
-    left_out: tuple[Skipped, ...]
-    unaccounted: tuple[str, ...]
-
-
-def patient_flow(frame: pd.DataFrame, cohort: Cohort, skipped: Sequence[Skipped]) -> Flow:
-    """Compare the cohort table with the predictions and with ``skipped.csv``."""
-    predicted = set(frame["patient_id"])
-    done = tuple(name for name in cohort.ids() if name in predicted)
-    left_out = tuple(row for row in skipped if row.patient_id not in predicted)
-    named = {row.patient_id for row in left_out}
-    rest = tuple(name for name in cohort.ids() if name not in predicted and name not in named)
-    return Flow(len(cohort.patients), done, left_out, rest)
-
-
-def flow_blocks(flow: Flow, frame: pd.DataFrame, notes: Sequence[Note]) -> list[Block]:
-    """The flow, the reasons and the remarks."""
-    n_left = len({row.patient_id for row in flow.left_out})
-    unlabeled = int(frame.drop_duplicates("patient_id")["y"].isna().sum())
-    rows = [["Patients in the cohort table", str(flow.n_cohort)], ["Predicted", str(len(flow.done))]]
-    rows += [["Left out, each with a reason", str(n_left)]]
-    if flow.unaccounted:
-        rows.append(["Neither predicted nor named as left out", str(len(flow.unaccounted))])
-    rows.append(["Predicted, but without HER2 label (not in discrimination and calibration)", str(unlabeled)])
-    blocks: list[Block] = [Table("Every patient is accounted for", ["Patients", "Number"], rows)]
+    Args:
+        flow: the numbers.
+        classes: of the label scheme.
+        notes: rows of ``notes.csv``.
+    """
+    title = "Flow of patients, after STARD and CONSORT; whoever has several reasons counts at the first"
+    blocks: list[Block] = [Gallery(title, [flow_figure(flow, classes)]), _flow_table(flow)]
     if flow.unaccounted:
         shown = ", ".join(flow.unaccounted[:10]) + (", …" if len(flow.unaccounted) > 10 else "")
         text = f"{count(len(flow.unaccounted), 'patient')} of the table went missing without a reason: {shown}."
         blocks.append(Paragraph(f"{text} Run the earlier stages again.", tone="note"))
+    if flow.strangers:
+        text = f"{count(len(flow.strangers), 'patient')} predicted or left out in this run"
+        verb = "is" if len(flow.strangers) == 1 else "are"
+        text = f"{text} {verb} not in the cohort table as it is now, and not in the figure."
+        blocks.append(Paragraph(text, tone="note"))
     return blocks + _left_out_tables(flow.left_out) + _note_tables(notes)
+
+
+def _flow_table(flow: Flow) -> Table:
+    """The figure as a table."""
+    rows = [["In the cohort table", str(flow.n_cohort)]]
+    for leaving in flow.exits:
+        rows.append([f"{leaving.title}: left out", str(leaving.n)])
+        rows += [[f"... {meaning(code)}", str(n)] for code, n in leaving.reasons.items()]
+        rows.append([leaving.reached, str(leaving.left)])
+    rows.append(["Predicted", str(len(flow.done))])
+    rows += [[f"... {split_name(end.split)}", str(end.n)] for end in flow.ends]
+    unlabeled = sum(end.unlabeled for end in flow.ends)
+    rows.append(["Predicted, but without HER2 label (not in discrimination and calibration)", str(unlabeled)])
+    return Table("Every patient is accounted for", ["Patients", "Number"], rows, folded="The figure as a table")
 
 
 def _left_out_tables(left_out: Sequence[Skipped]) -> list[Block]:
@@ -62,9 +62,9 @@ def _left_out_tables(left_out: Sequence[Skipped]) -> list[Block]:
     if not left_out:
         return [Paragraph("Nobody was left out.")]
     groups = Counter((row.stage, row.code, row.remedy) for row in left_out)
-    summary = [[_meaning(code), stage, str(n), remedy] for (stage, code, remedy), n in groups.most_common()]
+    summary = [[_coded(code), stage, str(n), remedy] for (stage, code, remedy), n in groups.most_common()]
     listed = [[row.patient_id, row.code, row.reason, row.remedy] for row in left_out[:_LISTED]]
-    title = "Left out, by reason"
+    title = "Left out, by reason; somebody can have several"
     fold = f"List of the {count(len(left_out), 'entry', 'entries')} (skipped.csv)"
     header = ["Patient", "Code", "What was found", "What to do"]
     return [
@@ -73,13 +73,13 @@ def _left_out_tables(left_out: Sequence[Skipped]) -> list[Block]:
     ]
 
 
-def _meaning(code: str) -> str:
+def _coded(code: str) -> str:
     """A code with its meaning.
 
-    >>> _meaning("her2_unknown")
+    >>> _coded("her2_unknown")
     'no HER2 class follows from the entries (her2_unknown)'
     """
-    return f"{CODES[code][0]} ({code})" if code in CODES else code
+    return f"{meaning(code)} ({code})" if code in CODES else code
 
 
 def _note_tables(notes: Sequence[Note]) -> list[Block]:

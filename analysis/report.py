@@ -9,9 +9,10 @@ import pandas as pd
 
 from analysis.cox import CoxModel
 from analysis.evaluation import Evaluation, SplitEvaluation
+from analysis.flow import patient_flow
 from analysis.metrics import find
 from analysis.page import Card, Page, Section, estimate_card
-from analysis.population import characteristics, flow_blocks, patient_flow
+from analysis.population import characteristics, flow_blocks
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
 from analysis.sections_beside import baseline_sentences, beside_section
@@ -66,8 +67,8 @@ def build_page(
         notes: rows of ``notes.csv``.
         record: contents of ``run.json``.
     """
-    flow = patient_flow(frame, cohort, skipped)
-    who = [*flow_blocks(flow, frame, notes), characteristics(frame, cohort, evaluation.classes)]
+    flow = patient_flow(frame, cohort, skipped, n_classes=len(evaluation.classes), has_images=config.has_images)
+    who = [*flow_blocks(flow, evaluation.classes, notes), characteristics(frame, cohort, evaluation.classes)]
     shown = [
         Section("patients", "Who was in, who was left out", who),
         discrimination_section(evaluation, opened_blocks(record)),
