@@ -1,23 +1,15 @@
-"""Who was in and who was left out: the flow of patients, and the table of their characteristics."""
+"""Who was in and who was left out: the flow of patients, the reasons and the remarks."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
-
 from analysis.figures_flow import flow_figure, meaning
 from analysis.flow import Flow
-from analysis.kaplan_meier import median_follow_up
 from analysis.page import Block, Gallery, Paragraph, Table
-from analysis.samples import class_label
 from analysis.wording import count, split_name
 from triher.codes import CODES
-from triher.cohort import Cohort, Patient
 from triher.errors import Note, Skipped
 
-_MANY_SITES = 20
 _LISTED = 300  # rows of a folded list; the whole lies in skipped.csv and notes.csv
 
 
@@ -91,75 +83,3 @@ def _note_tables(notes: Sequence[Note]) -> list[Block]:
         f"{count(len(notes), 'remark')} about the run and about patients who were processed all the same (notes.csv)"
     )
     return [Table("Remarks", ["Patient", "Code", "Remark"], rows, folded=fold, text_cells=True)]
-
-
-def characteristics(frame: pd.DataFrame, cohort: Cohort, classes: tuple[str, ...]) -> Table:
-    """Table 1: who the predicted patients of each split are."""
-    splits = sorted(frame["split"].unique(), key=lambda s: (s != "test", s))
-    rows_of = {split: frame[frame["split"] == split].drop_duplicates("patient_id") for split in splits}
-    groups = {split_name(str(split)): rows for split, rows in rows_of.items()}
-    if len(splits) > 1:
-        groups["All"] = frame.drop_duplicates("patient_id")
-    known = {patient.patient_id: patient for patient in cohort.patients}
-    patients = {name: [known[i] for i in rows["patient_id"] if i in known] for name, rows in groups.items()}
-    sites = sorted(frame["site"].unique())
-    lines = [["Patients", *(str(len(rows)) for rows in groups.values())]]
-    for position, label in [*enumerate(class_label(name) for name in classes), (None, "HER2 label unknown")]:
-        lines.append([label, *(_share(_is_class(rows, position), len(rows)) for rows in groups.values())])
-    if 1 < len(sites) <= _MANY_SITES:
-        lines += [[f"Site: {site}", *(_at_site(rows, site) for rows in groups.values())] for site in sites]
-    names = list(cohort.patients[0].covariates) if cohort.patients else []
-    lines += [[name, *(_summary(members, name) for members in patients.values())] for name in names]
-    lines += _follow_up_lines(list(patients.values()))
-    caption = "Characteristics of the predicted patients: number (percent) or median (quartiles)"
-    return Table(caption, ["", *groups], lines)
-
-
-def _is_class(rows: pd.DataFrame, position: int | None) -> int:
-    """How many have that class; None asks for those without any."""
-    return int(rows["y"].isna().sum() if position is None else (rows["y"] == position).sum())
-
-
-def _at_site(rows: pd.DataFrame, site: str) -> str:
-    """Number and percent of one site's patients."""
-    return _share(int((rows["site"] == site).sum()), len(rows))
-
-
-def _share(n: int, total: int) -> str:
-    """Number and percent."""
-    return f"{n} ({n / total:.0%})" if total else "0"
-
-
-def _summary(patients: Sequence[Patient], name: str) -> str:
-    """Median and quartiles, or number and percent where the covariate is 0 or 1; and how many are missing."""
-    values = np.array([p.covariates[name] for p in patients], dtype=float)
-    present = values[~np.isnan(values)]
-    missing = f"; {len(values) - len(present)} missing" if len(present) < len(values) else ""
-    if not len(present):
-        return "all missing"
-    if set(present.tolist()) <= {0.0, 1.0}:
-        return _share(int(present.sum()), len(present)) + missing
-    low, middle, high = np.quantile(present, [0.25, 0.5, 0.75])
-    return f"{middle:.3g} ({low:.3g} to {high:.3g}){missing}"
-
-
-def _follow_up_lines(groups: Sequence[Sequence[Patient]]) -> list[list[str]]:
-    """Events and median follow-up, where there is any."""
-    if not any(p.event >= 0 for members in groups for p in members):
-        return []
-    events = ["Events"]
-    medians = ["Median follow-up, months (reverse Kaplan-Meier)"]
-    for members in groups:
-        followed = [p for p in members if p.event >= 0 and p.time_months >= 0]
-        events.append(f"{sum(p.event == 1 for p in followed)} of {len(followed)}")
-        medians.append(_median_follow_up(followed))
-    return [events, medians]
-
-
-def _median_follow_up(followed: Sequence[Patient]) -> str:
-    """Reverse Kaplan-Meier: censoring is the event, and any event, a competing one too, ends the view of it."""
-    if not followed:
-        return "-"
-    time = np.array([p.time_months for p in followed], dtype=np.float64)
-    median = median_follow_up(time, np.array([p.event == 0 for p in followed])).value
-    return f"{median:.1f}" if math.isfinite(median) else "not reached"

@@ -7,20 +7,24 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.acquisition import Acquisition
 from analysis.cox import CoxModel
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.flow import patient_flow
 from analysis.metrics import find
 from analysis.page import Card, Page, Section, estimate_card
-from analysis.population import characteristics, flow_blocks
+from analysis.population import flow_blocks
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
 from analysis.sections_beside import baseline_sentences, beside_section
 from analysis.sections_calibration import calibration_section
-from analysis.sections_origin import limits_section, model_section, provenance_section
+from analysis.sections_cost import cost_section
+from analysis.sections_limits import limits_section
+from analysis.sections_origin import model_section, provenance_section
 from analysis.sections_performance import discrimination_section, nested_section
 from analysis.sections_shortcut import opened_blocks, opened_too_often, shortcut_section
 from analysis.sections_survival import prognosis_section
+from analysis.sections_table_one import table_one_blocks
 from analysis.wording import class_list, count, interval, p_value, places, split_name
 from triher import __version__
 from triher.cohort import Cohort
@@ -36,7 +40,7 @@ _TOPICS = {
     "Deciding": ("decision", "conformal", "reject"),
     "Survival": ("prognosis", "survival-measures"),
     "Genes": ("transcriptomics",),
-    "How it was done": ("limits", "multiplicity", "model", "provenance"),
+    "How it was done": ("limits", "multiplicity", "model", "cost", "provenance"),
 }  # fmt: skip
 """Topic of the contents -> anchors of its sections, in reading order."""
 _KINDS = {"test": "held-out", "oof": "development", "new": "new"}
@@ -53,6 +57,8 @@ def build_page(
     skipped: Sequence[Skipped],
     notes: Sequence[Note],
     record: Mapping[str, Any],
+    acquisition: Acquisition | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Page:
     """Put the sections in the order of a reader: who, how well, how surely, what for, and how it was made.
 
@@ -66,9 +72,12 @@ def build_page(
         skipped: rows of ``skipped.csv``.
         notes: rows of ``notes.csv``.
         record: contents of ``run.json``.
+        acquisition: facts about the source images, where they are known.
+        sizes: bytes of what the earlier stages left, by name.
     """
     flow = patient_flow(frame, cohort, skipped, n_classes=len(evaluation.classes), has_images=config.has_images)
-    who = [*flow_blocks(flow, evaluation.classes, notes), characteristics(frame, cohort, evaluation.classes)]
+    table_one = table_one_blocks(frame, cohort, evaluation.classes, acquisition or {})
+    who = [*flow_blocks(flow, evaluation.classes, notes), *table_one]
     shown = [
         Section("patients", "Who was in, who was left out", who),
         discrimination_section(evaluation, opened_blocks(record)),
@@ -83,7 +92,8 @@ def build_page(
         *sections,
         model_section(record, config),
         provenance_section(record, __version__),
-        limits_section(evaluation),
+        *cost_section(evaluation, frame, record, sizes or {}),
+        limits_section(evaluation, frame, flow, config, record),
     ]
     named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
     n_named = len(named - {""})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from analysis.acquisition import read_acquisition
 from analysis.beside import read_companions
 from analysis.evaluation import Evaluation, evaluate
 from analysis.followup import all_follow_ups
@@ -16,6 +17,7 @@ from analysis.part import Material, Part
 from analysis.parts import judge_parts
 from analysis.report import build_page
 from analysis.samples import split_samples
+from analysis.sections_cost import sizes_of
 from analysis.shortcut import Shortcut, read_shortcuts
 from triher import __version__
 from triher.cohort import Cohort, read_cohort
@@ -28,7 +30,15 @@ from triher.runfolder import RunFolder
 from triher.settings import Config
 
 STAGE = "analysis"
-_FACTS = ("baselines_left_out", "labels_shuffled", "test_opened", "thresholds")  # of the record, told in the report
+# Of the record, told in the report.
+_EXTRACTED = ("outputs", "seconds", "device", "peak_memory_mb")
+_FACTS = (
+    "baselines_left_out",
+    "labels_shuffled",
+    "seconds",
+    "test_opened",
+    "thresholds",
+)
 
 
 def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
@@ -107,6 +117,8 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
         skipped=run.read_skipped(),
         notes=run.read_notes(),
         record=material.record,
+        acquisition=read_acquisition(run, material.record),
+        sizes=sizes_of(run),
     )
     write_metrics(run.metrics_file, [*evaluation.metrics, *(m for part in parts.values() for m in part.metrics)])
     outputs = [run.metrics_file]
@@ -125,7 +137,8 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
         run: the run folder; its tables and what its record says of the classification.
         cohort: follow-up and covariates.
     """
-    classified = run.read_record()["stages"].get("classify", {})
+    stages = run.read_record()["stages"]
+    classified = stages.get("classify", {})
     follow_up = [
         [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}, p.groups]
         for p in cohort.patients
@@ -138,6 +151,7 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             "seed": config.seed,
             "predictions": sha256_of_file(run.predictions_file),
             "beside": [_digest(run.companions_file), _digest(run.shortcuts_file)],
+            "extracted": [stages.get("extract", {}).get(name) for name in _EXTRACTED],
             "classified": [classified.get(name) for name in _FACTS],
             "skipped": [
                 _digest(run.skipped_file),
