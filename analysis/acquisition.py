@@ -1,6 +1,5 @@
 """Facts about the source images, as the feature store of a run holds them."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,12 +41,3 @@ def read_acquisition(run: RunFolder, record: Mapping[str, Any]) -> Acquisition:
         columns = {fact: file[f"acquisition/{fact}"][:].tolist() for fact in SHOWN if fact in index.acquisition}
     ids = tuple(index.inputs)
     return {fact: dict(zip(ids, map(float, column), strict=True)) for fact, column in columns.items()}
-
-
-def differing(facts: Mapping[str, float]) -> int:
-    """How many distinct known values a fact has.
-
-    >>> differing({"P1": 1.0, "P2": math.nan, "P3": 1.0})
-    1
-    """
-    return len({value for value in facts.values() if math.isfinite(value)})

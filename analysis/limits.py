@@ -92,8 +92,8 @@ def _validation(facts: Facts) -> list[Limit]:
         n = len(facts.frame[["repeat", "fold"]].drop_duplicates())
         text = (
             f"No patients were held out: all {len(facts.flow.done)} took part in the development, each predicted by "
-            f"one of {count(n, 'model')} that had not seen that patient. How the model does elsewhere is not known. See "
-            "classify.split."
+            f"one of {count(n, 'model')} that had not seen that patient. How the model does elsewhere is not known. "
+            "See classify.split."
         )
         return [Limit(90, "Internal validation only", text)]
     test = facts.sites(judged[0])
@@ -137,7 +137,7 @@ def _small_classes(facts: Facts) -> list[Limit]:
     macro = find(facts.evaluation.metrics, split.sample.split, "auc_macro")
     wide = ""
     if macro is not None and math.isfinite(macro.low):
-        wide = f" The macro AUC may be anything from {interval(macro)}."
+        wide = f" The macro AUC is known to lie within {interval(macro)} only (95 % interval)."
     text = (
         f"{split_name(split.sample.split)}: {', '.join(small)}.{wide} A difference that was not found is no proof of "
         "equality."
@@ -252,7 +252,8 @@ def _survival(facts: Facts) -> list[Limit]:
         return []
     text = (
         f"{count(events, 'event')} in {count(len(part.follow_up.patient_id), 'patient')}, {events / n:.1f} for each "
-        "coefficient of the Cox model (10 are wanted). Hazard ratios are unstable, and none is no proof of no effect."
+        "coefficient of the Cox model (10 are wanted). Hazard ratios are unstable, and one near 1 is no proof that "
+        "there is no effect."
     )
     return [Limit(50, "Few events", text)]
 

@@ -13,6 +13,7 @@ from analysis.sections_multiplicity import judge_multiplicity
 from analysis.sections_operating import judge_thresholds
 from analysis.sections_recalibration import recalibration_part
 from analysis.sections_reject import judge_reject
+from analysis.sections_study import study_part
 from analysis.sections_subgroups import subgroups_part
 from analysis.sections_transcriptomics import transcriptomics_part
 
@@ -29,6 +30,7 @@ PARTS: dict[str, Judge] = {
     "reject": judge_reject,
     "survival": horizons_part,
     "transcriptomics": transcriptomics_part,
+    "study": study_part,
 }
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 

@@ -11,6 +11,7 @@ from analysis.acquisition import Acquisition
 from analysis.cox import CoxModel
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.flow import patient_flow
+from analysis.limits import Facts, limits
 from analysis.metrics import find
 from analysis.page import Card, Page, Section, estimate_card
 from analysis.population import flow_blocks
@@ -40,9 +41,11 @@ _TOPICS = {
     "Deciding": ("decision", "conformal", "reject"),
     "Survival": ("prognosis", "survival-measures"),
     "Genes": ("transcriptomics",),
+    "Variants": ("study",),
     "How it was done": ("limits", "multiplicity", "model", "cost", "provenance"),
 }  # fmt: skip
 """Topic of the contents -> anchors of its sections, in reading order."""
+_HEAVY = 60  # weight of a limit that belongs to the top of the page
 _KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
 
@@ -76,6 +79,7 @@ def build_page(
         sizes: bytes of what the earlier stages left, by name.
     """
     flow = patient_flow(frame, cohort, skipped, n_classes=len(evaluation.classes), has_images=config.has_images)
+    facts = Facts(evaluation, frame, flow, config, record)
     table_one = table_one_blocks(frame, cohort, evaluation.classes, acquisition or {})
     who = [*flow_blocks(flow, evaluation.classes, notes), *table_one]
     shown = [
@@ -93,7 +97,7 @@ def build_page(
         model_section(record, config),
         provenance_section(record, __version__),
         *cost_section(evaluation, frame, record, sizes or {}),
-        limits_section(evaluation, frame, flow, config, record),
+        limits_section(facts),
     ]
     named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
     n_named = len(named - {""})
@@ -108,6 +112,7 @@ def build_page(
             *_summary(evaluation, frame, config.analysis.score),
             *opened_too_often(record),
             *([" ".join(summary)] if summary else []),
+            *_limit_sentence(facts),
         ],
         cards=_cards(evaluation),
         sections=_in_order(shown),
@@ -130,7 +135,8 @@ def _summary(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[st
     if not labeled:
         return ["No predicted patient has a HER2 label, so nothing can be said about right or wrong."]
     split = labeled[0]
-    sentences = [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)]
+    sentences = [_headline(evaluation, split, frame), *_accuracy_sentence(evaluation, split)]
+    sentences += _reference_sentence(evaluation, split)
     sentences += baseline_sentences(evaluation, split.sample.split)
     sentences += _calibration_sentence(evaluation, split) + _prognosis_sentence(split, score)
     return [" ".join(sentences)]
@@ -162,6 +168,26 @@ def _headline(evaluation: Evaluation, split: SplitEvaluation, frame: pd.DataFram
         f"{who}{unseen} the model told {class_list(evaluation.classes)} apart with a macro AUC of {macro.value:z.2f} "
         f"({spread}); 0.5 is guessing and 1 is perfect."
     )
+
+
+def _accuracy_sentence(evaluation: Evaluation, split: SplitEvaluation) -> list[str]:
+    """How often the likeliest class was right, beside naming one class always."""
+    right = find(evaluation.metrics, split.sample.split, "accuracy")
+    always = find(evaluation.metrics, split.sample.split, "majority_share")
+    if right is None or always is None or not math.isfinite(right.value):
+        return []
+    n = len(split.sample.y)
+    spread = f", 95 % interval {right.low:.0%} to {right.high:.0%}" if math.isfinite(right.low) else ""
+    return [
+        f"The likeliest class was the true one in {round(right.value * n)} of {n} patients ({right.value:.0%}{spread}); "
+        f"naming the most common class for everybody is right in {always.value:.0%}."
+    ]
+
+
+def _limit_sentence(facts: Facts) -> list[str]:
+    """What weighs most against the result."""
+    found = [limit for limit in limits(facts) if limit.weight >= _HEAVY]
+    return [f"What weighs most against it: {found[0].title.lower()}. {found[0].text}"] if found else []
 
 
 def _reference_sentence(evaluation: Evaluation, split: SplitEvaluation) -> list[str]:

@@ -75,7 +75,16 @@ def _time_table(timed: Mapping[str, Mapping[str, Any]], frame: pd.DataFrame) -> 
         n_slices = int(facts.get("n_slices", 0))
         rates = [n / seconds if n and seconds > 0 else None for n in (n_patients, n_slices)]
         told = ["-" if rate is None else f"{rate:.3g}" for rate in rates]
-        rows.append([_STAGES[name], in_time(seconds), str(n_patients), told[0], str(n_slices or "-"), told[1]])
+        rows.append(
+            [
+                _STAGES[name],
+                in_time(seconds),
+                str(n_patients),
+                told[0],
+                str(n_slices or "-"),
+                told[1],
+            ]
+        )
         data.append([name, seconds, n_patients, rates[0], n_slices or None, rates[1]])
     header = ["Stage", "Time", "Patients", "Patients a second", "Slices", "Slices a second"]
     columns = ["stage", "seconds", "patients", "patients_a_second", "slices", "slices_a_second"]
@@ -111,7 +120,8 @@ def _models(evaluation: Evaluation, frame: pd.DataFrame, classified: Mapping[str
         )
     beside = {m.class_name for m in evaluation.metrics if m.quantity == "companion_auc_macro"}
     if beside:
-        sentences.append(f"The {count(len(beside), 'model')} beside the model were trained on the same folds.")
+        verb = "was" if len(beside) == 1 else "were"
+        sentences.append(f"{count(len(beside), 'model')} beside the model {verb} trained on the same folds.")
     return [" ".join(sentences)]
 
 
@@ -129,13 +139,15 @@ def _facts(record: Mapping[str, Any], extracted: Mapping[str, Any]) -> list[tupl
 def in_time(seconds: float) -> str:
     """A duration in print.
 
-    >>> in_time(4.92), in_time(75), in_time(4000)
-    ('4.9 s', '1 min 15 s', '1 h 7 min')
+    >>> [in_time(seconds).split() for seconds in (4.92, 75, 4000)]
+    [['4.9', 's'], ['1', 'min', '15', 's'], ['1', 'h', '7', 'min']]
     """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes == 0:
+        text = f"{seconds:.1f} s"
+    else:
+        text = f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return text.replace(" ", "\u00a0")  # a unit stays with its number
 
 
 def in_bytes(n: int) -> str:

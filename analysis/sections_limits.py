@@ -1,16 +1,8 @@
 """The report's section on limits: those of this run, and those of every report."""
 
-from collections.abc import Mapping
-from typing import Any
-
-import pandas as pd
-
-from analysis.evaluation import Evaluation
-from analysis.flow import Flow
 from analysis.limits import Facts, limits
 from analysis.page import Block, Heading, Paragraph, Section
 from analysis.wording import count
-from triher.settings import Config
 
 _ALWAYS = (
     "Research use only. This is no medical device; no patient's treatment may depend on it. Immunohistochemistry and "
@@ -22,19 +14,9 @@ _ALWAYS = (
 )
 
 
-def limits_section(
-    evaluation: Evaluation, frame: pd.DataFrame, flow: Flow, config: Config, record: Mapping[str, Any]
-) -> Section:
-    """What may not be concluded.
-
-    Args:
-        evaluation: all numbers.
-        frame: the prediction table.
-        flow: who was in and who was left out.
-        config: the run's configuration.
-        record: contents of ``run.json``.
-    """
-    found = limits(Facts(evaluation, frame, flow, config, record))
+def limits_section(facts: Facts) -> Section:
+    """What may not be concluded."""
+    found = limits(facts)
     blocks: list[Block] = [Heading("Of this run, the weightiest first")]
     if not found:
         blocks.append(Paragraph("None of the limits that this program looks for was found; others there are."))

@@ -15,6 +15,7 @@ _HIDDEN = {
     "seconds",
     "weights_dir",
     "reference",
+    "study",
     "table",
     "root",
     "expression",

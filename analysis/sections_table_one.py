@@ -146,7 +146,7 @@ def _table(
 def _rows(line: Line, *, with_distance: bool, pair: bool) -> list[list[str]]:
     """One variable: a line, or one for each level below its name."""
     told = in_words(line.distance)
-    if pair and math.isfinite(line.distance) and line.distance > 0:
+    if pair and line.distance > 0:
         told = f"{told} ({' / '.join(name.removeprefix('HER2-') for name in line.between)})"
     tail = [_missing(line.groups), *([told] if with_distance else [])]
     variable = line.variable

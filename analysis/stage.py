@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from analysis.ablation.stage import study_key
 from analysis.acquisition import read_acquisition
 from analysis.beside import read_companions
 from analysis.evaluation import Evaluation, evaluate
@@ -18,6 +19,7 @@ from analysis.parts import judge_parts
 from analysis.report import build_page
 from analysis.samples import split_samples
 from analysis.sections_cost import sizes_of
+from analysis.sections_study import base_config
 from analysis.shortcut import Shortcut, read_shortcuts
 from triher import __version__
 from triher.cohort import Cohort, read_cohort
@@ -28,6 +30,7 @@ from triher.predictions import read_predictions, refuse_trained, write_predictio
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
+from triher.study import StudyFolder
 
 STAGE = "analysis"
 # Of the record, told in the report.
@@ -159,6 +162,7 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             ],
             "follow_up": follow_up,
             "files": [_digest(path) for path in _files(config)],
+            "study": _study_key(config),
             "version": __version__,
         }
     )
@@ -169,6 +173,14 @@ def _files(config: Config) -> list[Path]:
     own = config.analysis
     genes = [] if own.transcriptomics is None else [own.transcriptomics.expression, *own.transcriptomics.gene_sets]
     return [*([own.reference] if own.reference else []), *own.compare.values(), *genes]
+
+
+def _study_key(config: Config) -> str:
+    """Hash of the ablation study that is told in the report, empty without one."""
+    if config.analysis.study is None:
+        return ""
+    folder = StudyFolder(RunFolder(config.analysis.study))
+    return study_key(base_config(folder.read_study(), folder), folder)
 
 
 def _digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import sys
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -185,4 +186,5 @@ def _machine(task: Task) -> dict[str, str | int]:
     options = task.config.extract
     elsewhere = "processes of a Ray cluster; here "
     device = f"{elsewhere if options.engine == 'ray' else ''}{describe_devices(options.device)}"
-    return {"device": device, "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+    in_a_mb = 1024**2 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    return {"device": device, "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / in_a_mb)}
