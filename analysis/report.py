@@ -135,8 +135,8 @@ def _summary(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[st
     if not labeled:
         return ["No predicted patient has a HER2 label, so nothing can be said about right or wrong."]
     split = labeled[0]
-    sentences = [_headline(evaluation, split, frame), *_accuracy_sentence(evaluation, split)]
-    sentences += _reference_sentence(evaluation, split)
+    sentences = [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)]
+    sentences += _accuracy_sentence(evaluation, split)
     sentences += baseline_sentences(evaluation, split.sample.split)
     sentences += _calibration_sentence(evaluation, split) + _prognosis_sentence(split, score)
     return [" ".join(sentences)]
@@ -179,7 +179,7 @@ def _accuracy_sentence(evaluation: Evaluation, split: SplitEvaluation) -> list[s
     n = len(split.sample.y)
     spread = f", 95 % interval {right.low:.0%} to {right.high:.0%}" if math.isfinite(right.low) else ""
     return [
-        f"The likeliest class was the true one in {round(right.value * n)} of {n} patients ({right.value:.0%}{spread}); "
+        f"The likeliest class was the true one for {round(right.value * n)} of {n} ({right.value:.0%}{spread}); "
         f"naming the most common class for everybody is right in {always.value:.0%}."
     ]
 

@@ -1,8 +1,7 @@
 """The extraction stage: cohort in, feature stores out, with nothing done twice."""
 
 import contextlib
-import resource
-import sys
+import math
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from extract.task import Task, decide
 from triher.cohort import Cohort, read_cohort, sources_sha256
 from triher.errors import Note, Skipped
 from triher.held_out import is_held_out
+from triher.memory import peak_memory_bytes
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
@@ -186,5 +186,5 @@ def _machine(task: Task) -> dict[str, str | int]:
     options = task.config.extract
     elsewhere = "processes of a Ray cluster; here "
     device = f"{elsewhere if options.engine == 'ray' else ''}{describe_devices(options.device)}"
-    in_a_mb = 1024**2 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
-    return {"device": device, "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / in_a_mb)}
+    peak = peak_memory_bytes()
+    return {"device": device, **({"peak_memory_mb": round(peak / 1024**2)} if math.isfinite(peak) else {})}

@@ -85,10 +85,8 @@ def test_the_record_of_the_run_tells_limits(record, title):
 
 
 def test_an_encoder_of_medical_pictures_is_no_limit():
-    encoder = {"name": "x", "citation": "Mei et al. 2022, RadImageNet"}
-    assert "Encoder without medical training" not in titles(
-        facts(record={"stages": {"extract": {"encoder": encoder}}})
-    )
+    extract = {"encoder": {"name": "x", "citation": "Mei et al. 2022, RadImageNet"}}
+    assert "Encoder without medical training" not in titles(facts(record={"stages": {"extract": extract}}))
 
 
 def test_who_was_held_out_decides_what_is_known_of_elsewhere():
