@@ -1,0 +1,279 @@
+"""What the run answers to METRICS, whose items are met, not met, or open to the author."""
+
+from analysis.checklists import answers_images as images
+from analysis.checklists import answers_model as model
+from analysis.checklists import answers_patients as patients
+from analysis.checklists import answers_results as results
+from analysis.checklists.answer import Answer, answered, lacking, left, not_applicable, partly
+from analysis.checklists.facts import Facts, spoken
+from analysis.wording import count, places
+
+_RADIOMICS = "radiomics"
+_CLINICAL = ("clinical", "volume")
+_RESAMPLED = "Say which statistic or earlier work supports this number of patients for this model."
+
+
+def guideline(facts: Facts) -> Answer:
+    """Adherence to a guideline."""
+    return partly(
+        f"TRIPOD+AI and CLAIM 2024 are filled from this run as far as it goes, for "
+        f"{count(len(facts.flow.done), 'predicted patient')}.",
+        "Complete them, name the guideline in the paper, and attach the filled form.",
+        "checklists",
+        files=("checklists/tripod_ai.md", "checklists/claim.md"),
+    )
+
+
+def reference_standard(facts: Facts) -> Answer:
+    """Whether the reference standard is of quality and defined."""
+    found = images.outcome(facts)
+    if "ihc" not in facts.material.cohort.columns:
+        return found
+    return answered(found.said, *found.anchors, files=found.files)
+
+
+def multi_center(facts: Facts) -> Answer:
+    """More than one institution."""
+    sites = facts.sites()
+    if len(sites) > 1:
+        return answered(f"Images of {count(len(sites), 'site')}: {places(sites)}.", "patients")
+    return lacking(
+        "All predicted patients come from one site, as the cohort table says.",
+        "Add patients of another institution; or, if the table does not tell sites apart, name them in it.",
+        "patients",
+    )
+
+
+def segmentation(facts: Facts) -> Answer:
+    """Whether delineation is described."""
+    return images.segmentation(facts)
+
+
+def preprocessing(facts: Facts) -> Answer:
+    """Whether preprocessing fits and is described."""
+    if not facts.recipe:
+        return images.preprocessing(facts)
+    return answered(images.pictures(facts), "model", files=("run.json",))
+
+
+def feature_software(facts: Facts) -> Answer:
+    """Whether hand-crafted features come from standardized software."""
+    if not facts.config.has_images:
+        return left("If the table holds hand-crafted features, name the program, its version and IBSI compliance.")
+    if facts.encoder.get("name") != _RADIOMICS:
+        return not_applicable(
+            f"No hand-crafted features: the encoder is {facts.encoder.get('name', 'a network')}.", "model"
+        )
+    return partly(
+        "Hand-crafted features were computed by TriHER's own implementation of the IBSI definitions, whose settings "
+        "and version are recorded.",
+        "Cite the IBSI reference values that this version reproduces, and name its version in the paper.",
+        "model",
+        files=("run.json",),
+    )
+
+
+def feature_parameters(facts: Facts) -> Answer:
+    """Whether extraction can be repeated."""
+    if not facts.encoder.get("name"):
+        return left("Describe the features of the table and all parameters of their extraction.")
+    return answered(
+        f"{model.initialization(facts).said} All settings of the extraction are recorded.",
+        "model",
+        files=("run.json",),
+    )
+
+
+def non_robust_features(facts: Facts) -> Answer:
+    """Whether unstable features were removed."""
+    return lacking(
+        "No feature was removed for being unstable.",
+        "Show by test and retest, other outlines or disturbed images that the features are stable, or say why all "
+        "were kept.",
+        "model",
+    )
+
+
+def redundant_features(facts: Facts) -> Answer:
+    """Whether features were reduced."""
+    if not facts.is_trained:
+        return left("The model was not trained in this run; say how redundant features were removed.")
+    n = facts.settings.get("components", 0)
+    if n:
+        return answered(f"Features were reduced to {count(n, 'principal component')} in each training part.", "model")
+    return lacking(
+        f"No feature was removed as redundant before the head '{facts.classified.get('head', '')}'.",
+        "If the head's own penalty or selection is meant to do it, say so and show how many features remain; or set "
+        "classify.components.",
+        "model",
+    )
+
+
+def dimensionality(facts: Facts) -> Answer:
+    """Whether there are enough patients for the features."""
+    n = facts.stage("extract").get("n_features")
+    trained = facts.classified.get("class_counts", {}).get("oof", {})
+    if not n or not trained:
+        return left(f"Give the number of features and of training patients. {_RESAMPLED}")
+    both = [spoken(facts.value("auc_macro", split=split)) for split in ("oof", "test")]
+    alike = f" Macro AUC out of fold {both[0]}, held out {both[1]}." if all(both) else ""
+    return partly(
+        f"{n} features for {count(sum(trained.values()), 'development patient')}; the head's penalty was tuned on "
+        f"inner folds.{alike}",
+        _RESAMPLED,
+        "model",
+        "discrimination",
+    )
+
+
+def end_to_end(facts: Facts) -> Answer:
+    """Robustness of end-to-end networks."""
+    if not facts.config.has_images:
+        return left("If the features come from a network trained end to end, show that it is robust.")
+    return not_applicable(
+        "No end-to-end learning: the encoder stayed as published, and a head was trained on it.", "model"
+    )
+
+
+def partitioning(facts: Facts) -> Answer:
+    """Whether data were divided properly."""
+    found = patients.partition(facts)
+    if facts.is_held_out and facts.is_trained:
+        said = (
+            f"{found.said} {patients.disjoint(facts).said} Whatever is learned was learned from training parts alone."
+        )
+        return answered(said, *found.anchors, files=found.files)
+    if found.state == "author":
+        return found
+    return partly(
+        found.said,
+        "No test data were kept apart from cross-validation, which the item asks for; say why.",
+        *found.anchors,
+        files=found.files,
+    )
+
+
+def confounding(facts: Facts) -> Answer:
+    """Whether confounders were looked for."""
+    looked = [name for name in facts.names("shortcut_auc") if name in ("site", "vendor", "cohort", "her2 from site")]
+    beside = [name for name in facts.names("companion_auc_macro") if name in ("acquisition", "clinical")]
+    if not looked and not beside:
+        return left(
+            "Confounders were not looked at in this run: analyze scanner, site and patients' characteristics, and "
+            "say what was done about them."
+        )
+    parts = [f"whether the features tell {', '.join(looked)}"] if looked else []
+    parts += [f"what {' and '.join(_BASELINES[name] for name in beside)} tell without the images"] if beside else []
+    return answered(f"Looked at: {'; '.join(parts)}.", "shortcuts", "beside", "discrimination")
+
+
+_BASELINES = {"acquisition": "the way the images were taken", "clinical": "the covariates"}
+
+
+def suitable_metrics(facts: Facts) -> Answer:
+    """Whether the metrics fit."""
+    found = results.measures(facts)
+    if found.state == "author":
+        return found
+    return answered(f"{found.said} Confusion matrices are shown.", *found.anchors, files=found.files)
+
+
+def calibration(facts: Facts) -> Answer:
+    """Whether calibration was assessed."""
+    error, chance = facts.value("ece_top_label"), facts.value("ece_top_label_if_calibrated")
+    if not spoken(error):
+        return left("Calibration could not be assessed in this run: assess it once there are labeled patients.")
+    expected = f"; a calibrated model of this size would show {spoken(chance)}" if spoken(chance) else ""
+    return answered(f"Calibration error {spoken(error)}{expected}. Slopes and curves are given.", "calibration")
+
+
+def uni_parametric(facts: Facts) -> Answer:
+    """Whether a single image set would do."""
+    if not facts.config.has_images:
+        return left("Say whether the features come from one image set, or show that several are better than one.")
+    used = _phases_used(facts)
+    if len(used) == 1:
+        return answered(f"The model uses one phase, {used[0]}.", "model")
+    return partly(
+        f"The model uses the phases {', '.join(used)}." if used else "The record names no phases.",
+        "Show, by a formal comparison on the same patients, that several phases are better than one (triher ablate "
+        "over extract.fusions, or analysis.compare with a run on one phase).",
+        "model",
+        "comparisons",
+    )
+
+
+def non_radiomic(facts: Facts) -> Answer:
+    """Whether a clinical method stands beside the model."""
+    names = [name for name in facts.names("auc_macro_ahead") if name in _CLINICAL]
+    told = [
+        f"{_BESIDE[name]}: model ahead by {spoken(facts.value('auc_macro_ahead', name))} in macro AUC"
+        for name in names
+        if spoken(facts.value("auc_macro_ahead", name))
+    ]
+    benefit = " Decision curves are given, too." if "decision" in facts.sections else ""
+    if told:
+        return answered(f"{'; '.join(told)}.{benefit}", "beside", "decision")
+    if benefit:
+        return partly(
+            "Decision curves compare the model with treating all and none.",
+            "Compare with what is known without radiomics: covariates, lesion size, or a reader.",
+            "decision",
+        )
+    return left("Compare with a method without radiomics: covariates, lesion size, or a reader, with a formal test.")
+
+
+_BESIDE = {"clinical": "covariates alone", "volume": "lesion volume alone"}
+
+
+def simple_models(facts: Facts) -> Answer:
+    """Whether a simple model stands beside the model."""
+    names = facts.names("companion_auc_macro")
+    simple = [name for name in names if name in ("majority", *_CLINICAL)]
+    if not simple:
+        return lacking(
+            "No simple baseline stands beside the model in this run.",
+            "Compare with class shares alone or a logistic model of a few variables.",
+        )
+    listed = ", ".join({"majority": "class shares alone", **_BESIDE}[name] for name in simple)
+    return answered(f"Beside the model, in the same folds and paired: {listed}.", "beside", "multiplicity")
+
+
+def internal_testing(facts: Facts) -> Answer:
+    """Testing on independent data of the same source."""
+    if facts.is_held_out and not facts.is_in_turn and (set(facts.sites("test")) & set(facts.sites("oof"))):
+        return answered(results.internal(facts).said, "discrimination", "calibration")
+    found = results.internal(facts)
+    if found.state == "answered":
+        return partly(
+            found.said,
+            "The item asks for independent data of the same source; say why cross-validation stands for it.",
+            *found.anchors,
+            files=found.files,
+        )
+    if found.state == "not applicable":
+        return lacking(found.said, "Hold out patients of the same sites, too, or say why not.", *found.anchors)
+    return found
+
+
+def external_testing(facts: Facts) -> Answer:
+    """Testing on independent data of other institutions."""
+    found = results.external(facts)
+    if facts.unseen:
+        return answered(found.said, *found.anchors)
+    if found.state == "author":
+        return lacking("Nobody of another institution was held out in this run.", found.asked, "limits")
+    return found
+
+
+def data_availability(facts: Facts) -> Answer:
+    """Whether data are shared."""
+    return left("Say which images, outlines, tables or features are public, and where.")
+
+
+def _phases_used(facts: Facts) -> list[str]:
+    """The phases in the channels of the views that the model takes."""
+    fusions = facts.recipe.get("fusions", {})
+    wanted = set(facts.settings.get("views", [])) & set(fusions)
+    named = [channel for name, view in fusions.items() if not wanted or name in wanted for channel in view]
+    return list(dict.fromkeys(str(phase) for channel in named for phase in channel if phase))
