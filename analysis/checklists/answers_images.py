@@ -1,5 +1,7 @@
 """What the run answers about images, predictors and the reference standard."""
 
+from collections.abc import Sequence
+
 from analysis.checklists.answer import Answer, answered, left, partly
 from analysis.checklists.facts import Facts
 from analysis.wording import class_list, count
@@ -70,7 +72,7 @@ def predictors(facts: Facts) -> Answer:
     """Which predictors went in, and whether any was chosen beforehand."""
     return partly(
         _inputs(facts),
-        "Say why this encoder and these covariates were chosen, from which literature, and whether "
+        "Say why these predictors were chosen, from which literature, and whether "
         "others were tried on the same patients.",
         "model",
     )
@@ -131,8 +133,19 @@ def pictures(facts: Facts) -> str:
     steps = [f"gray values by '{recipe.get('normalization', '')}'", f"region '{region.get('kind', '')}'"]
     steps.append(f"slices '{slices.get('policy', '')}'" + (f", at most {slices['n']}" if slices.get("n") else ""))
     steps += [_N4[recipe["n4"]]] if recipe.get("n4") in _N4 else ["no correction of the bias field"]
-    views = ", ".join(map(str, recipe.get("fusions", {})))
-    return f"Images were prepared in the same way for all patients: {'; '.join(steps)}; views {views}."
+    views = "; ".join(f"{name} of {_channels(view)}" for name, view in recipe.get("fusions", {}).items())
+    return (
+        f"Images were prepared in the same way for all patients: {'; '.join(steps)}; views for the encoder: {views}."
+    )
+
+
+def _channels(view: Sequence[Sequence[str]]) -> str:
+    """The channels of a view: a phase, or a phase minus another.
+
+    >>> _channels([["early", ""], ["early", "pre"]])
+    'early, early minus pre'
+    """
+    return ", ".join(" minus ".join(filter(None, channel)) for channel in view)
 
 
 def _inputs(facts: Facts) -> str:

@@ -2,10 +2,12 @@
 
 from analysis.checklists import answers_images as images
 from analysis.checklists import answers_model as model
-from analysis.checklists import answers_patients as patients
+from analysis.checklists import answers_partition as division
 from analysis.checklists import answers_results as results
+from analysis.checklists import answers_testing as testing
 from analysis.checklists.answer import Answer, answered, lacking, left, not_applicable, partly
 from analysis.checklists.facts import Facts, spoken
+from analysis.shortcut import FROM_SITE
 from analysis.wording import count, places
 
 _RADIOMICS = "radiomics"
@@ -36,17 +38,12 @@ def multi_center(facts: Facts) -> Answer:
     """More than one institution."""
     sites = facts.sites()
     if len(sites) > 1:
-        return answered(f"Images of {count(len(sites), 'site')}: {places(sites)}.", "patients")
+        return answered(f"Images of {places(sites)}, as the cohort table names them.", "patients")
     return lacking(
         "All predicted patients come from one site, as the cohort table says.",
         "Add patients of another institution; or, if the table does not tell sites apart, name them in it.",
         "patients",
     )
-
-
-def segmentation(facts: Facts) -> Answer:
-    """Whether delineation is described."""
-    return images.segmentation(facts)
 
 
 def preprocessing(facts: Facts) -> Answer:
@@ -78,7 +75,7 @@ def feature_parameters(facts: Facts) -> Answer:
     if not facts.encoder.get("name"):
         return left("Describe the features of the table and all parameters of their extraction.")
     return answered(
-        f"{model.initialization(facts).said} All settings of the extraction are recorded.",
+        f"{model.weights(facts)} {images.pictures(facts)} All settings of the extraction are recorded.",
         "model",
         files=("run.json",),
     )
@@ -137,10 +134,10 @@ def end_to_end(facts: Facts) -> Answer:
 
 def partitioning(facts: Facts) -> Answer:
     """Whether data were divided properly."""
-    found = patients.partition(facts)
+    found = division.partition(facts)
     if facts.is_held_out and facts.is_trained:
         said = (
-            f"{found.said} {patients.disjoint(facts).said} Whatever is learned was learned from training parts alone."
+            f"{found.said} {division.disjoint(facts).said} Whatever is learned was learned from training parts alone."
         )
         return answered(said, *found.anchors, files=found.files)
     if found.state == "author":
@@ -155,14 +152,16 @@ def partitioning(facts: Facts) -> Answer:
 
 def confounding(facts: Facts) -> Answer:
     """Whether confounders were looked for."""
-    looked = [name for name in facts.names("shortcut_auc") if name in ("site", "vendor", "cohort", "her2 from site")]
+    targets = facts.names("shortcut_auc")
+    looked = [name for name in targets if name in ("site", "vendor", "cohort")]
     beside = [name for name in facts.names("companion_auc_macro") if name in ("acquisition", "clinical")]
     if not looked and not beside:
         return left(
             "Confounders were not looked at in this run: analyze scanner, site and patients' characteristics, and "
             "say what was done about them."
         )
-    parts = [f"whether the features tell {', '.join(looked)}"] if looked else []
+    parts = [f"whether the features tell the {' and '.join(looked)}"] if looked else []
+    parts += ["how well the site alone tells the class"] if FROM_SITE in targets else []
     parts += [f"what {' and '.join(_BASELINES[name] for name in beside)} tell without the images"] if beside else []
     return answered(f"Looked at: {'; '.join(parts)}.", "shortcuts", "beside", "discrimination")
 
@@ -207,13 +206,17 @@ def non_radiomic(facts: Facts) -> Answer:
     """Whether a clinical method stands beside the model."""
     names = [name for name in facts.names("auc_macro_ahead") if name in _CLINICAL]
     told = [
-        f"{_BESIDE[name]}: model ahead by {spoken(facts.value('auc_macro_ahead', name))} in macro AUC"
+        f"{_BESIDE[name]} by {spoken(facts.value('auc_macro_ahead', name))}"
         for name in names
         if spoken(facts.value("auc_macro_ahead", name))
     ]
     benefit = " Decision curves are given, too." if "decision" in facts.sections else ""
     if told:
-        return answered(f"{'; '.join(told)}.{benefit}", "beside", "decision")
+        return answered(
+            f"In macro AUC the model differs from {' and from '.join(told)}; above 0 it is better.{benefit}",
+            "beside",
+            "decision",
+        )
     if benefit:
         return partly(
             "Decision curves compare the model with treating all and none.",
@@ -242,8 +245,8 @@ def simple_models(facts: Facts) -> Answer:
 def internal_testing(facts: Facts) -> Answer:
     """Testing on independent data of the same source."""
     if facts.is_held_out and not facts.is_in_turn and (set(facts.sites("test")) & set(facts.sites("oof"))):
-        return answered(results.internal(facts).said, "discrimination", "calibration")
-    found = results.internal(facts)
+        return answered(testing.internal(facts).said, "discrimination", "calibration")
+    found = testing.internal(facts)
     if found.state == "answered":
         return partly(
             found.said,
@@ -258,17 +261,12 @@ def internal_testing(facts: Facts) -> Answer:
 
 def external_testing(facts: Facts) -> Answer:
     """Testing on independent data of other institutions."""
-    found = results.external(facts)
+    found = testing.external(facts)
     if facts.unseen:
         return answered(found.said, *found.anchors)
     if found.state == "author":
         return lacking("Nobody of another institution was held out in this run.", found.asked, "limits")
     return found
-
-
-def data_availability(facts: Facts) -> Answer:
-    """Whether data are shared."""
-    return left("Say which images, outlines, tables or features are public, and where.")
 
 
 def _phases_used(facts: Facts) -> list[str]:

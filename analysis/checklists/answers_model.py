@@ -1,12 +1,11 @@
 """What the run answers about the model: what it is, how it was trained, and where it can be had."""
 
-from analysis.checklists.answer import Answer, answered, left, not_applicable, partly
+from analysis.checklists.answer import Answer, answered, left, partly
+from analysis.checklists.answers_training import ELSEWHERE, head
 from analysis.checklists.facts import Facts
 from analysis.wording import class_list, count, places, question_of
 
 _MANIFEST = "bundle/manifest.json"
-_ELSEWHERE = "The model was not trained in this run."
-_SEVERAL = 2
 
 
 def objective(facts: Facts) -> Answer:
@@ -29,25 +28,12 @@ def title(facts: Facts) -> Answer:
     )
 
 
-def development(facts: Facts) -> Answer:
-    """Type of model, tuning and internal validation."""
-    if not facts.is_trained:
-        return left(f"{_ELSEWHERE} Describe type, tuning and internal validation, or cite where they are described.")
-    return partly(
-        f"{_head(facts)} {_search(facts)}{_calibrated(facts)}",
-        "Say why this kind of model was chosen and how many others were tried on the same patients before.",
-        "model",
-        "discrimination",
-        files=("run.json",),
-    )
-
-
 def description(facts: Facts) -> Answer:
     """The architecture."""
     if not facts.is_trained:
-        return left(f"{_ELSEWHERE} Describe architecture, inputs and outputs, or cite where they are described.")
+        return left(f"{ELSEWHERE} Describe architecture, inputs and outputs, or cite where they are described.")
     return partly(
-        f"{_network(facts)}{_head(facts)} Output: the probability of each class.",
+        f"{_network(facts)}{head(facts)} Output: the probability of each class.",
         "Add a figure or a reference from which the network can be rebuilt layer by layer.",
         "model",
         files=(_MANIFEST, "run.json"),
@@ -72,65 +58,19 @@ def software(facts: Facts) -> Answer:
 
 def initialization(facts: Facts) -> Answer:
     """Where the weights come from."""
-    encoder = facts.encoder
-    seed = f" The seed {facts.config.seed} decides everything random in the head, the folds and the intervals."
-    if not encoder.get("name"):
+    if not facts.encoder.get("name"):
         return left("Name the pretrained weights, their version and license, if the features come from a network.")
+    seed = f"The seed {facts.config.seed} decides everything random in the head, the folds and the intervals."
+    return answered(f"{weights(facts)} {seed}", "model", files=("run.json",))
+
+
+def weights(facts: Facts) -> str:
+    """Name, origin, license and hash of the encoder's weights, in a sentence."""
+    encoder = facts.encoder
     digest = f", SHA-256 {str(encoder['sha256'])[:12]}…" if encoder.get("sha256") else ""
-    license_ = f", license {encoder['license']}" if encoder.get("license") else ""
+    terms = f", license {encoder['license']}" if encoder.get("license") else ""
     cited = f" ({encoder['citation']})" if encoder.get("citation") else ""
-    return answered(
-        f"The encoder {encoder['name']} kept its published weights{cited}{license_}{digest}; none was "
-        f"trained here.{seed}",
-        "model",
-        files=("run.json",),
-    )
-
-
-def training(facts: Facts) -> Answer:
-    """How it was trained."""
-    if not facts.is_trained:
-        return left(f"{_ELSEWHERE} Give augmentation, hyperparameters, their search and the stopping rule.")
-    return answered(
-        f"{_head(facts)} {_search(facts)}{_calibrated(facts)} Images were not augmented, as the encoder stayed as it "
-        f"is. Seed {facts.classified.get('seed', facts.config.seed)}."
-        if facts.config.has_images
-        else f"{_head(facts)} {_search(facts)}{_calibrated(facts)} "
-        f"Seed {facts.classified.get('seed', facts.config.seed)}.",
-        "model",
-        files=("run.json",),
-    )
-
-
-def selection(facts: Facts) -> Answer:
-    """How the final model was chosen."""
-    if not facts.is_trained:
-        return left(f"{_ELSEWHERE} Say by which measure, on which patients, the final model was chosen.")
-    opened = int(facts.classified.get("test_opened", 0))
-    often = (
-        f" The held-out patients were predicted with {opened} different settings in this run folder."
-        if opened >= _SEVERAL
-        else ""
-    )
-    said = f"{_search(facts)} The chosen setting was fitted anew on all development patients.{often}"
-    if opened >= _SEVERAL:
-        asked = "Say which setting was chosen before the held-out patients were looked at, and report all of them."
-        return partly(said, asked, "model", "discrimination", files=("run.json",))
-    return answered(said, "model", files=("run.json",))
-
-
-def ensembling(facts: Facts) -> Answer:
-    """Whether several models vote."""
-    if not facts.is_trained:
-        return left(f"{_ELSEWHERE} Say whether it is an ensemble and how its members are combined.")
-    if facts.settings.get("join") == "late" and facts.settings.get("covariates"):
-        names = ", ".join(facts.settings["covariates"])
-        return answered(
-            f"A second model joins the probabilities of the first with the covariates {names} (stacking), trained on "
-            "predictions for patients whom the first had not seen.",
-            "model",
-        )
-    return not_applicable("One model predicts; no ensemble was built.", "model")
+    return f"The encoder {encoder.get('name', '')} stayed as published{cited}{terms}{digest}; it was not trained."
 
 
 def output(facts: Facts) -> Answer:
@@ -139,7 +79,7 @@ def output(facts: Facts) -> Answer:
     thresholds = facts.classified.get("thresholds") or facts.stage("apply").get("thresholds", ())
     alpha = (facts.settings or facts.stage("apply").get("settings", {})).get("alpha")
     sets = (
-        f" A prediction set names the classes that cannot be ruled out at an error rate of {alpha:.0%}."
+        f" A prediction set names the classes that cannot be ruled out at an error rate of {100 * alpha:.0f} %."
         if alpha
         else ""
     )
@@ -180,76 +120,6 @@ def calculation(facts: Facts) -> Answer:
     return left("The run was given finished predictions: say by which formula, code or program they were calculated.")
 
 
-def specification(facts: Facts) -> Answer:
-    """Where the whole model is."""
-    asked = (
-        "Give the address where others can have the model and under which terms; a model that cannot be shared needs "
-        "a reason."
-    )
-    if _MANIFEST not in facts.files:
-        return left(f"This run folder holds no locked bundle. {asked}")
-    return partly(
-        f"The whole model lies in the run folder as a locked bundle with checksums and without patients' data; "
-        f"triher apply predicts new patients with it.{_license(facts)}",
-        asked,
-        "model",
-        files=(_MANIFEST,),
-    )
-
-
-def code(facts: Facts) -> Answer:
-    """Where the analytical code is."""
-    record = facts.material.record
-    asked = "Give the address of this version of the code, and of the configuration of the run."
-    if not record.get("triher"):
-        return left(asked)
-    commit = f", commit {str(record['commit'])[:12]}" if record.get("commit") else ""
-    return partly(
-        f"The analysis was made by TriHER {record['triher']}{commit}, open source (Apache-2.0); configuration and "
-        "command are in the record of the run.",
-        asked,
-        "provenance",
-        files=("run.json",),
-    )
-
-
-def availability(facts: Facts) -> Answer:
-    """Code, model and data together."""
-    shared = code(facts)
-    held = " The model lies in the run folder as a locked bundle." if _MANIFEST in facts.files else ""
-    asked = "Say where code, configuration, model and data can be had, and on which terms; if they cannot, say why."
-    if not shared.said:
-        return left(asked)
-    return partly(f"{shared.said}{held}{_license(facts)}", asked, *shared.anchors, files=("run.json", _MANIFEST))
-
-
-def poor_input(facts: Facts) -> Answer:
-    """What happens to poor or missing input."""
-    outside = (
-        " Patients outside the range of the training data are marked as such in the prediction table."
-        if "outside" in facts.material.frame.columns
-        else ""
-    )
-    return partly(
-        f"Input that fails a check is refused with a reason and never guessed.{outside}",
-        "Say what a user is to do in practice with a refused or marked patient.",
-        "patients",
-        files=("skipped.csv", "predictions.csv"),
-    )
-
-
-def interaction(facts: Facts) -> Answer:
-    """What a user has to do."""
-    if not facts.config.has_images:
-        return left("Say what users have to measure or enter, and which expertise that needs.")
-    given = "a box around the lesion" if facts.config.cohort.box else "the outline of the lesion"
-    return partly(
-        f"The model needs {given} beside the images; everything after that runs without a user.",
-        "Say who can provide it, with which training and in how much time, and who reads the result.",
-        "model",
-    )
-
-
 def _done(facts: Facts) -> str:
     """What the run did, as a verb phrase."""
     if not facts.is_trained:
@@ -286,36 +156,3 @@ def _network(facts: Facts) -> str:
     n = facts.stage("extract").get("n_features")
     features = f", {n} features a patient and slice" if n else ""
     return f"Frozen encoder {encoder['name']}{size}{features}. "
-
-
-def _head(facts: Facts) -> str:
-    """The head with its parameters."""
-    params = facts.classified.get("params", {})
-    chosen = ", ".join(f"{name} = {value:.4g}" for name, value in params.items())
-    return f"Head '{facts.classified.get('head', '')}'{f' ({chosen})' if chosen else ''}."
-
-
-def _search(facts: Facts) -> str:
-    """How parameters were found."""
-    search = facts.classified.get("search", {})
-    folds = search.get("inner_folds") or facts.settings.get("folds", "")
-    trials = search.get("complete", search.get("trials", facts.settings.get("trials", "")))
-    objective = facts.settings.get("objective", "log-loss")
-    return (
-        f"Tuned by the {'mean log loss' if objective == 'log-loss' else 'AUC'} of {folds} inner folds "
-        f"({trials} complete trials), on development patients alone."
-    )
-
-
-def _calibrated(facts: Facts) -> str:
-    """The temperature."""
-    temperature = facts.classified.get("temperature")
-    return "" if temperature is None else f" Probabilities calibrated by one temperature ({temperature:.2f})."
-
-
-def _license(facts: Facts) -> str:
-    """Terms of the encoder's weights."""
-    encoder = facts.encoder
-    if not encoder.get("license"):
-        return ""
-    return f" The weights of the encoder {encoder['name']} are under {encoder['license']}."

@@ -4,9 +4,9 @@ from analysis.checklists.answer import Answer, answered, left, not_applicable, p
 from analysis.checklists.facts import Facts, spoken
 from analysis.samples import class_label
 from analysis.sections_beside import companion_name
-from analysis.wording import count, places, split_name
+from analysis.wording import count, split_name
 
-_NOBODY = "Nobody predicted in this run has a HER2 label, so performance cannot be judged."
+NOBODY = "Nobody predicted in this run has a HER2 label, so performance cannot be judged."
 _EXPLAINING = ("explanations", "maps", "attributions", "sanity", "matched", "projection")
 """Anchors of sections that show why the model said so."""
 _SANITY = "explanations/sanity.csv"
@@ -16,7 +16,7 @@ _NOISE = "label noise"
 def measures(facts: Facts) -> Answer:
     """Which measures were used."""
     if not facts.labeled:
-        return left(f"{_NOBODY} Name the measures and say why they fit the question.")
+        return left(f"{NOBODY} Name the measures and say why they fit the question.")
     return answered(
         "Discrimination: AUC of each class against the others and their mean, the nested questions, sensitivity, "
         "specificity and predictive values. Calibration: slopes, intercepts, calibration error beside that of a "
@@ -36,7 +36,7 @@ def measures(facts: Facts) -> Answer:
 def uncertainty(facts: Facts) -> Answer:
     """Intervals and p values."""
     if not facts.labeled:
-        return left(f"{_NOBODY} Say how intervals and p values were computed.")
+        return left(f"{NOBODY} Say how intervals and p values were computed.")
     primary = ", ".join(name.replace("_", " ") for name in facts.config.analysis.primary)
     corrected = (
         f" P values of the primary quantities ({primary}) were corrected after Holm, all others after Benjamini and "
@@ -57,8 +57,8 @@ def uncertainty(facts: Facts) -> Answer:
 def performance(facts: Facts) -> Answer:
     """Performance with intervals, overall and in subgroups."""
     if not facts.labeled:
-        return left(f"{_NOBODY} Report performance with intervals.")
-    said = "; ".join(_told(facts, split.sample.split) for split in facts.labeled)
+        return left(f"{NOBODY} Report performance with intervals.")
+    said = "; ".join(told(facts, split.sample.split) for split in facts.labeled)
     anchors = ("discrimination", "nested", "calibration", "subgroups", "prognosis")
     if "subgroups" in facts.sections:
         names = ", ".join(facts.config.analysis.subgroups)
@@ -75,7 +75,7 @@ def performance(facts: Facts) -> Answer:
 def accuracy(facts: Facts) -> Answer:
     """Estimates of diagnostic performance and their precision."""
     if not facts.labeled:
-        return left(f"{_NOBODY} Report sensitivity, specificity and predictive values with intervals.")
+        return left(f"{NOBODY} Report sensitivity, specificity and predictive values with intervals.")
     parts = []
     for name in facts.evaluation.classes:
         sensitivity, specificity = (spoken(facts.value(q, name)) for q in ("sensitivity", "specificity"))
@@ -89,7 +89,7 @@ def accuracy(facts: Facts) -> Answer:
 def errors(facts: Facts) -> Answer:
     """Failure analysis."""
     if not facts.labeled:
-        return left(f"{_NOBODY} Analyze the errors once labels are there.")
+        return left(f"{NOBODY} Analyze the errors once labels are there.")
     split = facts.labeled[0]
     wrong = int((split.sample.probabilities.argmax(axis=1) != split.sample.y).sum())
     return partly(
@@ -101,66 +101,6 @@ def errors(facts: Facts) -> Answer:
         "reject",
         *_EXPLAINING,
         files=("predictions.csv",),
-    )
-
-
-def heterogeneity(facts: Facts) -> Answer:
-    """How differences between sites were handled."""
-    sites = facts.sites()
-    if len(sites) < 2:
-        return not_applicable("All predicted patients come from one site.", "patients")
-    if not facts.labeled:
-        return left(f"{_NOBODY} Say how differences between sites were handled.")
-    method = facts.settings.get("harmonize", {}).get("method", "none")
-    handled = f" Features were harmonized between sites by {method}." if method not in ("none", "") else ""
-    return answered(
-        f"Measures were computed for each cohort and site with its own interval, and among patients of one site "
-        f"alone.{handled}",
-        "discrimination",
-        "shortcuts",
-        "comparisons",
-        files=("metrics.csv",),
-    )
-
-
-def heterogeneity_found(facts: Facts) -> Answer:
-    """What differences between sites were found."""
-    sites = facts.sites()
-    if len(sites) < 2:
-        return not_applicable("All predicted patients come from one site.", "patients")
-    rows = [
-        m for m in facts.metrics if m.quantity == "auc_macro" and m.part == "discrimination" and (m.site or m.cohort)
-    ]
-    values = [m.estimate.value for m in rows if m.estimate.value == m.estimate.value]
-    within = spoken(facts.value("auc_within_site"))
-    same = f" Among patients of one site the macro AUC is {within}." if within else ""
-    if not values and not same:
-        return partly(
-            "The sites are too small, or lie in different splits, so that no measure was computed for each of them.",
-            "Say what is known of differences between sites.",
-            "discrimination",
-        )
-    span = (
-        f"The macro AUC of single cohorts and sites lies between {min(values):z.2f} and {max(values):z.2f} "
-        f"({count(len(values), 'estimate')})."
-        if values
-        else ""
-    )
-    return answered(f"{span}{same}".strip(), "discrimination", "comparisons", files=("metrics.csv",))
-
-
-def fairness(facts: Facts) -> Answer:
-    """Whether fairness was looked at."""
-    if "subgroups" not in facts.sections:
-        return left(
-            "No subgroups were analyzed in this run. Say which groups could be served worse, and what was done about "
-            "it; subgroups can be named under analysis.subgroups."
-        )
-    names = ", ".join(facts.config.analysis.subgroups)
-    return partly(
-        f"Performance was compared between subgroups by {names}, with tests of interaction.",
-        "Say why these groups, which sociodemographic groups are missing, and what follows from the differences.",
-        "subgroups",
     )
 
 
@@ -194,76 +134,6 @@ def explainability(facts: Facts) -> Answer:
     )
 
 
-def internal(facts: Facts) -> Answer:
-    """Evaluation on data of the same source."""
-    if not facts.is_trained:
-        return left("The model was not trained in this run; cite how it did on its own development patients.")
-    if facts.is_in_turn:
-        return not_applicable(
-            "Every site or cohort was tested by models of all others, so no patient was tested within an own source.",
-            "discrimination",
-        )
-    found = _told(facts, "oof") if any(s.sample.split == "oof" for s in facts.labeled) else ""
-    within = facts.is_held_out and not facts.unseen
-    test = f" Held out at the same sites: {_told(facts, 'test')}." if within else ""
-    if not found and not test:
-        return left("No labeled development patients were predicted out of fold; report internal validation.")
-    return answered(
-        f"Nested cross-validation, {found}.{test}", "discrimination", "calibration", files=("metrics.csv",)
-    )
-
-
-def external(facts: Facts) -> Answer:
-    """Testing on data from elsewhere."""
-    if not facts.is_held_out:
-        if not facts.is_trained and facts.labeled:
-            return partly(
-                f"A model trained elsewhere was tested: {_told(facts, facts.first)}.",
-                "Say that these patients are of other institutions than those of the training; the run cannot know.",
-                "discrimination",
-                "calibration",
-            )
-        return left("Nobody was held out in this run: test on patients of another institution, or say why not.")
-    found = _told(facts, "test")
-    if facts.unseen_cohorts:
-        names = places(facts.unseen_cohorts).removeprefix("sites ").removeprefix("site ")
-        return answered(
-            f"Cohorts that trained no model that predicted them: {names}. {found}.", "discrimination", "calibration"
-        )
-    if facts.unseen:
-        return partly(
-            f"Patients of sites that trained no model that predicted them: {places([s for _, s in facts.unseen])}. "
-            f"{found}. The sites belong to cohorts that were trained on, so this tests the transfer to other places.",
-            "Say whether these sites are institutions with scanners of their own, and add a test on another "
-            "cohort, or say why there is none.",
-            "discrimination",
-            "calibration",
-            "shortcuts",
-        )
-    return left(
-        "The held-out patients are of sites that were trained on, which is no external test: test on patients of "
-        "another institution, or say why not."
-    )
-
-
-def updating(facts: Facts) -> Answer:
-    """Whether the model was updated after its evaluation."""
-    how = facts.config.analysis.recalibrate
-    if how == "none" or "recalibration" not in facts.sections:
-        tried = (
-            " What other recalibrations would change was judged on patients they were not fitted on; none was kept."
-            if "calibrators" in facts.sections
-            else ""
-        )
-        return not_applicable(f"The model was not updated after it was evaluated.{tried}", "calibrators")
-    what = {"prevalence": "to stated class shares", "site": "with an intercept for each site"}[how]
-    return answered(
-        f"Predictions were recalibrated {what}; the section says how, and how they did before and after.",
-        "recalibration",
-        files=("recalibrated.csv",),
-    )
-
-
 def limitations(facts: Facts) -> Answer:
     """What limits the numbers."""
     return partly(
@@ -275,11 +145,11 @@ def limitations(facts: Facts) -> Answer:
     )
 
 
-def _told(facts: Facts, split: str) -> str:
+def told(facts: Facts, split: str) -> str:
     """The macro AUC of a split in words."""
     value = spoken(facts.value("auc_macro", split=split))
     n = next((len(s.sample.y) for s in facts.labeled if s.sample.split == split), 0)
-    return f"{split_name(split).lower()}, n = {n}: macro AUC {value or 'not estimable'}"
+    return f"{split_name(split)}, n = {n}: macro AUC {value or 'not estimable'}"
 
 
 def _further(facts: Facts) -> str:

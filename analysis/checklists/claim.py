@@ -5,8 +5,12 @@ Numbers and topics are official; what an item asks is told in our own words.
 
 from analysis.checklists import answers_images as images
 from analysis.checklists import answers_model as model
+from analysis.checklists import answers_partition as division
 from analysis.checklists import answers_patients as patients
 from analysis.checklists import answers_results as results
+from analysis.checklists import answers_testing as testing
+from analysis.checklists import answers_training as training
+from analysis.checklists import answers_use as use
 from analysis.checklists.item import Checklist, Item, author
 
 _DESIGN, _DATA, _REFERENCE = "Methods: study design", "Methods: data", "Methods: reference standard"
@@ -44,7 +48,7 @@ CLAIM = Checklist(
         Item("7", _DATA, "Data sources", "Where from, with addresses of public ones.", patients.sources),
         Item("8", _DATA, "Eligibility", "Criteria, and how patients were selected.", patients.eligibility),
         Item("9", _DATA, "Preprocessing", "All steps, so that they can be repeated.", images.preprocessing),
-        Item("10", _DATA, "Data subsets", "Which parts were used, selected how.", patients.subsets),
+        Item("10", _DATA, "Data subsets", "Which parts were used, selected how.", division.subsets),
         Item(
             "11", _DATA, "De-identification", "How, and by which rules.",
             author(
@@ -80,21 +84,21 @@ CLAIM = Checklist(
                 "made once."
             ),
         ),
-        Item("19", _PARTITIONS, "Assignment", "How data were divided, in which proportions.", patients.partition),
-        Item("20", _PARTITIONS, "Level of disjointness", "Patient, series or image.", patients.disjoint),
+        Item("19", _PARTITIONS, "Assignment", "How data were divided, in which proportions.", division.partition),
+        Item("20", _PARTITIONS, "Level of disjointness", "Patient, series or image.", division.disjoint),
         Item("21", _TESTING, "Intended sample size", "How it was determined.", patients.sample_size),
         Item("22", _MODEL, "Description of the model", "Inputs, outputs, all layers.", model.description),
         Item("23", _MODEL, "Software", "Libraries, frameworks, versions.", model.software),
         Item("24", _MODEL, "Initialization", "Random, or from which weights.", model.initialization),
-        Item("25", _TRAINING, "Training approach", "Augmentation, hyperparameters, stopping.", model.training),
-        Item("26", _TRAINING, "Selection of the final model", "By which measure, on whom.", model.selection),
-        Item("27", _TRAINING, "Ensembles", "How outputs are combined, if any.", model.ensembling),
+        Item("25", _TRAINING, "Training approach", "Augmentation, hyperparameters, stopping.", training.training),
+        Item("26", _TRAINING, "Selection of the final model", "By which measure, on whom.", training.selection),
+        Item("27", _TRAINING, "Ensembles", "How outputs are combined, if any.", training.ensembling),
         Item("28", _EVALUATION, "Metrics", "Measures of performance.", results.measures),
         Item("29", _EVALUATION, "Significance and uncertainty", "Intervals and tests.", results.uncertainty),
         Item("30", _EVALUATION, "Robustness", "Analyses of robustness or sensitivity.", results.robustness),
         Item("31", _EVALUATION, "Explainability", "Methods and their validation, if any.", results.explainability),
-        Item("32", _EVALUATION, "Internal data", "Evaluation on data of the same source.", results.internal),
-        Item("33", _EVALUATION, "External data", "Testing on data from elsewhere.", results.external),
+        Item("32", _EVALUATION, "Internal data", "Evaluation on data of the same source.", testing.internal),
+        Item("33", _EVALUATION, "External data", "Testing on data from elsewhere.", testing.external),
         Item(
             "34", _EVALUATION, "Trial registration", "Number, if it is a clinical trial.",
             author("If it is a clinical trial, give register and number; if not, say so."),
@@ -115,7 +119,7 @@ CLAIM = Checklist(
             "42", "Other information", "Protocol", "Where the full protocol or further details are.",
             author("Cite the study protocol or put technical details into a supplement; this report may be a part."),
         ),
-        Item("43", "Other information", "Availability", "Of software, model and data.", model.availability),
+        Item("43", "Other information", "Availability", "Of software, model and data.", use.availability),
         Item(
             "44", "Other information", "Funding", "Sources and role of funders.",
             author("Name all sources of funding and support, and the role of the funders."),

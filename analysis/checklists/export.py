@@ -48,7 +48,14 @@ def as_markdown(filled: Filled) -> str:
 def _cells(line: Line) -> list[str]:
     """One row of the table."""
     item, answer = line.item, line.answer
-    texts = [item.number, f"{item.section}: {item.topic}", item.asks, STATES[answer.state], answer.said, answer.asked]
+    texts = [
+        item.number,
+        f"{item.section}: {item.topic}",
+        item.asks,
+        STATES[answer.state],
+        answer.said or "-",
+        answer.asked or "-",
+    ]
     places = [f"[{_safe(place.title)}]({_REPORT}#{place.anchor})" for place in line.places]
     files = [f"[{_safe(name)}](../{name})" for name in line.files]
     return [*map(_safe, texts), "; ".join([*places, *files])]

@@ -60,6 +60,8 @@ class Filled:
 
     checklist: Checklist
     lines: tuple[Line, ...]
+    cautions: tuple[str, ...] = ()
+    """What makes the whole run no evidence."""
 
     @property
     def counts(self) -> dict[State, int]:
@@ -80,7 +82,18 @@ def fill(facts: Facts, checklists: Sequence[Checklist] = CHECKLISTS) -> tuple[Fi
         facts: the run; an answer names only sections and files that are there.
         checklists: which.
     """
-    return tuple(Filled(one, tuple(_line(item, facts) for item in one.items)) for one in checklists)
+    warned = _cautions(facts)
+    return tuple(Filled(one, tuple(_line(item, facts) for item in one.items), warned) for one in checklists)
+
+
+def _cautions(facts: Facts) -> tuple[str, ...]:
+    """Runs that are no evidence about patients, whatever their items say."""
+    found = []
+    if facts.stage("phantom"):
+        found.append("Simulated patients: this run was made on a phantom, and no answer is evidence about patients.")
+    if facts.classified.get("labels_shuffled"):
+        found.append("Negative control: the labels were shuffled before training, so the model is meant to fail.")
+    return tuple(found)
 
 
 def _line(item: Item, facts: Facts) -> Line:

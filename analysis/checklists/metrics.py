@@ -5,10 +5,11 @@ Conditions: 1 segmentation (items 8 to 10), 2 fully automated segmentation (9), 
 4 tabular data, deep features in a table included (14 to 16), 5 end-to-end deep learning (17).
 """
 
+from analysis.checklists import answers_images as images
 from analysis.checklists import answers_metrics as answers
-from analysis.checklists import answers_model as model
 from analysis.checklists import answers_patients as patients
 from analysis.checklists import answers_results as results
+from analysis.checklists import answers_use as use
 from analysis.checklists.item import Checklist, Item, author
 
 _DESIGN, _IMAGING, _SEGMENTATION = "Study design", "Imaging data", "Segmentation"
@@ -57,7 +58,7 @@ METRICS = Checklist(
             author("Give the time between MRI and the biopsy that HER2 is from; without it the item is not met."),
             0.0292,
         ),
-        Item("8", _SEGMENTATION, "Description", "How regions were delineated.", answers.segmentation, 0.0337),
+        Item("8", _SEGMENTATION, "Description", "How regions were delineated.", images.segmentation, 0.0337),
         Item(
             "9", _SEGMENTATION, "Automated segmentation", "Formal evaluation, if fully automated.",
             author("If outlines are fully automated, report their accuracy against an expert; else strike it."),
@@ -90,8 +91,10 @@ METRICS = Checklist(
         Item("25", _METRICS, "Simple models", "Compared with.", answers.simple_models, 0.0176),
         Item("26", _TESTING, "Internal testing", "Independent data, same source.", answers.internal_testing, 0.0375),
         Item("27", _TESTING, "External testing", "Data of other institutions.", answers.external_testing, 0.0749),
-        Item("28", _OPEN, "Data", "Available to others.", answers.data_availability, 0.0075),
-        Item("29", _OPEN, "Code", "Available to others.", model.code, 0.0075),
-        Item("30", _OPEN, "Model", "Available to others.", model.specification, 0.0075),
+        Item("28", _OPEN, "Data", "Available to others.", 
+            author("Say which images, outlines, tables or features are public, and where."), 0.0075,
+        ),
+        Item("29", _OPEN, "Code", "Available to others.", use.code, 0.0075),
+        Item("30", _OPEN, "Model", "Available to others.", use.specification, 0.0075),
     ),
 )  # fmt: skip

@@ -30,7 +30,12 @@ def checklists_section(filled: Sequence[Filled]) -> Section:
     )
     header = ["Checklist", "Items", *STATES.values()]
     rows = [[one.checklist.title, size(one), *(str(n) for n in one.counts.values())] for one in filled]
-    blocks: list[Block] = [Paragraph(text), Table("How far the run answers", header, rows, name="checklists")]
+    cautions = [Paragraph(caution, tone="note") for one in filled[:1] for caution in one.cautions]
+    blocks: list[Block] = [
+        Paragraph(text),
+        *cautions,
+        Table("How far the run answers", header, rows, name="checklists"),
+    ]
     for one in filled:
         blocks += _blocks(one)
     return Section(CHECKLISTS_ANCHOR, CHECKLISTS_TITLE, blocks)
@@ -54,4 +59,11 @@ def _row(line: Line) -> list[str]:
     """One item."""
     answer = line.answer
     places = "; ".join(place.title for place in line.places)
-    return [line.item.number, line.item.topic, STATES[answer.state], answer.said, answer.asked, places]
+    return [
+        line.item.number,
+        line.item.topic,
+        STATES[answer.state],
+        answer.said or "-",
+        answer.asked or "-",
+        places or "-",
+    ]

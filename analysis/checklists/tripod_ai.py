@@ -5,8 +5,12 @@ Numbers and topics are official; what an item asks is told in our own words.
 
 from analysis.checklists import answers_images as images
 from analysis.checklists import answers_model as model
+from analysis.checklists import answers_partition as division
 from analysis.checklists import answers_patients as patients
 from analysis.checklists import answers_results as results
+from analysis.checklists import answers_testing as testing
+from analysis.checklists import answers_training as training
+from analysis.checklists import answers_use as use
 from analysis.checklists.item import Checklist, Item, author
 
 _ABSTRACT = (
@@ -91,15 +95,15 @@ TRIPOD_AI = Checklist(
         ),
         Item("10", "Methods", "Sample size", "How it came about, why it suffices.", patients.sample_size),
         Item("11", "Methods", "Missing data", "How handled; reasons for leaving data out.", patients.missing),
-        Item("12a", "Methods", "Analysis", "How data were used and divided.", patients.partition),
+        Item("12a", "Methods", "Analysis", "How data were used and divided.", division.partition),
         Item("12b", "Methods", "Analysis", "How predictors were transformed.", images.handling),
-        Item("12c", "Methods", "Analysis", "Type of model, tuning, internal validation.", model.development),
-        Item("12d", "Methods", "Analysis", "Differences between clusters: how handled.", results.heterogeneity),
+        Item("12c", "Methods", "Analysis", "Type of model, tuning, internal validation.", training.development),
+        Item("12d", "Methods", "Analysis", "Differences between clusters: how handled.", testing.heterogeneity),
         Item("12e", "Methods", "Analysis", "Measures and plots of performance.", results.measures),
-        Item("12f", "Methods", "Analysis", "Any updating after the evaluation.", results.updating),
+        Item("12f", "Methods", "Analysis", "Any updating after the evaluation.", testing.updating),
         Item("12g", "Methods", "Analysis", "How predictions were calculated.", model.calculation),
-        Item("13", "Methods", "Class imbalance", "Methods against it, and recalibration after.", patients.imbalance),
-        Item("14", "Methods", "Fairness", "What was done for fairness, and why.", results.fairness),
+        Item("13", "Methods", "Class imbalance", "Methods against it, and recalibration after.", division.imbalance),
+        Item("14", "Methods", "Fairness", "What was done for fairness, and why.", testing.fairness),
         Item("15", "Methods", "Model output", "What comes out; thresholds and how they were found.", model.output),
         Item(
             "16", "Methods", "Training versus evaluation", "Differences between development and evaluation data.",
@@ -129,7 +133,7 @@ TRIPOD_AI = Checklist(
             "18e", "Open science", "Data sharing", "Whether data can be had.",
             author("Say where images, masks and the cohort table can be had, under which terms, or why they cannot."),
         ),
-        Item("18f", "Open science", "Code sharing", "Whether the code can be had.", model.code),
+        Item("18f", "Open science", "Code sharing", "Whether the code can be had.", use.code),
         Item(
             "19", "Patient and public involvement", "Patient and public involvement", "How they took part.",
             author("Say how patients or the public took part in design, conduct or reporting, or that they did not."),
@@ -140,10 +144,10 @@ TRIPOD_AI = Checklist(
             "20c", "Results", "Participants", "Evaluation beside development.", patients.compared_with_development
         ),
         Item("21", "Results", "Model development", "Patients, events of each analysis.", patients.numbers_analyzed),
-        Item("22", "Results", "Model specification", "The full model, usable by others.", model.specification),
+        Item("22", "Results", "Model specification", "The full model, usable by others.", use.specification),
         Item("23a", "Results", "Model performance", "With intervals, in key subgroups, too.", results.performance),
-        Item("23b", "Results", "Model performance", "Differences between clusters.", results.heterogeneity_found),
-        Item("24", "Results", "Model updating", "The updated model and how it did.", results.updating),
+        Item("23b", "Results", "Model performance", "Differences between clusters.", testing.heterogeneity_found),
+        Item("24", "Results", "Model updating", "The updated model and how it did.", testing.updating),
         Item(
             "25", "Discussion", "Interpretation", "Main results, fairness, earlier studies.",
             author(
@@ -152,8 +156,8 @@ TRIPOD_AI = Checklist(
             ),
         ),
         Item("26", "Discussion", "Limitations", "Limits and their effects.", results.limitations),
-        Item("27a", "Discussion", "Usability", "Poor or missing input in use.", model.poor_input),
-        Item("27b", "Discussion", "Usability", "What users do, which expertise they need.", model.interaction),
+        Item("27a", "Discussion", "Usability", "Poor or missing input in use.", use.poor_input),
+        Item("27b", "Discussion", "Usability", "What users do, which expertise they need.", use.interaction),
         Item(
             "27c", "Discussion", "Usability", "Next steps of research.",
             author(

@@ -22,7 +22,7 @@ def size(filled: Filled) -> str:
 
 def remarks(filled: Filled) -> list[str]:
     """What a reader has to know first."""
-    return [_RULE, *([filled.checklist.remark] if filled.checklist.remark else [])]
+    return [*filled.cautions, _RULE, *([filled.checklist.remark] if filled.checklist.remark else [])]
 
 
 def counted(filled: Filled) -> str:
@@ -38,7 +38,16 @@ def scored(filled: Filled) -> str:
         return ""
     n = sum(filled.counts[state] for state in ("partly", "author"))
     return (
-        f"Score between {score.low:.0%} and {score.high:.0%}. By weight of the items that apply, the run shows "
-        f"{score.met:.0%} as met and {score.unmet:.0%} as not met; {count(n, 'item')} worth "
-        f"{score.high - score.low:.0%} remain for the author to show."
+        f"Score between {_percent(score.low)} and {_percent(score.high)}. By weight of the items that apply, the run "
+        f"shows {_percent(score.met)} as met and {_percent(score.unmet)} as not met; {count(n, 'item')} worth "
+        f"{_percent(score.high - score.low)} remain for the author to show."
     )
+
+
+def _percent(share: float) -> str:
+    """A share in print.
+
+    >>> _percent(0.564)
+    '56 %'
+    """
+    return f"{100 * share:.0f} %"
