@@ -152,15 +152,13 @@ def _inputs(facts: Facts) -> str:
     """What the model is given."""
     n = facts.stage("extract").get("n_features")
     name = facts.encoder.get("name", "")
-    if not facts.config.has_images:
-        source = "The columns of the table of features went in"
-    elif n:
-        source = f"All {n} features of the encoder {name} went in"
-    else:
-        source = f"All features of the encoder {name} went in" if name else "The features of the bundle went in"
+    encoder = f" of the encoder {name}" if name else ""
+    if not facts.is_trained:
+        return f"What went in was fixed when the model was trained{f': features{encoder}' if name else ''}."
+    source = f"All {n} features{encoder}" if n else f"All features{encoder}" if name else "All columns of the table"
     covariates = facts.settings.get("covariates", [])
-    also = f", with the {'covariate' if len(covariates) == 1 else 'covariates'} {', '.join(covariates)}"
-    return f"{source}{also if covariates else ', and no covariates'}; none was selected by looking at the outcome."
+    also = f" and the {'covariate' if len(covariates) == 1 else 'covariates'} {', '.join(covariates)}"
+    return f"{source}{also if covariates else ''} went in; none was selected beforehand."
 
 
 def _prepared(facts: Facts) -> str:

@@ -40,7 +40,7 @@ def disjoint(facts: Facts) -> Answer:
     sites = "; no site is on both sides" if facts.unseen and not _shared(facts) else ""
     return answered(
         f"At the level of patients: one row a patient, and all slices of a patient on one side{sites}. The program "
-        "refuses ids, images or features of one person on both sides.",
+        "stops where ids, images or features show one person on both sides.",
         "model",
     )
 

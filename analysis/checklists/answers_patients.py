@@ -130,7 +130,8 @@ def missing(facts: Facts) -> Answer:
     }.get(str(facts.settings.get("missing", "")), "Patients who could not be predicted were left out")
     no_label = int(facts.material.frame.drop_duplicates("patient_id")["y"].isna().sum())
     unlabeled = f" {count(no_label, 'patient')} without HER2 label took no part in discrimination and calibration."
-    said = f"{policy}. {_flow(facts)}{unlabeled if no_label else ''}"
+    last = " Where an exam lacked a phase, its last volume stood in, with a remark." if _takes_last(facts) else ""
+    said = f"{policy}. {_flow(facts)}{last}{unlabeled if no_label else ''}"
     if facts.flow.unaccounted:
         return partly(
             f"{said} {count(len(facts.flow.unaccounted), 'patient')} went missing without a reason.",
@@ -138,6 +139,11 @@ def missing(facts: Facts) -> Answer:
             "patients",
         )
     return answered(said, "patients", files=("skipped.csv", "notes.csv"))
+
+
+def _takes_last(facts: Facts) -> bool:
+    """Whether a missing phase is replaced."""
+    return facts.config.has_images and facts.config.cohort.missing_phase == "last"
 
 
 def sample_size(facts: Facts) -> Answer:

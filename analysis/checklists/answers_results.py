@@ -137,7 +137,7 @@ def explainability(facts: Facts) -> Answer:
 def limitations(facts: Facts) -> Answer:
     """What limits the numbers."""
     return partly(
-        "The report says in plain words what its numbers cannot show: size, held-out sites, multiplicity, use.",
+        "The report says in plain words what its numbers cannot show.",
         "Discuss representativeness, label noise, missing data and overfitting in this study, and which way each "
         "would push the results.",
         "limits",

@@ -56,8 +56,10 @@ def poor_input(facts: Facts) -> Answer:
         if "outside" in facts.material.frame.columns
         else ""
     )
+    impute = facts.settings.get("missing") == "impute"
+    filled = " Missing features and covariates are filled with medians of the training part." if impute else ""
     return partly(
-        f"Input that fails a check is refused with a reason and never guessed.{outside}",
+        f"Input that fails a check is refused with a reason.{filled}{outside}",
         "Say what a user is to do in practice with a refused or marked patient.",
         "patients",
         files=("skipped.csv", "predictions.csv"),

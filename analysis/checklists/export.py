@@ -14,7 +14,7 @@ from triher.files import write_text
 from triher.runfolder import RunFolder
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
+_MARKS = re.compile(r"([\\`*_\[\]|~$])")
 _HEADER = ("Item", "Topic", "What is asked", "Status", "What the run says", "Still to write", "Where")
 _REPORT = "../report.html"
 

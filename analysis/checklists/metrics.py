@@ -91,7 +91,7 @@ METRICS = Checklist(
         Item("25", _METRICS, "Simple models", "Compared with.", answers.simple_models, 0.0176),
         Item("26", _TESTING, "Internal testing", "Independent data, same source.", answers.internal_testing, 0.0375),
         Item("27", _TESTING, "External testing", "Data of other institutions.", answers.external_testing, 0.0749),
-        Item("28", _OPEN, "Data", "Available to others.", 
+        Item("28", _OPEN, "Data", "Available to others.",
             author("Say which images, outlines, tables or features are public, and where."), 0.0075,
         ),
         Item("29", _OPEN, "Code", "Available to others.", use.code, 0.0075),
