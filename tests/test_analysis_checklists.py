@@ -144,7 +144,7 @@ def test_tripod_ai_has_its_27_items_with_all_parts_once(usual):
     expected = [f"{i}{letter}" for i in range(1, 28) for letter in letters.get(i, [""])]
     assert [item.number for item in TRIPOD_AI.items] == expected
     assert len(expected) == 52
-    assert size(fill(usual, [TRIPOD_AI])[0]) == "27 items, 52 with their parts"
+    assert size(fill(usual, [TRIPOD_AI])[0]) == "27 items in 52 parts"
 
 
 @pytest.mark.parametrize(("checklist", "n"), [(CLAIM, 44), (METRICS, 30)])
@@ -338,6 +338,8 @@ def test_filling_in_the_open_items_of_metrics_stays_within_the_range(usual):
         ]
         assert low - 1e-12 <= score(drawn).met <= high + 1e-12
     text = scored(filled)
+    marks = re.findall(r"(Yes|No|n\. a\.|Open to the author) \(weight 0\.\d{4}\)", as_markdown(filled))
+    assert len(marks) == 30
     assert text.startswith(f"Score between {100 * low:.0f} % and {100 * high:.0f} %.")
     assert scored(fill(usual, [CLAIM])[0]) == ""
 
@@ -403,9 +405,9 @@ def test_the_section_counts_and_folds_every_item(usual):
     tables = [block for block in section.blocks if isinstance(block, Table)]
     assert [len(table.rows) for table in tables] == [3, 52, 44, 30]
     assert all(
-        sum(int(cell) for cell in row[2:]) == len(one.lines) for row, one in zip(tables[0].rows, filled, strict=True)
+        sum(int(cell) for cell in row[1:]) == len(one.lines) for row, one in zip(tables[0].rows, filled, strict=True)
     )
-    assert list(tables[0].header[2:]) == list(STATES.values())
+    assert list(tables[0].header[1:]) == list(STATES.values())
     assert all(table.folded for table in tables[1:])
 
 

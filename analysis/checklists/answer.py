@@ -15,6 +15,16 @@ STATES: dict[State, str] = {
 """State -> its name in print, in the order in which they are counted."""
 
 
+VERDICTS: dict[State, str] = {
+    "answered": "Yes",
+    "partly": "Open to the author",
+    "author": "Open to the author",
+    "lacking": "No",
+    "not applicable": "n. a.",
+}
+"""State -> how an item of a scored checklist is marked."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the run says, what the author still has to write, and where it is shown."""

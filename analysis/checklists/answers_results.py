@@ -156,7 +156,7 @@ def _further(facts: Facts) -> str:
     """Measures of clinical use, comparison and survival."""
     more = {
         "decision": "net benefit (decision curves)",
-        "comparisons": "comparisons with other models",
+        "comparisons": "paired comparisons of models",
         "beside": "comparisons with simpler models",
         "conformal": "coverage of prediction sets",
         "survival-measures": "measures of survival",

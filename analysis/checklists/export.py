@@ -7,9 +7,8 @@ from pathlib import Path
 
 import jinja2
 
-from analysis.checklists.answer import STATES
 from analysis.checklists.fill import Filled, Line
-from analysis.checklists.wording import counted, remarks, scored
+from analysis.checklists.wording import counted, remarks, scored, status
 from triher.files import write_text
 from triher.runfolder import RunFolder
 
@@ -52,13 +51,13 @@ def _cells(line: Line) -> list[str]:
         item.number,
         f"{item.section}: {item.topic}",
         item.asks,
-        STATES[answer.state],
+        status(item, answer.state),
         answer.said or "-",
         answer.asked or "-",
     ]
     places = [f"[{_safe(place.title)}]({_REPORT}#{place.anchor})" for place in line.places]
     files = [f"[{_safe(name)}](../{name})" for name in line.files]
-    return [*map(_safe, texts), "; ".join([*places, *files])]
+    return [*map(_safe, texts), "; ".join([*places, *files]) or "-"]
 
 
 def _safe(text: str) -> str:
@@ -85,6 +84,6 @@ def as_html(filled: Filled) -> str:
         filled=filled,
         paragraphs=[text for text in (*remarks(filled), counted(filled), scored(filled)) if text],
         header=_HEADER,
-        states=STATES,
+        status=status,
         report=_REPORT,
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from analysis.checklists.answer import STATES
 from analysis.checklists.facts import CHECKLISTS_ANCHOR, CHECKLISTS_TITLE
 from analysis.checklists.fill import CHECKLISTS, Filled, Line
-from analysis.checklists.wording import scored, size
+from analysis.checklists.wording import scored, size, status
 from analysis.page import Block, Page, Paragraph, Section, Table
 from analysis.wording import count
 
@@ -28,8 +28,8 @@ def checklists_section(filled: Sequence[Filled]) -> Section:
         "run does not show, such as ethics, funding and how patients were recruited, is left to the author and never "
         f"guessed. To be completed in a word processor or in Markdown: folder checklists ({names}; each also as .md)."
     )
-    header = ["Checklist", "Items", *STATES.values()]
-    rows = [[one.checklist.title, size(one), *(str(n) for n in one.counts.values())] for one in filled]
+    header = ["Checklist", *STATES.values()]
+    rows = [[f"{one.checklist.title}, {size(one)}", *(str(n) for n in one.counts.values())] for one in filled]
     cautions = [Paragraph(caution, tone="note") for one in filled[:1] for caution in one.cautions]
     blocks: list[Block] = [
         Paragraph(text),
@@ -62,7 +62,7 @@ def _row(line: Line) -> list[str]:
     return [
         line.item.number,
         line.item.topic,
-        STATES[answer.state],
+        status(line.item, answer.state),
         answer.said or "-",
         answer.asked or "-",
         places or "-",

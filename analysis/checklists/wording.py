@@ -1,7 +1,8 @@
 """A filled checklist in sentences."""
 
-from analysis.checklists.answer import STATES
+from analysis.checklists.answer import STATES, VERDICTS, State
 from analysis.checklists.fill import Filled
+from analysis.checklists.item import Item
 from analysis.wording import count
 
 _RULE = (
@@ -11,13 +12,18 @@ _RULE = (
 
 
 def size(filled: Filled) -> str:
-    """How many items there are, and how many with their parts.
+    """How many items there are, and in how many parts.
 
     Items such as 3a and 3b are parts of item 3.
     """
     lines = filled.lines
     main = {line.item.number.rstrip("abcdefghij") for line in lines}
-    return f"{len(main)} items" if len(main) == len(lines) else f"{len(main)} items, {len(lines)} with their parts"
+    return f"{len(main)} items" if len(main) == len(lines) else f"{len(main)} items in {len(lines)} parts"
+
+
+def status(item: Item, state: State) -> str:
+    """How an item stands; in a scored checklist its mark and weight."""
+    return f"{VERDICTS[state]} (weight {item.weight:.4f})" if item.weight else STATES[state]
 
 
 def remarks(filled: Filled) -> list[str]:
