@@ -7,7 +7,7 @@ from analysis.checklists.facts import Facts
 from analysis.wording import class_list, count
 from triher.label_rules import RULE_SETS
 
-_N4 = {"shared": "one N4 bias field for all phases", "per-phase": "an N4 bias field for each phase"}
+_N4 = {"none": "not corrected", "shared": "one by N4 for all phases", "per-phase": "one by N4 for each phase"}
 
 
 def preprocessing(facts: Facts) -> Answer:
@@ -127,16 +127,20 @@ def segmentation(facts: Facts) -> Answer:
 def pictures(facts: Facts) -> str:
     """How the images were prepared, in a sentence; empty without a record of it."""
     recipe = facts.recipe
-    if not recipe:
-        return "The record of the run does not say how the images were prepared."
     region, slices = recipe.get("region", {}), recipe.get("slices", {})
-    steps = [f"gray values by '{recipe.get('normalization', '')}'", f"region '{region.get('kind', '')}'"]
-    steps.append(f"slices '{slices.get('policy', '')}'" + (f", at most {slices['n']}" if slices.get("n") else ""))
-    steps += [_N4[recipe["n4"]]] if recipe.get("n4") in _N4 else ["no correction of the bias field"]
     views = "; ".join(f"{name} of {_channels(view)}" for name, view in recipe.get("fusions", {}).items())
-    return (
-        f"Images were prepared in the same way for all patients: {'; '.join(steps)}; views for the encoder: {views}."
-    )
+    most = f", at most {slices['n']}" if slices.get("n") else ""
+    steps = {
+        "gray values by": recipe.get("normalization"),
+        "region": region.get("kind"),
+        "slices": f"{slices['policy']}{most}" if slices.get("policy") else "",
+        "bias field:": _N4.get(recipe["n4"], recipe["n4"]) if "n4" in recipe else "",
+        "views for the encoder:": views,
+    }
+    told = "; ".join(f"{name} {value}" for name, value in steps.items() if value)
+    if not told:
+        return "The record of the run does not say how the images were prepared."
+    return f"Images were prepared in the same way for all patients: {told}."
 
 
 def _channels(view: Sequence[Sequence[str]]) -> str:

@@ -48,19 +48,19 @@ def multi_center(facts: Facts) -> Answer:
 
 def preprocessing(facts: Facts) -> Answer:
     """Whether preprocessing fits and is described."""
-    if not facts.recipe:
+    if not facts.recipe.get("normalization"):
         return images.preprocessing(facts)
     return answered(images.pictures(facts), "model", files=("run.json",))
 
 
 def feature_software(facts: Facts) -> Answer:
     """Whether hand-crafted features come from standardized software."""
-    if not facts.config.has_images:
-        return left("If the table holds hand-crafted features, name the program, its version and IBSI compliance.")
-    if facts.encoder.get("name") != _RADIOMICS:
-        return not_applicable(
-            f"No hand-crafted features: the encoder is {facts.encoder.get('name', 'a network')}.", "model"
+    if not facts.encoder.get("name"):
+        return left(
+            "If the model was given hand-crafted features, name the program, its version and IBSI compliance."
         )
+    if facts.encoder.get("name") != _RADIOMICS:
+        return not_applicable(f"No hand-crafted features: the encoder is {facts.encoder['name']}.", "model")
     return partly(
         "Hand-crafted features were computed by TriHER's own implementation of the IBSI definitions, whose settings "
         "and version are recorded.",
@@ -83,6 +83,8 @@ def feature_parameters(facts: Facts) -> Answer:
 
 def non_robust_features(facts: Facts) -> Answer:
     """Whether unstable features were removed."""
+    if not facts.is_trained:
+        return left("The model was not trained in this run; say whether unstable features were removed, and how.")
     return lacking(
         "No feature was removed for being unstable.",
         "Show by test and retest, other outlines or disturbed images that the features are stable, or say why all "
@@ -125,7 +127,7 @@ def dimensionality(facts: Facts) -> Answer:
 
 def end_to_end(facts: Facts) -> Answer:
     """Robustness of end-to-end networks."""
-    if not facts.config.has_images:
+    if not facts.encoder.get("name"):
         return left("If the features come from a network trained end to end, show that it is robust.")
     return not_applicable(
         "No end-to-end learning: the encoder stayed as published, and a head was trained on it.", "model"
@@ -262,7 +264,7 @@ def internal_testing(facts: Facts) -> Answer:
 def external_testing(facts: Facts) -> Answer:
     """Testing on independent data of other institutions."""
     found = testing.external(facts)
-    if facts.unseen:
+    if facts.unseen and facts.is_held_out:
         return answered(found.said, *found.anchors)
     if found.state == "author":
         return lacking("Nobody of another institution was held out in this run.", found.asked, "limits")

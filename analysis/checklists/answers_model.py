@@ -11,7 +11,7 @@ _MANIFEST = "bundle/manifest.json"
 def objective(facts: Facts) -> Answer:
     """Whether a model was developed, evaluated, or both."""
     return partly(
-        f"The run {_done(facts)}, for {class_list(facts.evaluation.classes)}.",
+        f"For {class_list(facts.evaluation.classes)}, the run {_done(facts)}.",
         "State aim and hypotheses in clinical terms, and whether the study is exploratory or confirmatory.",
         "discrimination",
         "limits",

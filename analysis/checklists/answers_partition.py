@@ -50,13 +50,14 @@ def imbalance(facts: Facts) -> Answer:
     if not facts.is_trained:
         return left("Say whether the model was trained with weights or resampling against class imbalance.")
     if facts.settings.get("class_weights") != "balanced":
+        by_class = f" By class, {facts.counts()}." if facts.counts() else ""
         return not_applicable(
-            f"No method against class imbalance was used: no weights and no resampling. By class, {facts.counts()}.",
+            f"No method against class imbalance was used: no weights and no resampling.{by_class}",
             "patients",
         )
     return partly(
-        "All classes weighed alike in training, and one temperature, fitted on predictions "
-        " for patients whom the predicting model had not seen.",
+        "All classes weighed alike in training. One temperature, fitted on predictions for patients whom the "
+        "predicting model had not seen, was meant to bring the probabilities back.",
         "Say why the classes were weighed alike. The weights spoil calibration, so point to what is found there.",
         "calibration",
         "model",
@@ -88,7 +89,7 @@ def _slices(facts: Facts) -> str:
         "largest": f"up to {slices.get('n', '')} slices with the most lesion",
         "central": f"up to {slices.get('n', '')} slices about the lesion's middle",
         "spread": f"up to {slices.get('n', '')} slices spread over the lesion",
-    }.get(str(slices.get("policy", "")), "the slices that the record of the run names")
+    }.get(str(slices.get("policy", "")), "slices that the record of the run does not name")
     return f"{policy}, region '{region['kind']}'" if region.get("kind") else policy
 
 

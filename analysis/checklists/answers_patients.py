@@ -68,8 +68,9 @@ def flow(facts: Facts) -> Answer:
     follow_up = (
         " The table of characteristics gives events and median follow-up." if facts.material.follow_ups else ""
     )
+    by_class = f"By class, {facts.counts()}." if facts.counts() else "Nobody has a HER2 label."
     return answered(
-        f"{_flow(facts)} By class, {facts.counts() or 'nobody has a HER2 label'}.{follow_up}",
+        f"{_flow(facts)} {by_class}{follow_up}",
         "patients",
         files=("skipped.csv",),
     )

@@ -82,8 +82,18 @@ def accuracy(facts: Facts) -> Answer:
         if sensitivity and specificity:
             parts.append(f"{class_label(name)}, sensitivity {sensitivity}, specificity {specificity}")
     where = split_name(facts.first)
-    said = f"{where}, likeliest class: {'; '.join(parts)}." if parts else f"{where}: see the section named here."
-    return answered(f"{said} ROC curves are drawn.", "discrimination", "operating", files=("metrics.csv",))
+    if not parts:
+        return partly(
+            f"{where}: sensitivity and specificity are not estimable.",
+            "Say why, and report what can be estimated.",
+            "discrimination",
+        )
+    return answered(
+        f"{where}, likeliest class: {'; '.join(parts)}. ROC curves are drawn.",
+        "discrimination",
+        "operating",
+        files=("metrics.csv",),
+    )
 
 
 def errors(facts: Facts) -> Answer:
@@ -147,9 +157,11 @@ def limitations(facts: Facts) -> Answer:
 
 def told(facts: Facts, split: str) -> str:
     """The macro AUC of a split in words."""
-    value = spoken(facts.value("auc_macro", split=split))
+    estimate = facts.value("auc_macro", split=split)
+    reason = f": {estimate.reason}" if estimate is not None and estimate.reason else ""
+    value = spoken(estimate) or f"not estimable{reason}"
     n = next((len(s.sample.y) for s in facts.labeled if s.sample.split == split), 0)
-    return f"{split_name(split)}, n = {n}: macro AUC {value or 'not estimable'}"
+    return f"{split_name(split)}, n = {n}: macro AUC {value}"
 
 
 def _further(facts: Facts) -> str:

@@ -59,7 +59,7 @@ def ensembling(facts: Facts) -> Answer:
     if facts.settings.get("join") == "late" and facts.settings.get("covariates"):
         names = ", ".join(facts.settings["covariates"])
         return answered(
-            f"A second model joins the probabilities of the first with the covariates {names} (stacking), trained on "
+            f"A second model joins the probabilities of the first with {names} (stacking), trained on "
             "predictions for patients whom the first had not seen.",
             "model",
         )
