@@ -5,6 +5,7 @@ Conditions: 1 segmentation (items 8 to 10), 2 fully automated segmentation (9), 
 4 tabular data, deep features in a table included (14 to 16), 5 end-to-end deep learning (17).
 """
 
+from analysis.checklists import answers_features as features
 from analysis.checklists import answers_images as images
 from analysis.checklists import answers_metrics as answers
 from analysis.checklists import answers_patients as patients
@@ -69,16 +70,16 @@ METRICS = Checklist(
             author("Say whether the test patients' outlines are of one reader or one automated tool."), 0.0112,
         ),
         Item(
-            "11", _PROCESSING, "Preprocessing", "Appropriate and transparent.", answers.preprocessing, 0.0622,
+            "11", _PROCESSING, "Preprocessing", "Appropriate and transparent.", features.preprocessing, 0.0622,
         ),
         Item(
-            "12", _PROCESSING, "Standardized software", "For hand-crafted features.", answers.feature_software, 0.0311
+            "12", _PROCESSING, "Standardized software", "For hand-crafted features.", features.feature_software, 0.0311
         ),
-        Item("13", _PROCESSING, "Extraction parameters", "Fully reported.", answers.feature_parameters, 0.0415),
-        Item("14", _FEATURES, "Non-robust features", "Removed.", answers.non_robust_features, 0.02),
-        Item("15", _FEATURES, "Redundant features", "Removed.", answers.redundant_features, 0.02),
-        Item("16", _FEATURES, "Dimensionality", "Fits the number of patients.", answers.dimensionality, 0.03),
-        Item("17", _FEATURES, "End-to-end robustness", "Assessed, if learned end to end.", answers.end_to_end, 0.02),
+        Item("13", _PROCESSING, "Extraction parameters", "Fully reported.", features.feature_parameters, 0.0415),
+        Item("14", _FEATURES, "Non-robust features", "Removed.", features.non_robust_features, 0.02),
+        Item("15", _FEATURES, "Redundant features", "Removed.", features.redundant_features, 0.02),
+        Item("16", _FEATURES, "Dimensionality", "Fits the number of patients.", features.dimensionality, 0.03),
+        Item("17", _FEATURES, "End-to-end robustness", "Assessed, if learned end to end.", features.end_to_end, 0.02),
         Item("18", _MODELING, "Partitioning", "Proper, by patient, before all else.", answers.partitioning, 0.0599),
         Item("19", _MODELING, "Confounding", "Confounders analyzed.", answers.confounding, 0.03),
         Item("20", _METRICS, "Performance metrics", "Fit the task.", answers.suitable_metrics, 0.0352),
