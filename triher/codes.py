@@ -76,6 +76,10 @@ CODES: dict[str, tuple[str, str]] = {
         "export the images again, as the scanner made them",
     ),
     "dicom_ignored": ("some files of a DICOM folder are no MR images", "nothing, if the images are all there"),
+    "dicom_origin": (
+        "the images of a patient are no DICOM, so that there is no series to name",
+        "name the DICOM folder under cohort.exam, and run again",
+    ),
     "disk_full": ("the disk or the quota is used up", "free some space and give the same command again"),
     "embedding_duplicate": (
         "two patients have embeddings that are equal to the bit",
