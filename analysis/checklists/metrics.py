@@ -73,7 +73,7 @@ METRICS = Checklist(
             "11", _PROCESSING, "Preprocessing", "Appropriate and transparent.", features.preprocessing, 0.0622,
         ),
         Item(
-            "12", _PROCESSING, "Standardized software", "For hand-crafted features.", features.feature_software, 0.0311
+            "12", _PROCESSING, "Standard software", "Of hand-crafted features.", features.feature_software, 0.0311
         ),
         Item("13", _PROCESSING, "Extraction parameters", "Fully reported.", features.feature_parameters, 0.0415),
         Item("14", _FEATURES, "Non-robust features", "Removed.", features.non_robust_features, 0.02),
