@@ -10,6 +10,10 @@ from threadpoolctl import threadpool_limits
 from analysis.ablation.stage import study_key
 from analysis.acquisition import read_acquisition
 from analysis.beside import read_companions
+from analysis.checklists.export import write_checklists
+from analysis.checklists.facts import gather
+from analysis.checklists.fill import fill
+from analysis.checklists.section import add_checklists
 from analysis.evaluation import Evaluation, evaluate
 from analysis.explained_run import explained_files
 from analysis.followup import all_follow_ups
@@ -125,13 +129,15 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
         acquisition=read_acquisition(run, material.record),
         sizes=sizes_of(run),
     )
-    write_metrics(run.metrics_file, [*evaluation.metrics, *(m for part in parts.values() for m in part.metrics)])
+    metrics = [*evaluation.metrics, *(m for part in parts.values() for m in part.metrics)]
+    write_metrics(run.metrics_file, metrics)
     outputs = [run.metrics_file]
     for part in parts.values():
         for name, predictions in (part.predictions or {}).items():
             outputs.append(run.path / f"{name}.csv")
             write_predictions(outputs[-1], predictions, material.config.scheme)
-    return [*outputs, *write_page(page, run)]
+    filled = fill(gather(evaluation, metrics, material, page, run))
+    return [*outputs, *write_checklists(filled, run), *write_page(add_checklists(page, filled), run)]
 
 
 def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
