@@ -146,7 +146,7 @@ def test_relevance_begins_where_the_vector_is_pooled(encoder_with, pictures, tok
 
 
 def test_gradient_rollout_agrees_with_whole_matrices(encoder_with, pictures, slopes):
-    """Equations 5 and 6 of Chefer et al. as written, from attention that the test computes from the weights itself."""
+    """Equations 5 and 6 of Chefer et al. as written, from timm.s own plain attention."""
     encoder = encoder_with()
     charts = gradient_rollout(encoder, pictures, None, slopes)
     module = encoder.module

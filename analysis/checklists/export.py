@@ -49,7 +49,7 @@ def _cells(line: Line) -> list[str]:
     item, answer = line.item, line.answer
     texts = [
         item.number,
-        f"{item.section}: {item.topic}",
+        item.heading,
         item.asks,
         status(item, answer.state),
         answer.said or "-",

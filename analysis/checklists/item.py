@@ -21,6 +21,11 @@ class Item:
     weight: float = 0.0
     """Share of a score, 0 to 1; 0 in checklists without one."""
 
+    @property
+    def heading(self) -> str:
+        """Section and topic, named once where they are the same."""
+        return self.topic if self.section == self.topic else f"{self.section}: {self.topic}"
+
 
 @dataclass(frozen=True)
 class Checklist:
