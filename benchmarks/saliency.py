@@ -1,8 +1,8 @@
 """What maps cost, as multiples of one forward pass of the same pictures.
 
 Usage: ``python -P benchmarks/saliency.py`` (-P keeps this folder from hiding the package of the same name).
-Weights are random; the patient has 8 slices of 80 x 80 mm in one view, and three classes are explained. Figures are the
-least CPU time of the process over the rounds, as neighbors only add to it.
+Weights are random; the patient has 8 slices of 80 x 80 mm in one view, and three classes are explained. Figures are
+the least CPU time of the process over the rounds, as neighbors only add to it.
 """
 
 import argparse

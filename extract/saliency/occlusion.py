@@ -65,8 +65,8 @@ def occlude(
                 rows = encoder.embed(changed, None if masks is None else masks.expand(len(some), *masks.shape[1:]))
                 variants[view][:, index] = rows.cpu().numpy()
             for where, drop in zip(some, before - log_odds(variants), strict=True):
-                share = drop / hidden[where].size
-                charts[(slice(None), index, *where)] += share.reshape(-1, *[1] * len(where)).astype(np.float32)
+                spot: tuple[slice | int, ...] = (slice(None), index, *where)
+                charts[spot] += (drop / hidden[where].size).reshape(-1, *[1] * len(where)).astype(np.float32)
     return place(charts / np.maximum(hidden, 1).astype(np.float32), encoder, drawing)
 
 
