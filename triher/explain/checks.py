@@ -48,12 +48,11 @@ def judge_maps(
         seed: where the drawing starts.
     """
     draws = _Draws(resamples, seed)
+    weights = [(one.weights_rank, one.weights_structure) for one in tested]
     checks = [
-        *_likeness(
-            RANDOMIZED, [one.weights_rank for one in tested], [one.weights_structure for one in tested], draws
-        ),
+        *_likeness(RANDOMIZED, weights, draws),
         _blind(_overlap(RANDOMIZED, [one.weights_share for one in tested], draws)[0]),
-        *_likeness(RANDOM_HEAD, [one.head_rank for one in tested], [one.head_structure for one in tested], draws),
+        *_likeness(RANDOM_HEAD, [(one.head_rank, one.head_structure) for one in tested], draws),
     ]
     curves = [one.curves for one in tested]
     for test, areas, sign in (
@@ -69,9 +68,7 @@ def _overlap(test: str, shares: Sequence[LesionShare], draws: "_Draws") -> list[
     """Whether maps prefer the lesion and its surroundings."""
     whose = " in maps of shuffled weights" if test == RANDOMIZED else ""
     area = [share.area for share in shares]
-    mass = (
-        f"share of what speaks for the class in the lesion and 5 mm around it{whose}, against its share of the pixels"
-    )
+    mass = f"share of what speaks for the class within 5 mm of the lesion{whose}, against the share of the pixels"
     highest = "share of the slices whose highest pixel lies there, against the same"
     return [
         _paired(test, mass, [share.mass for share in shares], area, 1, draws),
@@ -92,12 +89,12 @@ class _Draws:
     seed: int
 
 
-def _likeness(test: str, rank: Sequence[float], structure: Sequence[float], draws: _Draws) -> list[Check]:
-    """Maps of something shuffled must be other maps: the whole interval below `LIKE`."""
+def _likeness(test: str, likeness: Sequence[tuple[float, float]], draws: _Draws) -> list[Check]:
+    """Maps of something shuffled must be other maps: the whole interval of the rank correlation below `LIKE`."""
     found = []
     for quantity, values, is_judged in (
-        ("absolute rank correlation with the maps explained", rank, True),
-        ("structural similarity to the maps explained", structure, False),
+        ("absolute rank correlation with the maps explained", [rank for rank, _ in likeness], True),
+        ("structural similarity to the maps explained", [structure for _, structure in likeness], False),
     ):
         usable = _finite(values)
         mean, low, high = _mean(usable, draws)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -22,6 +22,7 @@ from triher.store import Features
 Views = Mapping[str, Float32[np.ndarray, "input feature"]]
 
 
+@runtime_checkable
 class Head(Protocol):
     """What comes behind the encoder: `classify.attribution.chain.Chain`, or one that is shuffled."""
 

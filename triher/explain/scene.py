@@ -44,8 +44,8 @@ class Scene:
 def open_scene(config: Config, everyone: Everyone, slabs: Path) -> Scene:
     """Load the encoder and decide by which method maps are made.
 
-    The network computes in float32, as small differences of log-odds need it; whoever compares its embeddings with the
-    store's allows for what runtime and precision change.
+    The network computes in float32, as small differences of log-odds need it; whoever compares its embeddings with
+    the store's allows for what runtime and precision change.
 
     Args:
         config: of the run.
