@@ -5,6 +5,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from triher.cli import main
@@ -50,7 +51,7 @@ def test_the_run_folder_is_complete(demo):
     assert len(list((demo / "features").glob("*.h5"))) == 1
     assert (demo / "bundle" / "manifest.json").is_file()
     record = json.loads((demo / "run.json").read_text())
-    assert record["stages"].keys() == {"phantom", "extract", "classify", "analysis"}
+    assert record["stages"].keys() == {"phantom", "extract", "classify", "explain", "analysis"}
     facts = record["stages"]["extract"]
     assert facts["n_patients"] == facts["n_done"] + facts["n_skipped"] == 120
     assert not list(demo.rglob("*.part"))
@@ -68,6 +69,33 @@ def test_everybody_is_predicted_once_and_out_of_sample(demo):
     assert len(table) == table["patient_id"].nunique() == 120
     assert table.groupby("split").size().to_dict() == {"oof": 80, "test": 40}
     assert set(table.loc[table["split"] == "test", "site"]) == {"C"}
+
+
+def test_what_speaks_against_zero_lies_in_the_lesion_and_not_with_shuffled_weights(demo):
+    """The phantom's HER2-zero lesions lack what the others have, so the signal is what speaks against that class."""
+    from classify.source import read_source
+    from extract.cache import read_slab
+    from triher.explain.lesion_share import lesion_share
+    from triher.explanation_checks import RANDOMIZED, read_checks
+    from triher.explanations import read_maps, read_maps_index
+
+    maps = demo / "explanations" / "maps.h5"
+    features = read_source(next((demo / "features").glob("*.h5"))).features
+    digests = dict(zip(features.patient_id, features.input_sha256, strict=True))
+    truth = {row["patient_id"]: row["y"] for row in read_table(demo / "predictions.csv").to_dict("records")}
+    shares = []
+    for patient_id in read_maps_index(maps).patient_ids:
+        if truth[patient_id] != "0":
+            found, slab = (
+                read_maps(maps, patient_id),
+                read_slab(demo / "slabs" / f"{digests[patient_id]}.safetensors"),
+            )
+            lesion = slab.mask[found.slice_index - slab.first_slice]
+            shares.append(lesion_share(-found.maps[0], lesion, slab.spacing_mm))
+    assert len(shares) >= 4
+    assert np.mean([one.mass for one in shares]) > 0.5 > np.mean([one.area for one in shares])
+    blind = [one for one in read_checks(demo / "explanations" / "sanity.csv") if one.test == RANDOMIZED]
+    assert [one.passed for one in blind if one.passed is not None] == [True, True]
 
 
 @pytest.mark.fault("G23")
@@ -143,6 +171,7 @@ def test_the_configuration_in_configs_is_the_demos(tmp_path):
     assert config.classify == wanted.classify
     assert config.analysis.covariates == wanted.analysis.covariates
     assert config.analysis.strata == wanted.analysis.strata
+    assert config.explain == wanted.explain
     assert list(config.cohort.phases) == list(wanted.cohort.phases)
 
 

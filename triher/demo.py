@@ -48,6 +48,7 @@ def demo_config(seed: int) -> Config:
                 "strata": ["site"],
                 "reference": f"{COHORT_FOLDER}/best_possible.csv",
             },
+            "explain": {"patients": 8, "sanity_patients": 6},
         }
     )
 

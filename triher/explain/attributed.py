@@ -1,4 +1,4 @@
-"""The part of the stage that counts: what views, covariates and features do to the log-odds, and the embedding space."""
+"""The part of the stage that counts: what views, covariates and features do to the log-odds, and who is near whom."""
 
 from collections.abc import Sequence
 from pathlib import Path

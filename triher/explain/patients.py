@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -14,6 +14,7 @@ from extract.pictures import Drawing
 from extract.saliency.maps import embed_pictures, explain
 from extract.saliency.occlusion import occlude
 from triher.errors import SkipPatient, StopRun
+from triher.explain.lesion_share import LesionShare, lesion_share
 from triher.explain.scene import Scene
 from triher.explanations import PatientMaps
 from triher.store import Features
@@ -21,6 +22,7 @@ from triher.store import Features
 Views = Mapping[str, Float32[np.ndarray, "input feature"]]
 
 
+@runtime_checkable
 class Head(Protocol):
     """What comes behind the encoder: `classify.attribution.chain.Chain`, or one that is shuffled."""
 
@@ -45,6 +47,11 @@ class Looked:
     def predicted(self) -> int:
         """Position of the class that the locked model finds likeliest."""
         return int(self.maps.log_odds.argmax())
+
+    @property
+    def share(self) -> LesionShare:
+        """How much of the map of the predicted class lies in the lesion and around it."""
+        return lesion_share(self.maps.maps[self.predicted], self.drawing.mask, self.drawing.slab.spacing_mm)
 
 
 def look(scene: Scene, patient_id: str) -> Looked:
