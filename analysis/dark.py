@@ -8,12 +8,15 @@ from jaxtyping import Float
 
 Color = Float[np.ndarray, "3"]
 
-_PAINT = re.compile(r"((?:fill|stroke|stop-color)(?::\s*|=\"))(#[0-9a-f]{6})\b")
+_PAINT = re.compile(r"((fill|stroke|stop-color)(?::\s*|=\"))#([0-9a-f]{6})\b")
 _TAG = re.compile(r"<[a-z][^>]*>")
+_AREA = re.compile(r"<(path|rect|polygon)(?![^>]*opacity)")
 # Lightness in OKLab of the ink and of the paper of figures, by day and by night as in report.css.
 _INK, _PAPER = 0.28, 1.0
 _NIGHT_INK, _NIGHT_PAPER = 0.93, 0.24
-_BEND = 1.4  # above 1, so that colors of middle lightness stand out from the dark paper
+# Above 1, so that lines and marks of middle lightness stand out from dark paper; below 1 for opaque areas, so that
+# text on them, light or dark, can still be read.
+_MARK_BEND, _AREA_BEND = 1.4, 0.8
 _LEAST_CHROMA_STEP = 0.97
 # Ottosson (2020), A perceptual color space for image processing, https://bottosson.github.io/posts/oklab/
 _TO_CONES = np.array(
@@ -32,35 +35,46 @@ _TO_LAB = np.array(
 )
 
 
-def painted(svgs: Iterable[str]) -> dict[str, str]:
-    """The colors of some figures by day -> by night, both as ``#rrggbb``."""
-    found = {match[2] for svg in svgs for tag in _TAG.findall(svg) for match in _PAINT.finditer(tag)}
-    return {color: at_night(color) for color in sorted(found)}
+def painted(svgs: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The variables of some figures, see `with_variables` -> their colors by day and by night, as ``#rrggbb``."""
+    found = {name for svg in svgs for tag in _TAG.finditer(svg) for name in _names(tag)}
+    return {name: (f"#{name[1:]}", at_night(f"#{name[1:]}", is_area=name[0] == "a")) for name in sorted(found)}
 
 
 def with_variables(svg: str) -> str:
-    """Let every color of a figure be a variable that the page defines, ``--c`` and its digits.
+    """Let every color of a figure be a variable of the page: ``--a`` of an opaque area, else ``--c``, and digits.
 
-    >>> with_variables('<path style="fill: #0072b2"/>')
-    '<path style="fill: var(--c0072b2)"/>'
+    >>> with_variables('<path style="fill: #0072b2; stroke: #1f2a37"/>')
+    '<path style="fill: var(--a0072b2); stroke: var(--c1f2a37)"/>'
     """
 
     def of_page(tag: re.Match[str]) -> str:
-        return _PAINT.sub(lambda paint: f"{paint[1]}var(--c{paint[2][1:]})", tag[0])
+        return _PAINT.sub(lambda paint: f"{paint[1]}var(--{_name(tag, paint)})", tag[0])
 
     return _TAG.sub(of_page, svg)
 
 
-def at_night(color: str) -> str:
+def _names(tag: re.Match[str]) -> list[str]:
+    """The variables of a tag."""
+    return [_name(tag, paint) for paint in _PAINT.finditer(tag[0])]
+
+
+def _name(tag: re.Match[str], paint: re.Match[str]) -> str:
+    """The variable of one color of a tag."""
+    return f"{'a' if paint[2] == 'fill' and _AREA.match(tag[0]) else 'c'}{paint[3]}"
+
+
+def at_night(color: str, *, is_area: bool = False) -> str:
     """The color that stands out from dark paper as much as this one does from white.
 
     Lightness is turned over, hue stays, and so does chroma where a screen can show it.
 
     Args:
         color: ``#rrggbb``.
+        is_area: whether it fills an opaque area, on which there may be text, and is no line, mark or text.
     """
     lightness, a, b = oklab(color)
-    share = np.clip((lightness - _INK) / (_PAPER - _INK), 0, 1) ** _BEND
+    share = np.clip((lightness - _INK) / (_PAPER - _INK), 0, 1) ** (_AREA_BEND if is_area else _MARK_BEND)
     turned = _NIGHT_INK - share * (_NIGHT_INK - _NIGHT_PAPER)
     chroma = 1.0
     while not _fits(light := _linear(np.array([turned, chroma * a, chroma * b]))):

@@ -17,7 +17,7 @@ _BINS = np.linspace(0, 1, 21)
 _RATIO_TICKS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 _FINE_RATIO_TICKS = (0.7, 1.0, 1.5)  # for an axis that holds no two of the others
 _MOST_TICKS = 6  # longer numbers overlap
-_DARK = 0.55  # share of a row above which a cell needs white text
+_DARK = 0.7  # share of a row above which a cell needs white text
 
 
 def roc_figure(sample: Sample, classes: tuple[str, ...], areas: tuple[Estimate, ...]) -> Drawing:
@@ -89,7 +89,7 @@ def confusion_figure(counts: Confusion, classes: tuple[str, ...], split: str) ->
         axes.pcolormesh(cells, cells, shares, cmap="Blues", vmin=0, vmax=1.15, edgecolors="white", linewidth=2)
         axes.set(aspect="equal", ylim=(len(labels) - 0.5, -0.5))
         for row, col in np.ndindex(counts.shape):
-            color = "white" if shares[row, col] > _DARK else INK
+            color = text_on(shares[row, col])
             axes.text(col, row - 0.1, str(counts[row, col]), ha="center", va="center", color=color, fontsize=13)
             share = f"{shares[row, col]:.0%}"
             axes.text(col, row + 0.22, share, ha="center", va="center", color=color, fontsize=8.5)
@@ -105,6 +105,11 @@ def confusion_figure(counts: Confusion, classes: tuple[str, ...], split: str) ->
     )
     title = f"Confusion matrix (n = {counts.sum()}): patients, and their share of the true class"
     return draw(f"confusion-{split}", title, f"{said}.", _SQUARE, paint)
+
+
+def text_on(share: float) -> str:
+    """Color of the text on a cell of a confusion matrix."""
+    return "#ffffff" if share > _DARK else INK
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image, UnidentifiedImageError
 
 from analysis.canvas import Drawing
 from analysis.dark import painted, with_variables
@@ -26,6 +28,7 @@ _JPEG = b"\xff\xd8"
 LARGEST = 5_000_000
 """Bytes that a report may have, so that it can be sent by mail."""
 _REMARK = 1000  # bytes kept for saying what was done about the size
+_BROAD, _BROADEST = 1.5, 2.6  # width of a picture in heights
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -96,6 +99,16 @@ class Picture:
         """The picture as the address of an image."""
         kind = "jpeg" if self.png.startswith(_JPEG) else "png"
         return f"data:image/{kind};base64,{base64.b64encode(self.png).decode('ascii')}"
+
+    @property
+    def breadth(self) -> str:
+        """Whether it takes two places of a row (``broad``) or all of them (``broadest``)."""
+        try:
+            with Image.open(io.BytesIO(self.png)) as image:
+                ratio = image.width / image.height
+        except UnidentifiedImageError:
+            return ""
+        return "broadest" if ratio > _BROADEST else "broad" if ratio > _BROAD else ""
 
 
 @dataclass(frozen=True)

@@ -175,10 +175,31 @@ def test_at_night_light_and_dark_change_places_and_hues_stay():
         assert lightness > 0.5  # 3 : 1 on a card of lightness 0.24
 
 
+def contrast(color, other):
+    """Contrast ratio of WCAG 2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
+    channels = [np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) / 255 for c in (color, other)]
+    linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in channels]
+    low, high = sorted(float(c @ (0.2126, 0.7152, 0.0722)) for c in linear)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_counts_of_a_confusion_matrix_can_be_read_by_day_and_by_night():
+    import matplotlib as mpl
+
+    from analysis.figures import text_on
+
+    for share in np.linspace(0, 1, 21):
+        cell, text = mpl.colors.to_hex(mpl.colormaps["Blues"](share / 1.15)), mpl.colors.to_hex(text_on(share))
+        assert contrast(cell, text) > 3
+        assert contrast(at_night(cell, is_area=True), at_night(text)) > 3
+
+
 def test_only_paint_of_tags_becomes_the_page_s():
     svg = '<g><path style="fill: none; stroke: #0072b2"/><rect fill="#ffffff"/><text>fill: #d98c00</text></g>'
-    assert list(painted([svg])) == ["#0072b2", "#ffffff"]
+    assert painted([svg]) == {
+        "affffff": ("#ffffff", at_night("#ffffff", is_area=True)), "c0072b2": ("#0072b2", at_night("#0072b2")),
+    }  # fmt: skip
     assert with_variables(svg) == (
-        '<g><path style="fill: none; stroke: var(--c0072b2)"/><rect fill="var(--cffffff)"/>'
+        '<g><path style="fill: none; stroke: var(--c0072b2)"/><rect fill="var(--affffff)"/>'
         "<text>fill: #d98c00</text></g>"
     )

@@ -129,6 +129,12 @@ def test_a_page_too_large_for_other_reasons_says_so():
     assert "is larger than 0.0 MB" in render_within(page, 1000)
 
 
+def test_broad_pictures_get_more_room():
+    shapes = {(20, 20): "", (20, 40): "broad", (20, 80): "broadest"}
+    assert [Picture(png(np.zeros(s, np.uint8)), "", "").breadth for s in shapes] == list(shapes.values())
+    assert Picture(b"no picture", "", "").breadth == ""
+
+
 def test_lighter_pictures_look_the_same():
     picture = png(np.tile(np.arange(0, 240, dtype=np.uint8), (240, 1)))
     made = Image.open(io.BytesIO(lighter([picture], 100_000).pictures[picture]))

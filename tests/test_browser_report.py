@@ -55,7 +55,7 @@ def curves():
 
 def a_page():
     """A page with every kind of block."""
-    numbers = Table("Numbers", ["Name", "Value"], [[f"row {i}", cell] for i, cell in enumerate(CELLS)])
+    numbers = Table("Numbers", ["", "Value"], [[f"row {i}", cell] for i, cell in enumerate(CELLS)])
     header = ["Patient", *(f"Measure {i}" for i in range(9))]
     rows = [[f"P{i:02d}", *(f"{i}.{j} (0.1 to 0.2)" for j in range(9))] for i in range(14)]
     long = Table("Patients", header, rows)

@@ -58,6 +58,7 @@
     const heads = [...table.tHead.rows[0].cells];
     if (original.length < 3 || original.some((row) => row.cells.length !== heads.length)) return;
     heads.forEach((head, column) => {
+      if (!head.textContent.trim()) return;
       const button = make("button", { type: "button", class: "sort" });
       button.append(...head.childNodes);
       head.append(button);
@@ -97,7 +98,7 @@
     const mind = (box) => {
       const scrolls = box.scrollWidth > box.clientWidth + 1;
       box.parentElement.classList.toggle("scrolls", scrolls);
-      for (const [name, value] of [["tabindex", "0"], ["role", "region"]]) {
+      for (const [name, value] of [["tabindex", "0"], ["role", "group"]]) {
         if (scrolls) box.setAttribute(name, value);
         else box.removeAttribute(name);
       }
