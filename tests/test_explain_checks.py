@@ -11,63 +11,79 @@ from triher.explain.checks import LIKE, Measured, judge_maps
 from triher.explain.hiding import SHARES, Curves, hide_in_turn, tiles
 from triher.explain.lesion_share import LesionShare, lesion_share
 from triher.explain.likeness import rank_likeness, structure_likeness
-from triher.explanation_checks import DELETION, INSERTION, OVERLAP, RANDOM_HEAD, RANDOMIZED, read_checks, write_checks
+from triher.explanation_checks import (
+    DELETION,
+    INSERTION,
+    OVERLAP,
+    RANDOM_HEAD,
+    RANDOMIZED,
+    Check,
+    read_checks,
+    write_checks,
+)
 
 SPACING_MM = (3.0, 1.0, 1.0)
 
 
-def measured(n: int = 12, *, likeness: float = 0.1, gain: float = 1.0, mass: float = 0.6) -> list[Measured]:
-    """Patients with planted measurements and a little spread."""
-    rng = np.random.default_rng(0)
-    return [
-        Measured(
-            likeness + e, likeness + e, likeness + e, likeness + e,
-            Curves(-gain + e, gain + e, e / 2), LesionShare(mass + e, 0.3, mass + e),
-        )
-        for e in 0.05 * rng.standard_normal(n)
-    ]  # fmt: skip
+def judged(
+    n: int = 12, *, likeness: float = 0.1, gain: float = 1.0, mass: float = 0.6, blind: float = 0.3
+) -> list[Check]:
+    """The verdicts on patients with planted measurements and a little spread."""
+    noise = 0.05 * np.random.default_rng(0).standard_normal(n)
+    alike = [(likeness + e,) * 4 for e in noise]
+    curves = [Curves(-gain + e, gain + e, e / 2) for e in noise]
+    found = [
+        Measured(*four, curve, LesionShare(blind + e, 0.3, 0.3))
+        for four, curve, e in zip(alike, curves, noise, strict=True)
+    ]
+    return judge_maps(found, [LesionShare(mass + e, 0.3, mass + e) for e in noise], resamples=200, seed=0)
 
 
-def verdicts(patients: list[Measured]) -> dict[str, set[bool | None]]:
+def verdicts(checks: list[Check]) -> dict[str, set[bool | None]]:
     found: dict[str, set[bool | None]] = {}
-    for check in judge_maps(patients, resamples=200, seed=0):
+    for check in checks:
         found.setdefault(check.test, set()).add(check.passed)
     return found
 
 
 def test_maps_that_explain_pass_and_maps_that_do_not_fail_every_test():
-    assert verdicts(measured()) == {
+    assert verdicts(judged()) == {
         RANDOMIZED: {True, None}, RANDOM_HEAD: {True, None}, DELETION: {True}, INSERTION: {True}, OVERLAP: {True},
     }  # fmt: skip
-    assert verdicts(measured(likeness=0.8, gain=0.0, mass=0.3)) == {
-        RANDOMIZED: {False, None}, RANDOM_HEAD: {False, None}, DELETION: {False}, INSERTION: {False},
+    assert verdicts(judged(likeness=0.8, gain=0.0, mass=0.3)) == {
+        RANDOMIZED: {False, True, None}, RANDOM_HEAD: {False, None}, DELETION: {False}, INSERTION: {False},
         OVERLAP: {False},
     }  # fmt: skip
 
 
+def test_an_overlap_that_shuffled_weights_have_as_well_is_no_sign_of_knowledge():
+    blind = {check.quantity: check.passed for check in judged(blind=0.6) if check.test == RANDOMIZED}
+    assert [passed for quantity, passed in blind.items() if "shuffled weights" in quantity] == [False]
+
+
 def test_the_wrong_direction_fails_however_sure():
-    checks = judge_maps(measured(gain=-1.0, mass=0.1), resamples=200, seed=0)
+    checks = judged(gain=-1.0, mass=0.1)
     wrong = [check for check in checks if check.test in (DELETION, INSERTION, OVERLAP)]
     assert all(check.p < 0.01 and check.passed is False for check in wrong)
 
 
 def test_four_patients_are_reported_and_not_judged():
-    checks = judge_maps(measured(4), resamples=200, seed=0)
+    checks = judged(4)
     assert {check.passed for check in checks} == {None}
     assert all(math.isnan(check.low) and not math.isnan(check.value) for check in checks)
-    assert all(check.n == 0 for check in judge_maps([], resamples=200, seed=0))
+    assert all(check.n == 0 for check in judge_maps([], [], resamples=200, seed=0))
 
 
 def test_p_is_that_of_the_exact_signed_rank_test():
     # all twelve differences have one sign: twice the chance of that, 2 / 2 ** 12 (Wilcoxon, Biometrics 1945)
-    deletion = next(c for c in judge_maps(measured(), resamples=200, seed=0) if c.test == DELETION)
+    deletion = next(c for c in judged() if c.test == DELETION)
     assert deletion.p == pytest.approx(2 / 2**12)
     assert deletion.p == pytest.approx(binomtest(0, 12).pvalue)
     assert deletion.low < deletion.value < deletion.high < deletion.expected
 
 
 def test_the_table_reads_back(tmp_path):
-    checks = tuple(judge_maps(measured(), resamples=200, seed=0))
+    checks = tuple(judged())
     write_checks(tmp_path / "sanity.csv", checks)
     for before, after in zip(checks, read_checks(tmp_path / "sanity.csv"), strict=True):
         assert repr(before) == repr(after)

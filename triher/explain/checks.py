@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -32,36 +32,56 @@ class Measured:
     """Likeness with the map of a shuffled head."""
     head_structure: float
     curves: Curves
-    lesion: LesionShare
+    weights_share: LesionShare
+    """Of the map of shuffled weights."""
 
 
-def judge_maps(tested: Sequence[Measured], *, resamples: int, seed: int) -> list[Check]:
+def judge_maps(
+    tested: Sequence[Measured], shares: Sequence[LesionShare], *, resamples: int, seed: int
+) -> list[Check]:
     """Every sanity test over the patients.
 
     Args:
-        tested: one a patient.
+        tested: one a patient of those whom tests were run on.
+        shares: of the maps of everybody who has one.
         resamples: of the patients, for the intervals.
         seed: where the drawing starts.
     """
     draws = _Draws(resamples, seed)
-    rows = [
-        (RANDOMIZED, [one.weights_rank for one in tested], [one.weights_structure for one in tested]),
-        (RANDOM_HEAD, [one.head_rank for one in tested], [one.head_structure for one in tested]),
+    checks = [
+        *_likeness(
+            RANDOMIZED, [one.weights_rank for one in tested], [one.weights_structure for one in tested], draws
+        ),
+        _blind(_overlap(RANDOMIZED, [one.weights_share for one in tested], draws)[0]),
+        *_likeness(RANDOM_HEAD, [one.head_rank for one in tested], [one.head_structure for one in tested], draws),
     ]
-    checks = [check for test, rank, structure in rows for check in _likeness(test, rank, structure, draws)]
-    curves, shares = [one.curves for one in tested], [one.lesion for one in tested]
-    gains = {
-        DELETION: ([c.deletion for c in curves], -1),
-        INSERTION: ([c.insertion for c in curves], 1),
-    }
-    for test, (areas, sign) in gains.items():
+    curves = [one.curves for one in tested]
+    for test, areas, sign in (
+        (DELETION, [one.deletion for one in curves], -1),
+        (INSERTION, [one.insertion for one in curves], 1),
+    ):
         quantity = f"mean log-odds along the {test}, against random orders"
-        checks.append(_paired(test, quantity, areas, [c.random for c in curves], sign, draws))
+        checks.append(_paired(test, quantity, areas, [one.random for one in curves], sign, draws))
+    return [*checks, *_overlap(OVERLAP, shares, draws)]
+
+
+def _overlap(test: str, shares: Sequence[LesionShare], draws: "_Draws") -> list[Check]:
+    """Whether maps prefer the lesion and its surroundings."""
+    whose = " in maps of shuffled weights" if test == RANDOMIZED else ""
     area = [share.area for share in shares]
-    quantity = "share of what speaks for the class in the lesion and 5 mm around it, against its share of the pixels"
-    checks.append(_paired(OVERLAP, quantity, [share.mass for share in shares], area, 1, draws))
-    quantity = "share of the slices whose highest pixel lies there"
-    return [*checks, _paired(OVERLAP, quantity, [share.pointed for share in shares], area, 1, draws)]
+    mass = (
+        f"share of what speaks for the class in the lesion and 5 mm around it{whose}, against its share of the pixels"
+    )
+    highest = "share of the slices whose highest pixel lies there, against the same"
+    return [
+        _paired(test, mass, [share.mass for share in shares], area, 1, draws),
+        _paired(test, highest, [share.pointed for share in shares], area, 1, draws),
+    ]
+
+
+def _blind(check: Check) -> Check:
+    """The same, passed where maps of a network that has learned nothing do not prefer the lesion."""
+    return replace(check, passed=None if check.passed is None else not check.passed)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from extract.lanes import RADIOMICS
 from triher.errors import Note, SkipPatient
 from triher.explain.checks import Measured, judge_maps
 from triher.explain.choice import choose
+from triher.explain.lesion_share import LesionShare
 from triher.explain.material import Material, Written
 from triher.explained import NAME as CHOSEN
 from triher.explained import Chosen, write_chosen
@@ -41,7 +42,8 @@ def explain_pictures(material: Material, reporter: Reporter) -> Written:
     walk = _walk(material, material.everyone, chosen, reporter)
     classes = scheme_classes(material.config.scheme)
     write_maps(folder / MAPS, walk.maps, classes=classes, method=walk.method)
-    checks = judge_maps(walk.measured, resamples=material.config.analysis.resamples, seed=material.config.seed)
+    draws = {"resamples": material.config.analysis.resamples, "seed": material.config.seed}
+    checks = judge_maps(walk.measured, walk.shares, **draws)
     write_checks(folder / CHECKS, checks)
     _say(checks, reporter)
     facts = {"method": walk.method, "n_maps": len(walk.maps), "n_tested": len(walk.measured)}
@@ -80,13 +82,14 @@ def _pairs(material: Material) -> list[tuple[str, str]]:
     return list(dict.fromkeys(ids))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Walk:
     """One patient after the other; each is looked at once, for map and tests."""
 
     method: str
     maps: list[PatientMaps] = field(default_factory=list)
     measured: list[Measured] = field(default_factory=list)
+    shares: list[LesionShare] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     """Who has no map, and why."""
 
@@ -110,6 +113,7 @@ def _walk(material: Material, everyone: Everyone, chosen: Sequence[Chosen], repo
                 walk.notes.append(Note(one.patient_id, "maps_left_out", reason.message))
             else:
                 walk.maps.append(looked.maps)
+                walk.shares.append(looked.share)
                 if shuffles is not None and kind == _TEST:
                     walk.measured.append(put_to_test(scene, looked, shuffles, number))
             advance(kind)

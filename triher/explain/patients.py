@@ -14,6 +14,7 @@ from extract.pictures import Drawing
 from extract.saliency.maps import embed_pictures, explain
 from extract.saliency.occlusion import occlude
 from triher.errors import SkipPatient, StopRun
+from triher.explain.lesion_share import LesionShare, lesion_share
 from triher.explain.scene import Scene
 from triher.explanations import PatientMaps
 from triher.store import Features
@@ -45,6 +46,11 @@ class Looked:
     def predicted(self) -> int:
         """Position of the class that the locked model finds likeliest."""
         return int(self.maps.log_odds.argmax())
+
+    @property
+    def share(self) -> LesionShare:
+        """How much of the map of the predicted class lies in the lesion and around it."""
+        return lesion_share(self.maps.maps[self.predicted], self.drawing.mask, self.drawing.slab.spacing_mm)
 
 
 def look(scene: Scene, patient_id: str) -> Looked:

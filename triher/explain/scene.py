@@ -44,8 +44,8 @@ class Scene:
 def open_scene(config: Config, everyone: Everyone, slabs: Path) -> Scene:
     """Load the encoder and decide by which method maps are made.
 
-    The network computes in float32 and by torch itself, as gradients need it; whoever compares its embeddings with
-    the store's allows for what runtime and precision change.
+    The network computes in float32, as small differences of log-odds need it; whoever compares its embeddings with the
+    store's allows for what runtime and precision change.
 
     Args:
         config: of the run.
@@ -62,7 +62,7 @@ def open_scene(config: Config, everyone: Everyone, slabs: Path) -> Scene:
         raise TypeError(f"'{choice.spec.name}' is no network, which `is_drawable` tells")
     task = replace(task, standard=_standard(everyone.bundle.header.recipe))
     device = choose_devices(config.extract.device)[0]
-    encoder = replace(choice, precision="float32", runtime="torch", compiles=False).load(device)
+    encoder = replace(choice, precision="float32", compiles=False).load(device)
     if not isinstance(encoder, Encoder):
         raise TypeError(f"'{choice.spec.name}' is no network, which `is_drawable` tells")
     options = config.explain or ExplainConfig()

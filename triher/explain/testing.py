@@ -67,7 +67,7 @@ def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -
         rank_likeness(heat, of_head),
         structure_likeness(heat, of_head),
         hide_in_turn(heat, squares, judge, rng) if scene.encoder.spec.dimensions == 2 else _NO_CURVES,
-        lesion_share(heat, looked.drawing.mask, spacing_mm),
+        lesion_share(of_weights, looked.drawing.mask, spacing_mm),
     )
 
 
