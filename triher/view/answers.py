@@ -1,11 +1,10 @@
 """What the page is told about the run, a patient, and her images, as JSON values and packets."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from triher.cohort import Patient
 from triher.errors import StopRun, TriherError
 from triher.explanations import PatientMaps
 from triher.phases import choose_phases, parse_rule, times_after_injection
@@ -14,6 +13,9 @@ from triher.view.images import Images, Uptake, grays, largest_slice, read_images
 from triher.view.neighbors import nearest
 from triher.view.packet import packet
 from triher.view.viewed import Viewed
+
+if TYPE_CHECKING:
+    from triher.cohort import Patient
 
 _MAP_TOP = 127
 
@@ -66,7 +68,7 @@ def about(viewed: Viewed, case: Case) -> dict[str, Any]:
     }
 
 
-def _patients(viewed: Viewed) -> tuple[Mapping[str, Patient], str]:
+def _patients(viewed: Viewed) -> tuple[Mapping[str, "Patient"], str]:
     """The cohort by patient id, or why it cannot be read."""
     try:
         return viewed.patients, ""
@@ -74,7 +76,7 @@ def _patients(viewed: Viewed) -> tuple[Mapping[str, Patient], str]:
         return {}, stop.message
 
 
-def _facts(patient: Patient) -> list[tuple[str, str]]:
+def _facts(patient: "Patient") -> list[tuple[str, str]]:
     """Names and values of the patient's row, those that are known."""
     facts = {"IHC": patient.ihc, "ISH": patient.ish, "HER2/CEP17": patient.ish_ratio}
     facts |= {"HER2 copies a cell": patient.ish_copies, "staining %": patient.staining_percent}
@@ -83,7 +85,7 @@ def _facts(patient: Patient) -> list[tuple[str, str]]:
     return [(name, value) for name, value in (facts | patient.groups).items() if value]
 
 
-def times_s_of(patient: Patient) -> list[float] | None:
+def times_s_of(patient: "Patient") -> list[float] | None:
     """Seconds from injection to each phase, where the cohort table gives the times of the volumes."""
     reading = patient.reading
     times = times_after_injection(reading.starts_s, reading.injection_s)
