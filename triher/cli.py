@@ -166,13 +166,24 @@ def _extracting_command(stages: tuple[str, ...]) -> Callable[..., int]:
 
 
 for _name, _stages, _help, _change in (
-    ("run", STAGES, "Run whatever is stale of extract, classify and analysis.", "extract.encoder=dinov2-small"),
+    (
+        "run",
+        STAGES,
+        "Run whatever is stale of extract, classify, explain, analysis.",
+        "extract.encoder=dinov2-small",
+    ),
     ("extract", ("extract",), "Volumes to slabs to a feature store.", "extract.normalization=clip98-volume"),
     (
         "classify",
         ("classify",),
         "Feature store to predictions and bundle; loads no torch.",
         "classify.head=xgboost",
+    ),
+    (
+        "explain",
+        ("explain",),
+        "Bundle and slabs to maps, attributions, projections, and their sanity tests.",
+        "explain.patients=0",
     ),
     ("analysis", ("analysis",), "Predictions to metrics and report; loads no torch.", "analysis.resamples=5000"),
 ):

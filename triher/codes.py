@@ -195,6 +195,8 @@ CODES: dict[str, tuple[str, str]] = {
         "the license of an encoder's weights has not been accepted",
         "read it on the page that is named, then set extract.accept_license",
     ),
+    "maps_impossible": ("no maps over the slices can be made", "explain a network's embeddings of images"),
+    "maps_left_out": ("a patient has no maps", "see the reason"),
     "mask_binarized": ("the lesion's value in the mask is not 1", "nothing, if the mask is right"),
     "mask_empty": ("the lesion mask holds no voxel", "segment the lesion"),
     "mask_geometry": ("mask and image lie on different grids", "resample the mask to the image"),
@@ -323,6 +325,8 @@ CODES: dict[str, tuple[str, str]] = {
         "export the series again; an interrupted phase must be left out",
     ),
     "series_strays": ("a series holds a few images of another kind, such as a localizer", "nothing"),
+    "shap_bounded": ("Shapley values are of some of the patients", "nothing"),
+    "shap_impossible": ("some Shapley values cannot be had", "see the reason"),
     "shortcut_strong": (
         "the features tell site, vendor or cohort well",
         "trust only results on sites that were held out",
