@@ -12,6 +12,7 @@ from triher.view.cases import Case
 from triher.view.images import Images, Uptake, grays, largest_slice, read_images, uptake_of
 from triher.view.neighbors import nearest
 from triher.view.packet import packet
+from triher.view.shares import shown
 from triher.view.viewed import Viewed
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def about(viewed: Viewed, case: Case) -> dict[str, Any]:
         "notes": notes,
         "neighbors": near,
         "why_no_neighbors": why,
-        "shap": None,
+        "shap": shown(viewed.shares.get(case.patient_id, ()), viewed.classes),
     }
 
 
@@ -124,20 +125,20 @@ def pictures(viewed: Viewed, case: Case) -> bytes | str:
     images = _images(viewed, case)
     if isinstance(images, str):
         return images
-    shown, maps = grays(images.voxels), viewed.maps(case.patient_id)
+    scaled, maps = grays(images.voxels), viewed.maps(case.patient_id)
     facts = {
         "phases": images.phases,
         "first_slice": images.first_slice,
         "spacing_mm": images.spacing_mm,
         "plane": images.plane,
-        "window": shown.window,
-        "range": shown.range,
+        "window": scaled.window,
+        "range": scaled.range,
         "largest_slice": largest_slice(images.mask),
         "area_mm2": _areas(images),
         "uptake": _uptake(uptake_of(images)),
         "maps": None,
     }
-    arrays = {"voxels": shown.values, "mask": images.mask.astype(np.uint8)}
+    arrays = {"voxels": scaled.values, "mask": images.mask.astype(np.uint8)}
     if maps is not None and maps.maps.shape[2:] == images.voxels.shape[2:]:
         strongest = float(np.abs(maps.maps).max())
         arrays["maps"] = np.rint(maps.maps * (_MAP_TOP / strongest if strongest > 0 else 0)).astype(np.int8)
@@ -174,9 +175,9 @@ def thumbnail(viewed: Viewed, case: Case) -> bytes | str:
     if isinstance(images, str):
         return images
     phase, n = min(1, len(images.phases) - 1), largest_slice(images.mask)
-    shown = grays(images.voxels[phase, n])
-    facts = {"window": shown.window, "spacing_mm": images.spacing_mm}
-    return packet(facts, {"voxels": shown.values, "mask": images.mask[n].astype(np.uint8)})
+    scaled = grays(images.voxels[phase, n])
+    facts = {"window": scaled.window, "spacing_mm": images.spacing_mm}
+    return packet(facts, {"voxels": scaled.values, "mask": images.mask[n].astype(np.uint8)})
 
 
 def _images(viewed: Viewed, case: Case) -> Images | str:

@@ -15,6 +15,7 @@ from triher.settings import Config
 from triher.store import read_index
 from triher.view.cases import Case, read_cases
 from triher.view.neighbors import Directions, directions
+from triher.view.shares import Shares, read_shares
 
 if TYPE_CHECKING:
     from triher.cohort import Patient
@@ -118,6 +119,11 @@ class Viewed:
     def maps_file(self) -> Path:
         """The maps of the run."""
         return self.run.explanations / "maps.h5"
+
+    @cached_property
+    def shares(self) -> Shares:
+        """What moved the predictions, by patient id."""
+        return read_shares(self.run)
 
     def maps(self, patient_id: str) -> PatientMaps | None:
         """The maps of a patient, None where there are none."""
