@@ -149,7 +149,8 @@ def test_it_opens_on_the_surest_error_whatever_her_name_is(page):
 
 def test_the_curve_and_the_bars_tell_the_numbers_in_words(page):
     page.wait_for_selector("#table dd:text('2+')")
-    assert page.inner_text("#shap tbody tr >> nth=0").split("\t") == ["age <u> (51)", "−0.25", "+0.00", "+1.50"]
+    moved = page.locator("#shap tbody tr").first.locator("th, td").all_inner_texts()
+    assert [text.strip() for text in moved] == ["age <u> (51)", "\N{MINUS SIGN}0.25", "+0.00", "+1.50"]
     label = page.get_attribute("#curve svg", "aria-label")
     assert label.startswith("Mean and middle half: pre 0 % (0 to 0), early 100 % (")
     assert page.locator(".class-row:has(.truth)").inner_text().startswith("low")
