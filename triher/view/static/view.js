@@ -242,8 +242,10 @@ async function show(position) {
   drawPrediction(c);
   markChosen();
   about = null;
-  showAbout(position, c);
+  clearAbout();
   await showImages(position, c);
+  if (view.position !== position) return;
+  await showAbout(position, c);
   const next = run.cases[shown[shown.indexOf(position) + 1]];
   if (next && next.images && view.position === position) imagesOf(next.position).catch(() => {});
 }
@@ -288,10 +290,14 @@ function range(c) {
   return el("li", { className: "warn" }, el("details", { open: reasons.length < 2 }, el("summary", {}, text), list));
 }
 
-async function showAbout(position, c) {
+function clearAbout() {
   for (const id of ["table-part", "shap-part"]) at(id).hidden = true;
   at("near").replaceChildren();
   at("near-text").textContent = "…";
+}
+
+// Comes after the images: the server reads the cohort and all embeddings when it is first asked.
+async function showAbout(position, c) {
   const found = await ask(`cases/${position}`);
   if (view.position !== position) return;
   about = found;
