@@ -50,7 +50,7 @@ def attribute(material: Material, reporter: Reporter) -> Written:
 def _projections(material: Material, everyone: Everyone) -> Written:
     """Places in the plane, and what there is in all dimensions."""
     folder, seed = material.run.explanations, material.config.seed
-    vectors = standard_vectors(everyone)
+    vectors = standard_vectors(everyone.inputs)
     ids = [patient.patient_id for patient in everyone.patients]
     write_rows(folder / PROJECTION, Projected, project(vectors, ids, list(METHODS), seed=seed))
     labels = dict(zip(material.predictions["patient_id"], material.predictions["y"], strict=True))
