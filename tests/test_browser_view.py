@@ -15,6 +15,7 @@ import pytest
 from extract.cache import Slab, write_slab
 from extract.histograms import count
 from triher.config import dump_config
+from triher.explanation_tables import SHAP_GROUPS, GroupShare, write_rows
 from triher.explanations import PatientMaps, write_maps
 from triher.predictions import write_predictions
 from triher.runfolder import RunFolder
@@ -28,6 +29,7 @@ IDS = ("P-1", HOSTILE, "P-3", "P-4", "=P-5", "P-6")
 TRUTH = (0, 1, 2, 0, 1, 2)
 PREDICTED = (0, 2, 2, 0, 1, 0)
 SLICES = 7
+MOVED = {"zero": -0.25, "low": 0.0, "positive": 1.5}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,8 @@ def write_images(run):
     write_store(run.features / "toy.h5", header, [features], n_slices=len(IDS))
     run.record_stage("extract", "key", [], 1.0, store="toy.h5")
     heat = np.where(mask[2:5], 1.0, -0.2)[None].repeat(3, axis=0).astype(np.float32)
+    shares = [GroupShare(HOSTILE, label, "age <u>", "covariate", 51.0, phi, 0.1) for label, phi in MOVED.items()]
+    write_rows(run.explanations / SHAP_GROUPS, GroupShare, shares)
     maps = [PatientMaps(HOSTILE, heat, np.array([13, 14, 15], np.int32), np.zeros(3), in_training=True)]
     write_maps(run.explanations / "maps.h5", maps, classes=("zero", "low", "positive"), method="hirescam")
 
@@ -145,6 +149,8 @@ def test_it_opens_on_the_surest_error_whatever_her_name_is(page):
 
 def test_the_curve_and_the_bars_tell_the_numbers_in_words(page):
     page.wait_for_selector("#table dd:text('2+')")
+    moved = page.locator("#shap tbody tr").first.locator("th, td").all_inner_texts()
+    assert [text.strip() for text in moved] == ["age <u> (51)", "\N{MINUS SIGN}0.25", "+0.00", "+1.50"]
     label = page.get_attribute("#curve svg", "aria-label")
     assert label.startswith("Mean and middle half: pre 0 % (0 to 0), early 100 % (")
     assert page.locator(".class-row:has(.truth)").inner_text().startswith("low")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import cdist
 from starlette.datastructures import Headers
 
 from analysis.overlay import window_of
@@ -13,8 +14,9 @@ from extract.histograms import count
 from triher.cohort import Patient
 from triher.config import dump_config
 from triher.errors import StopRun
+from triher.explanation_tables import SHAP_GROUPS, GroupShare, write_rows
 from triher.explanations import PatientMaps, write_maps
-from triher.predictions import write_predictions
+from triher.predictions import one_row_a_patient, read_predictions, write_predictions
 from triher.reading import Reading
 from triher.view.answers import about, listing, pictures, thumbnail, times_s_of
 from triher.view.cases import Case, read_cases
@@ -104,6 +106,44 @@ def test_repeats_are_averaged_and_counted(tmp_path):
     assert (case.n_repeats, case.truth, case.conformal_set, case.outside) == (2, -1, None, "")
 
 
+def test_cases_are_the_rows_of_the_prediction_table(tmp_path):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), 40)
+    frame = pd.DataFrame(p, columns=["p_zero", "p_low", "p_positive"]).assign(
+        patient_id=[f"={i % 20}" for i in range(40)], cohort="c", site="s", split="oof", repeat=np.arange(40) // 20
+    )
+    frame = frame.assign(fold=0, seed=0, y=[float(i % 20 % 4) if i % 20 % 4 < 3 else np.nan for i in range(40)])
+    write_predictions(tmp_path / "p.csv", frame, "triple")
+    wanted = one_row_a_patient(read_predictions(tmp_path / "p.csv", "triple"), "triple")
+    found = read_cases(tmp_path / "p.csv", "triple")
+    assert [case.patient_id for case in found] == wanted["patient_id"].tolist()
+    assert [case.truth for case in found] == wanted["y"].fillna(-1).tolist()
+    p = wanted[["p_zero", "p_low", "p_positive"]].to_numpy()
+    assert np.array([case.probabilities for case in found]) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ("P,c,s,oof,0,0.5,0.6", "number_format"),
+        ("P,c,s,oof,0,1.5,-0.5", "number_format"),
+        ("P,c,s,oof,2,0.5,0.5", "number_format"),
+        ("P,c,s,oof,0,nan,0.5", "number_format"),
+        ("P,c,s,oof,0,a,0.5", "number_format"),
+        ("P,c,s,oof,0,0.5", "csv_row"),
+    ],
+)
+def test_a_broken_prediction_table_stops(tmp_path, row, code):
+    table = tmp_path / "p.csv"
+    table.write_text(f"patient_id,cohort,site,split,y,p_negative,p_positive\nP,c,s,oof,,0.5,0.5\n{row}\n")
+    with pytest.raises(StopRun, match="line 3") as stop:
+        read_cases(table, "binary")
+    assert stop.value.code == code
+    table.write_text("patient_id,cohort\nP,c\n")
+    with pytest.raises(StopRun, match="no column 'site'"):
+        read_cases(table, "binary")
+
+
 def test_images_come_from_the_cache_as_they_are(images):
     slab = make_slab()
     assert (images.voxels == slab.voxels).all()
@@ -134,17 +174,14 @@ def test_uptake_is_the_relative_enhancement_of_the_mean(images):
     assert (uptake.lower[1:] < uptake.mean[1:]).all()
 
 
-def test_neighbors_are_those_of_scikit_learn():
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.preprocessing import StandardScaler
-
+def test_neighbors_are_those_of_scipy():
     vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    standard = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0)
     vectors[:, 5] = 3
-    wanted = NearestNeighbors(n_neighbors=9, metric="cosine").fit(StandardScaler().fit_transform(vectors))
+    distances = cdist(standard[[7], :5], standard[:, :5], "cosine")[0]
     found = nearest(directions(vectors), 7, range(40))
-    distances, rows = wanted.kneighbors(StandardScaler().fit_transform(vectors)[[7]])
-    assert [row for row, _ in found] == rows[0, 1:].tolist()
-    assert [1 - cosine for _, cosine in found] == pytest.approx(distances[0, 1:], abs=1e-5)
+    assert [row for row, _ in found] == np.argsort(distances)[1:9].tolist()
+    assert [1 - cosine for _, cosine in found] == pytest.approx(np.sort(distances)[1:9], abs=1e-5)
 
 
 def test_a_gap_in_a_feature_is_no_obstacle():
@@ -201,6 +238,18 @@ def test_neighbors_carry_their_pathology(viewed):
     assert 0 not in [one["case"] for one in found["neighbors"]]
     assert {one["her2"] for one in found["neighbors"]} <= {"IHC 0", "IHC 2+, ISH negative", "IHC 3+"}
     assert ("IHC", "0") in found["facts"]
+
+
+def test_what_moved_the_prediction_comes_largest_first(viewed):
+    name = viewed.cases[0].patient_id
+    rows = [GroupShare(name, label, "rgb", "view", np.nan, 0.1, -0.5) for label in viewed.classes]
+    rows += [GroupShare(name, label, "age", "covariate", 61.5, -0.7, -0.5) for label in viewed.classes]
+    write_rows(viewed.run.explanations / SHAP_GROUPS, GroupShare, rows)
+    found = about(viewed, viewed.cases[0])["shap"]
+    assert [group["name"] for group in found["groups"]] == ["age (61.5)", "rgb"]
+    assert found["groups"][0]["values"] == [-0.7, -0.7, -0.7]
+    assert found["base"] == [-0.5, -0.5, -0.5]
+    assert about(viewed, viewed.cases[1])["shap"] is None
 
 
 def test_looking_writes_nothing(viewed):

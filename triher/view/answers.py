@@ -1,11 +1,10 @@
 """What the page is told about the run, a patient, and her images, as JSON values and packets."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from triher.cohort import Patient
 from triher.errors import StopRun, TriherError
 from triher.explanations import PatientMaps
 from triher.phases import choose_phases, parse_rule, times_after_injection
@@ -13,7 +12,11 @@ from triher.view.cases import Case
 from triher.view.images import Images, Uptake, grays, largest_slice, read_images, uptake_of
 from triher.view.neighbors import nearest
 from triher.view.packet import packet
+from triher.view.shares import shown
 from triher.view.viewed import Viewed
+
+if TYPE_CHECKING:
+    from triher.cohort import Patient
 
 _MAP_TOP = 127
 
@@ -62,11 +65,11 @@ def about(viewed: Viewed, case: Case) -> dict[str, Any]:
         "notes": notes,
         "neighbors": near,
         "why_no_neighbors": why,
-        "shap": None,
+        "shap": shown(viewed.shares.get(case.patient_id, ()), viewed.classes),
     }
 
 
-def _patients(viewed: Viewed) -> tuple[Mapping[str, Patient], str]:
+def _patients(viewed: Viewed) -> tuple[Mapping[str, "Patient"], str]:
     """The cohort by patient id, or why it cannot be read."""
     try:
         return viewed.patients, ""
@@ -74,7 +77,7 @@ def _patients(viewed: Viewed) -> tuple[Mapping[str, Patient], str]:
         return {}, stop.message
 
 
-def _facts(patient: Patient) -> list[tuple[str, str]]:
+def _facts(patient: "Patient") -> list[tuple[str, str]]:
     """Names and values of the patient's row, those that are known."""
     facts = {"IHC": patient.ihc, "ISH": patient.ish, "HER2/CEP17": patient.ish_ratio}
     facts |= {"HER2 copies a cell": patient.ish_copies, "staining %": patient.staining_percent}
@@ -83,7 +86,7 @@ def _facts(patient: Patient) -> list[tuple[str, str]]:
     return [(name, value) for name, value in (facts | patient.groups).items() if value]
 
 
-def times_s_of(patient: Patient) -> list[float] | None:
+def times_s_of(patient: "Patient") -> list[float] | None:
     """Seconds from injection to each phase, where the cohort table gives the times of the volumes."""
     reading = patient.reading
     times = times_after_injection(reading.starts_s, reading.injection_s)
@@ -122,20 +125,20 @@ def pictures(viewed: Viewed, case: Case) -> bytes | str:
     images = _images(viewed, case)
     if isinstance(images, str):
         return images
-    shown, maps = grays(images.voxels), viewed.maps(case.patient_id)
+    scaled, maps = grays(images.voxels), viewed.maps(case.patient_id)
     facts = {
         "phases": images.phases,
         "first_slice": images.first_slice,
         "spacing_mm": images.spacing_mm,
         "plane": images.plane,
-        "window": shown.window,
-        "range": shown.range,
+        "window": scaled.window,
+        "range": scaled.range,
         "largest_slice": largest_slice(images.mask),
         "area_mm2": _areas(images),
         "uptake": _uptake(uptake_of(images)),
         "maps": None,
     }
-    arrays = {"voxels": shown.values, "mask": images.mask.astype(np.uint8)}
+    arrays = {"voxels": scaled.values, "mask": images.mask.astype(np.uint8)}
     if maps is not None and maps.maps.shape[2:] == images.voxels.shape[2:]:
         strongest = float(np.abs(maps.maps).max())
         arrays["maps"] = np.rint(maps.maps * (_MAP_TOP / strongest if strongest > 0 else 0)).astype(np.int8)
@@ -172,9 +175,9 @@ def thumbnail(viewed: Viewed, case: Case) -> bytes | str:
     if isinstance(images, str):
         return images
     phase, n = min(1, len(images.phases) - 1), largest_slice(images.mask)
-    shown = grays(images.voxels[phase, n])
-    facts = {"window": shown.window, "spacing_mm": images.spacing_mm}
-    return packet(facts, {"voxels": shown.values, "mask": images.mask[n].astype(np.uint8)})
+    scaled = grays(images.voxels[phase, n])
+    facts = {"window": scaled.window, "spacing_mm": images.spacing_mm}
+    return packet(facts, {"voxels": scaled.values, "mask": images.mask[n].astype(np.uint8)})
 
 
 def _images(viewed: Viewed, case: Case) -> Images | str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from triher.errors import StopRun, TriherError
+from triher.errors import StopRun
 from triher.view.app import make_app
 from triher.view.guard import Session
 from triher.view.viewed import Viewed
@@ -75,14 +75,5 @@ def serve(viewed: Viewed, port: int, *, open_browser: bool, say: Callable[[str],
     say(address(session))
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address(session),), daemon=True).start()
-    threading.Thread(target=read_ahead, args=(viewed,), daemon=True).start()
     with contextlib.closing(listening), contextlib.suppress(KeyboardInterrupt):
         make_server(viewed, session).run(sockets=[listening])
-
-
-def read_ahead(viewed: Viewed) -> None:
-    """Read what the page will ask for next, while the browser still opens."""
-    for read in (lambda: viewed.slabs, lambda: viewed.patients, lambda: viewed.embedded):
-        # Whoever asks for it later is told what is wrong with it.
-        with contextlib.suppress(TriherError):
-            read()

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from triher.cohort import Patient, read_cohort
 from triher.config import build_config
 from triher.errors import StopRun
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
@@ -16,6 +15,10 @@ from triher.settings import Config
 from triher.store import read_index
 from triher.view.cases import Case, read_cases
 from triher.view.neighbors import Directions, directions
+from triher.view.shares import Shares, read_shares
+
+if TYPE_CHECKING:
+    from triher.cohort import Patient
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,14 @@ class Viewed:
         return "This patient's slab is not in the cache; 'triher extract' with the same --out makes it again."
 
     @cached_property
-    def patients(self) -> dict[str, Patient]:
+    def patients(self) -> dict[str, "Patient"]:
         """Patient id -> row of the cohort table, whose images are not looked for.
 
         Raises:
             StopRun: as `triher.cohort.read_cohort`.
         """
+        from triher.cohort import read_cohort
+
         images = self.config.has_images and "extract" in self.record["stages"]
         cohort = read_cohort(self.config.cohort, survival=False, images=images)
         return {patient.patient_id: patient for patient in cohort.patients}
@@ -115,6 +120,11 @@ class Viewed:
         """The maps of the run."""
         return self.run.explanations / "maps.h5"
 
+    @cached_property
+    def shares(self) -> Shares:
+        """What moved the predictions, by patient id."""
+        return read_shares(self.run)
+
     def maps(self, patient_id: str) -> PatientMaps | None:
         """The maps of a patient, None where there are none."""
         if self.maps_index is None or patient_id not in self.maps_index.patient_ids:
@@ -128,7 +138,7 @@ def open_run(path: Path) -> Viewed:
     Raises:
         StopRun: ``view_run`` when it is no run folder, or one without predictions; as
             `triher.runfolder.RunFolder.read_record`, `triher.config.build_config` and
-            `triher.predictions.read_predictions`.
+            `triher.view.cases.read_cases`.
     """
     run = RunFolder(path)
     if not run.record_file.is_file():

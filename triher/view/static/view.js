@@ -242,8 +242,10 @@ async function show(position) {
   drawPrediction(c);
   markChosen();
   about = null;
-  showAbout(position, c);
+  clearAbout();
   await showImages(position, c);
+  if (view.position !== position) return;
+  await showAbout(position, c);
   const next = run.cases[shown[shown.indexOf(position) + 1]];
   if (next && next.images && view.position === position) imagesOf(next.position).catch(() => {});
 }
@@ -288,10 +290,14 @@ function range(c) {
   return el("li", { className: "warn" }, el("details", { open: reasons.length < 2 }, el("summary", {}, text), list));
 }
 
-async function showAbout(position, c) {
+function clearAbout() {
   for (const id of ["table-part", "shap-part"]) at(id).hidden = true;
   at("near").replaceChildren();
   at("near-text").textContent = "…";
+}
+
+// Comes after the images: the server reads the cohort and all embeddings when it is first asked.
+async function showAbout(position, c) {
   const found = await ask(`cases/${position}`);
   if (view.position !== position) return;
   about = found;
@@ -310,15 +316,24 @@ function drawShares() {
   const shares = about.shap;
   at("shap-part").hidden = !shares;
   if (!shares) return;
-  const largest = Math.max(...shares.rows.flatMap((row) => row.values.map(Math.abs)), 1e-9);
-  const head = el("tr", {}, el("th", { scope: "col" }, "group"), ...shares.classes.map((name) => el("th", { scope: "col", className: name }, name)));
-  const rows = shares.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name), ...row.values.map((value) => {
-    const bar = el("span", { className: "push", ariaHidden: "true" }, el("i", { className: value < 0 ? "minus" : "plus" }));
-    bar.firstChild.style.width = `${50 * Math.abs(value) / largest}%`;
-    bar.firstChild.style.left = value < 0 ? `${50 - 50 * Math.abs(value) / largest}%` : "50%";
-    return el("td", {}, `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`, ...(shares.classes.length < 2 ? [bar] : []));
-  })));
-  at("shap").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)), el("p", { className: "soft" }, shares.text));
+  const largest = Math.max(...shares.groups.flatMap((group) => group.values.map(Math.abs)), 1e-9);
+  const head = el("tr", {}, el("th", { scope: "col" }, "group"), ...run.classes.map((name) => el("th", { scope: "col", className: name }, name)));
+  const rows = shares.groups.map((group) => el("tr", {}, el("th", { scope: "row" }, group.name), ...group.values.map((value) => push(value, largest))));
+  const base = el("tr", { className: "base" }, el("th", { scope: "row" }, "mean of others"), ...shares.base.map((value) => el("td", {}, signed(value))));
+  at("shap").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows, base)),
+    el("p", { className: "soft" }, "Shapley values in log-odds of each class: what the model, as locked, adds to the mean of the training patients it is compared with; above 0 speaks for the class."));
+}
+
+function signed(value) {
+  return value === null ? "" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+}
+
+// A number with a bar from the middle of its cell, as long as the share is large.
+function push(value, largest) {
+  const bar = el("i", { className: value < 0 ? "minus" : "plus" });
+  bar.style.width = `${(50 * Math.abs(value ?? 0)) / largest}%`;
+  bar.style.left = value < 0 ? `${50 - (50 * Math.abs(value)) / largest}%` : "50%";
+  return el("td", {}, signed(value), el("span", { className: "push", ariaHidden: "true" }, bar));
 }
 
 // Neighbors
