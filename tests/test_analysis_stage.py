@@ -150,7 +150,9 @@ def test_everything_is_written_and_recorded(whole):
     rows = rows_of(run)
     assert tuple(rows[0]) == COLUMNS
     basic = {"discrimination", "nested", "calibration", "reference", "prognosis", "multiplicity"}
-    assert {row["part"] for row in rows} == basic | {"calibrators", "decision", "conformal", "reject", "survival"}
+    assert {row["part"] for row in rows} == basic | {
+        "calibrators", "conformal", "decision", "reject", "subgroups", "survival",
+    }  # fmt: skip
     assert {row["split"] for row in rows} == {"oof", "test"}
     [macro] = [r for r in rows if r["quantity"] == "auc_macro" and r["split"] == "test" and not r["site"]]
     assert float(macro["low"]) < float(macro["value"]) < float(macro["high"])
