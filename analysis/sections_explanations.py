@@ -206,7 +206,9 @@ def _purity_table(found: Sequence[Purity]) -> Table:
         for one in found
     ]
     header = ["Neighbors of the same", "Patients", "Groups", "Neighbors", "Share", "Without connection", "p"]
-    data = [[o.target, o.n, o.groups, o.k, o.purity, o.expected, o.p] for o in found]
+    data: list[list[str | int | float | None]] = [
+        [o.target, o.n, o.groups, o.k, o.purity, o.expected, o.p] for o in found
+    ]
     columns = ["target", "n", "groups", "k", "purity", "expected", "p"]
     caption = "Nearest neighbors in all dimensions of the embeddings"
     return Table(caption, header, rows, name="neighbors", data=Data(columns, data))
