@@ -155,7 +155,7 @@ def _group_table(explained: Explained, classes: Sequence[str]) -> Table:
         [name, *(f"{sizes[name, label].mean:.3f}" if (name, label) in sizes else "-" for label in classes)]
         for name in names
     ]
-    data = [[one.name, one.label, one.mean, one.n] for one in sizes.values()]
+    data: list[list[str | int | float | None]] = [[o.name, o.label, o.mean, o.n] for o in sizes.values()]
     return Table(
         "Mean absolute share in the log-odds",
         ["View or covariate", *map(class_label, classes)],
