@@ -139,7 +139,7 @@ def _facts(record: Mapping[str, Any], extracted: Mapping[str, Any]) -> list[tupl
 def in_time(seconds: float) -> str:
     """A duration in print.
 
-    >>> [in_time(seconds).split() for seconds in (4.92, 75, 4000)]
+    >>> [in_time(seconds).split() for seconds in (4.92, 75.0, 4000.0)]
     [['4.9', 's'], ['1', 'min', '15', 's'], ['1', 'h', '7', 'min']]
     """
     minutes, rest = divmod(round(seconds), 60)
