@@ -63,7 +63,7 @@ def _columns(name: str, patients: Sequence[Patient]) -> dict[str, list[float]]:
     """The columns of one covariate by their names."""
     if all(name in patient.covariates for patient in patients):
         return {name: [patient.covariates[name] for patient in patients]}
-    cells = [_level(patient.groups[name]) for patient in patients]
+    cells = [known_level(patient.groups[name]) for patient in patients]
     counts = Counter(cell for cell in cells if cell)
     levels = sorted(counts, key=lambda level: (-counts[level], level))
     if len(levels) < 2:
@@ -75,7 +75,7 @@ def _columns(name: str, patients: Sequence[Patient]) -> dict[str, list[float]]:
     }
 
 
-def _level(cell: str) -> str:
+def known_level(cell: str) -> str:
     """The level, empty where it is not known."""
     return "" if cell.casefold() in _NOT_KNOWN else cell
 

@@ -101,8 +101,17 @@ def low_vs_positive_scores(
 
 def conditional_positive(probabilities: Probabilities) -> Float[np.ndarray, " patient"]:
     """P(positive | low or positive); one half where both are 0, which says nothing."""
-    either = probabilities[:, 1] + probabilities[:, 2]
-    return np.divide(probabilities[:, 2], either, out=np.full(len(either), 0.5), where=either > 0)
+    return conditional(probabilities[:, 1], probabilities[:, 2])
+
+
+def conditional(other: Scores, wanted: Scores) -> Float[np.ndarray, " patient"]:
+    """The probability of a class given that it is that or another one; one half where both are 0.
+
+    >>> conditional(np.array([0.1, 0.0]), np.array([0.3, 0.0])).tolist()
+    [0.75, 0.5]
+    """
+    either = other + wanted
+    return np.divide(wanted, either, out=np.full(len(either), 0.5), where=either > 0)
 
 
 def roc_points(

@@ -27,11 +27,11 @@ def without_interval(value: float, reason: str, *, n: int, method: str) -> Estim
     return Estimate(value, math.nan, math.nan, n, method, reason)
 
 
-def wilson(hits: int, n: int, *, of_what: str) -> Estimate:
+def wilson(hits: int | float, n: int, *, of_what: str) -> Estimate:
     """A proportion with its Wilson 95 % limits (Wilson, J Am Stat Assoc 1927;22:209).
 
     Args:
-        hits: how many of the n.
+        hits: how many of the n; ties count one half, which makes the limits cautious.
         n: how many in all.
         of_what: who the n are, for the reason when there are none.
 

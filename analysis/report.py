@@ -1,7 +1,7 @@
 """The report: every result on one self-contained page, with a summary in plain words."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ _TOPICS = {
     ),
     "Probabilities": ("calibration", "calibrators", "recalibration"),
     "Deciding": ("decision", "conformal", "reject"),
+    "Why the model said so": ("explanations", "matched"),
     "Survival": ("prognosis", "survival-measures"),
     "Genes": ("transcriptomics",),
     "Variants": ("study",),
@@ -53,6 +54,7 @@ def build_page(
     *,
     sections: Sequence[Section],
     summary: Sequence[str] = (),
+    own_data: Collection[str] = (),
     skipped: Sequence[Skipped],
     notes: Sequence[Note],
     record: Mapping[str, Any],
@@ -68,6 +70,7 @@ def build_page(
         config: the run's configuration.
         sections: of the further parts.
         summary: sentences of the further parts for the top of the page.
+        own_data: ids of patients whose own data the further parts show.
         skipped: rows of ``skipped.csv``.
         notes: rows of ``notes.csv``.
         record: contents of ``run.json``.
@@ -97,7 +100,8 @@ def build_page(
     ]
     named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
     n_named = len(named - {""})
-    ids = f"yes: the ids of {count(n_named, 'patient')} who were left out or remarked on"
+    ids = [f"the ids of {count(n_named, 'patient')} who were left out or remarked on"] if n_named else []
+    ids += [f"ids, pathology, covariates or slices of {count(len(set(own_data)), 'patient')}"] if own_data else []
     origin = "breast DCE-MRI" if config.has_images else "a table of features"
     cohorts = " and ".join(sorted(frame["cohort"].unique()))
     return Page(
@@ -112,7 +116,7 @@ def build_page(
         ],
         cards=_cards(evaluation),
         sections=_in_order(shown),
-        patient_level=ids if n_named else "no; figures show groups and unnamed curves",
+        patient_level=f"yes: {'; '.join(ids)}" if ids else "no; figures show groups and unnamed curves",
         footer=f"Made by TriHER {__version__}. Research use only.",
     )
 

@@ -10,7 +10,12 @@ from threadpoolctl import threadpool_limits
 from analysis.ablation.stage import study_key
 from analysis.acquisition import read_acquisition
 from analysis.beside import read_companions
+from analysis.checklists.export import write_checklists
+from analysis.checklists.facts import gather
+from analysis.checklists.fill import fill
+from analysis.checklists.section import add_checklists
 from analysis.evaluation import Evaluation, evaluate
+from analysis.explained_run import explained_files
 from analysis.followup import all_follow_ups
 from analysis.metrics import find, write_metrics
 from analysis.page import write_page
@@ -76,7 +81,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     follow_ups = all_follow_ups(frame, cohort, config)
     companions = _companions(config, run)
     samples = split_samples(frame, config.scheme)
-    material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record())
+    material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record(), run)
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         evaluation = evaluate(
             frame, _reference(config), follow_ups, config, companions=companions, shortcuts=_shortcuts(run)
@@ -117,19 +122,22 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
         material.config,
         sections=[part.section for part in parts.values() if part.section is not None],
         summary=[text for part in parts.values() for text in part.summary],
+        own_data=[name for part in parts.values() for name in part.named],
         skipped=run.read_skipped(),
         notes=run.read_notes(),
         record=material.record,
         acquisition=read_acquisition(run, material.record),
         sizes=sizes_of(run),
     )
-    write_metrics(run.metrics_file, [*evaluation.metrics, *(m for part in parts.values() for m in part.metrics)])
+    metrics = [*evaluation.metrics, *(m for part in parts.values() for m in part.metrics)]
+    write_metrics(run.metrics_file, metrics)
     outputs = [run.metrics_file]
     for part in parts.values():
         for name, predictions in (part.predictions or {}).items():
             outputs.append(run.path / f"{name}.csv")
             write_predictions(outputs[-1], predictions, material.config.scheme)
-    return [*outputs, *write_page(page, run)]
+    filled = fill(gather(evaluation, metrics, material, page, run))
+    return [*outputs, *write_checklists(filled, run), *write_page(add_checklists(page, filled), run)]
 
 
 def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
@@ -146,6 +154,8 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
         [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}, p.groups]
         for p in cohort.patients
     ]
+    explained = explained_files(run)
+    pathology = [p.her2_entry() for p in cohort.patients] if explained else []
     notes = [astuple(note) for note in run.read_notes(but=STAGE)]
     return sha256_of_json(
         {
@@ -162,6 +172,8 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             ],
             "follow_up": follow_up,
             "files": [_digest(path) for path in _files(config)],
+            "explained": [pathology, [[path.name, _digest(path)] for path in explained]],
+            "matching": dump_config(config)["explain"],
             "study": _study_key(config),
             "version": __version__,
         }

@@ -24,6 +24,8 @@ class Network:
     token_grid: tuple[int, ...] | None
     """Patches along each axis of the picture; None where it has none."""
     is_convolutional: bool
+    layout: Layout | None = None
+    """What the last layer holds; None where that is not known."""
 
 
 Builder = Callable[[EncoderSpec, Path], Network]
@@ -72,5 +74,9 @@ def assemble(
     is_convolutional = layout is not None and layout.grid is None and not layout.channels_last
     grid = layout.grid if layout else None
     if spec.tokens == "default" or layout is None:
-        return Network(module, lambda batch, _masks: default(batch), grid, is_convolutional)
-    return Network(module, lambda batch, masks: pool(last(batch), spec.tokens, layout, masks), grid, is_convolutional)
+        return Network(module, lambda batch, _masks: default(batch), grid, is_convolutional, layout)
+
+    def forward(batch: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:
+        return pool(last(batch), spec.tokens, layout, masks)
+
+    return Network(module, forward, grid, is_convolutional, layout)

@@ -22,7 +22,7 @@ from extract.n4 import correct_bias
 from extract.perturb import disturb, images_sha256
 from extract.presence import require_files
 from extract.recipe import SlabRecipe
-from extract.regions import Box, largest_part, lesion_region
+from extract.regions import Box, lesion_of, lesion_region
 from extract.sealed import read_sealed, write_sealed
 from extract.volumes import source_files
 from triher.cohort import Patient
@@ -162,7 +162,7 @@ def cut_slab(exam: Exam, recipe: SlabRecipe) -> Slab:
     """
     seen = disturb(exam, recipe.perturb)
     voxels = correct_bias(seen.voxels, exam.spacing_mm, recipe.n4)
-    lesion = largest_part(seen.mask) if recipe.largest_component else seen.mask
+    lesion = lesion_of(seen.mask, recipe)
     box = lesion_region(lesion, exam.spacing_mm, recipe)
     histograms = tuple(count(phase) for phase in voxels)
     place = box

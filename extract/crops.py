@@ -99,6 +99,28 @@ def crop(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> C
     return np.where(inside, scaled, 0).astype(np.float32)
 
 
+def extents(shape: tuple[int, ...], box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> list[tuple[float, float]]:
+    """Where the cube begins and ends along each axis of the volume, in voxels; beyond the volume for ``isotropic``.
+
+    Args:
+        shape: of the volume.
+        box: the lesion's bounding box.
+        spacing_mm: of (slice, row, col).
+        recipe: how to cut.
+    """
+    bounds = (box.slices, box.rows, box.cols)
+    if recipe.mode == "tight":
+        margins = [int(np.ceil(recipe.margin_mm / size_mm - 1e-9)) for size_mm in spacing_mm]
+        axes = zip(bounds, margins, shape, strict=True)
+        return [(float(max(0, low - margin)), float(min(size, high + margin))) for (low, high), margin, size in axes]
+    lengths_mm = [(high - low) * size_mm for (low, high), size_mm in zip(bounds, spacing_mm, strict=True)]
+    half_mm = max(lengths_mm) / 2 + recipe.margin_mm
+    return [
+        ((low + high) / 2 - half_mm / size_mm, (low + high) / 2 + half_mm / size_mm)
+        for (low, high), size_mm in zip(bounds, spacing_mm, strict=True)
+    ]
+
+
 def _cut(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> tuple[Cube, Inside]:
     """The cube, and where it lies inside the volume."""
     if recipe.mode not in CROPS:
@@ -108,23 +130,18 @@ def _cut(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> t
 
 def _tight(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> tuple[Cube, Inside]:
     """The box stretched to a cube."""
-    bounds = []
-    for (low, high), size_mm, size in zip((box.slices, box.rows, box.cols), spacing_mm, volume.shape, strict=True):
-        margin = int(np.ceil(recipe.margin_mm / size_mm - 1e-9))
-        bounds.append(slice(max(0, low - margin), min(size, high + margin)))
-    part = torch.from_numpy(volume[tuple(bounds)].astype(np.float32))
+    bounds = tuple(slice(round(low), round(high)) for low, high in extents(volume.shape, box, spacing_mm, recipe))
+    part = torch.from_numpy(volume[bounds].astype(np.float32))
     cube = interpolate(part[None, None], (recipe.side,) * 3, mode="area")[0, 0].numpy()
     return cube, np.ones(cube.shape, bool)
 
 
 def _isotropic(volume: Volume, box: Box, spacing_mm: Spacing, recipe: CropRecipe) -> tuple[Cube, Inside]:
     """A cube in millimeters on the middle of the box, as long as the box's longest side and the margins."""
-    bounds = (box.slices, box.rows, box.cols)
-    lengths = [(high - low) * size_mm for (low, high), size_mm in zip(bounds, spacing_mm, strict=True)]
-    edges_mm = np.linspace(-0.5, 0.5, recipe.side + 1) * (max(lengths) + 2 * recipe.margin_mm)
+    spans = extents(volume.shape, box, spacing_mm, recipe)
     weights = [
-        _overlaps(edges_mm / size_mm + (low + high) / 2, size)
-        for (low, high), size_mm, size in zip(bounds, spacing_mm, volume.shape, strict=True)
+        _overlaps(np.linspace(low, high, recipe.side + 1), size)
+        for (low, high), size in zip(spans, volume.shape, strict=True)
     ]
     met = [np.flatnonzero(weight.any(axis=0)) for weight in weights]
     part = volume[tuple(slice(voxels[0], voxels[-1] + 1) for voxels in met)].astype(np.float32)

@@ -67,13 +67,17 @@ class Encoder:
             crop: how cubes are cut, for encoders of volumes.
         """
         self.spec = spec
+        self.weights = weights
         self.device = device
         self.how = how or Running()
+        self.crop = crop or CropRecipe("tight", spec.input_size)
         self.remarks: list[str] = []
         self._inputs: Inputs = PictureInputs(spec, device)
         if spec.dimensions == 3:
-            self._inputs = CropInputs(spec, crop or CropRecipe("tight", spec.input_size))
+            self._inputs = CropInputs(spec, self.crop)
         network = build(spec, weights)
+        self.layout = network.layout
+        """What the network's last layer holds; None where that is not known."""
         network.module.requires_grad_(requires_grad=False).eval()
         self._module = network.module.to(device)
         for parameter in self._module.parameters():
@@ -114,9 +118,24 @@ class Encoder:
         """The encoder's name in the table."""
         return self.spec.name
 
+    @property
+    def module(self) -> torch.nn.Module:
+        """The frozen network itself, on the device."""
+        return self._module
+
     def prepare(self, drawing: Drawing) -> Prepared:
         """What goes into the network for one patient."""
         return self._inputs.prepare(drawing)
+
+    def trace(self, inputs: Shaped[torch.Tensor, "input ..."], masks: Masks | None = None) -> Rows:
+        """The same rows as `embed` up to rounding, by torch itself, layer by layer and in float32.
+
+        Hooks on the network's modules are called, and gradients reach whatever asks for them. The weights are frozen:
+        a batch alone asks for none.
+        """
+        batch = self._inputs.scale(inputs, torch.empty(inputs.shape, device=self.device))
+        lesion = None if masks is None else masks.to(self.device).float() / 255
+        return self._eager(batch, lesion).float()
 
     @torch.inference_mode()
     def embed(self, inputs: Shaped[torch.Tensor, "input ..."], masks: Masks | None = None) -> Rows:
@@ -180,6 +199,10 @@ class Encoder:
         for hook in hooks:
             hook.remove()
         return sum(p.nbytes for p in self._module.parameters()) + largest * batch_size
+
+    def probe_inputs(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The fixed synthetic inputs, and their masks where the network pools by them."""
+        return self._inputs.probe()
 
     def probe(self) -> Embeddings:
         """Embed the fixed synthetic inputs, whose drift shows a change of weights, library or transform."""

@@ -125,14 +125,29 @@ def fit(
         side: of the result, in pixels.
         mode: of the interpolation, ``bicubic`` or ``bilinear``.
     """
-    height, width = pictures.shape[2] * spacing_mm[1], pictures.shape[3] * spacing_mm[2]
-    longest = max(height, width)
-    size = tuple(max(1, round(side * length / longest)) for length in (height, width))
+    (top, height), (left, width) = on_canvas((pictures.shape[2], pictures.shape[3]), spacing_mm, side)
     source = torch.from_numpy(np.ascontiguousarray(pictures)).contiguous(memory_format=torch.channels_last)
-    resized = interpolate(source, size, mode=mode, antialias=True)
-    if size == (side, side):
+    resized = interpolate(source, (height, width), mode=mode, antialias=True)
+    if height == width == side:
         return resized
     canvas = resized.new_zeros((*resized.shape[:2], side, side))
-    top, left = (side - size[0]) // 2, (side - size[1]) // 2
-    canvas[:, :, top : top + size[0], left : left + size[1]] = resized
+    canvas[:, :, top : top + height, left : left + width] = resized
     return canvas
+
+
+def on_canvas(
+    shape: tuple[int, int], spacing_mm: tuple[float, float, float], side: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where on the square a picture comes to lie: along rows and along columns, the first pixel and how many.
+
+    Args:
+        shape: of the picture at the resolution of the source, in pixels.
+        spacing_mm: of (slice, row, col).
+        side: of the square, in pixels.
+
+    >>> on_canvas((10, 40), (3.0, 1.0, 0.5), 64)
+    ((16, 32), (0, 64))
+    """
+    lengths_mm = [n * size_mm for n, size_mm in zip(shape, spacing_mm[1:], strict=True)]
+    height, width = (max(1, round(side * length / max(lengths_mm))) for length in lengths_mm)
+    return ((side - height) // 2, height), ((side - width) // 2, width)

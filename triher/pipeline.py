@@ -39,7 +39,7 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     Raises:
         StopRun: whatever a stage stops with.
     """
-    stages = _without_images(config, stages)
+    stages = _without_images(config, _unasked(config, stages))
     cohort = read_cohort(config.cohort, survival="analysis" in stages, images=config.has_images)
     _check_choices(config, cohort, stages)
     if StudyFolder(run).study_file.exists():
@@ -56,6 +56,10 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
         from classify.stage import classify
 
         did_work |= classify(config, run, config.classify.features or find_store(run, config, cohort), reporter)
+    if "explain" in stages:
+        from triher.explain.stage import explain
+
+        did_work |= explain(config, run, config.classify.features or find_store(run, config, cohort), reporter)
     if "analysis" in stages:
         from analysis.stage import analyze
 
@@ -63,6 +67,13 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     if not did_work:
         reporter.say("everything is up to date: nothing was computed")
     return Outcome(did_work, len(run.read_skipped()))
+
+
+def _unasked(config: Config, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out the explanations where all stages run and the configuration does not ask for any."""
+    if stages != STAGES or config.explain is not None:
+        return stages
+    return tuple(stage for stage in stages if stage != "explain")
 
 
 def _without_images(config: Config, stages: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,6 +94,10 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
     """Refuse mistakes of later stages before the first one begins."""
     if "classify" in stages:
         check_classification(config, cohort)
+    if "explain" in stages:
+        from triher.explain.extras import require_extras
+
+        require_extras()
     if "analysis" in stages:
         _check_analysis(config)
 

@@ -62,7 +62,7 @@ def _write_content(file: h5py.File, header: Header, parts: Iterable[Features], n
         facts.append(part.acquisition)
     if start != n_slices:
         raise ValueError(f"{n_slices} slices were announced and {start} came")
-    ids = _fixed_length([patient_id for patient_id, _ in patients])
+    ids = fixed_length([patient_id for patient_id, _ in patients])
     _reserve(file, n_slices * row_bytes + ids.nbytes + len(patients) * _PATIENT_BYTES)
     file["patient_id"] = ids
     file["input_sha256"] = np.array([digest.encode() for _, digest in patients], dtype="S64")
@@ -105,10 +105,10 @@ def _create_slice_datasets(file: h5py.File, part: Features, n_slices: int) -> No
         views.create_group(name).create_dataset("embeddings", (n_slices, rows.shape[1]), "<f4")
 
 
-def _fixed_length(ids: Sequence[str]) -> Shaped[np.ndarray, " patient"]:
+def fixed_length(ids: Sequence[str]) -> Shaped[np.ndarray, " patient"]:
     """The ids as bytes of one length, which must tell every patient apart."""
     raw = [patient_id.encode() for patient_id in ids]
-    stored = np.array(raw, dtype=f"S{max(1, *map(len, raw))}")
+    stored = np.array(raw, dtype=f"S{max([1, *map(len, raw)])}")
     if len(set(raw)) != len(raw) or stored.tolist() != raw or b"" in raw:
         raise ValueError("patient ids must be unique, not empty, and must not end in a zero byte")
     return stored

@@ -1,0 +1,1 @@
+"""Why the locked model said what it said: slopes, Shapley values, neighbors and pictures of the embedding space."""

@@ -1,0 +1,112 @@
+"""The stage ``explain``: bundle, slabs and embeddings to maps, attributions, projections and sanity tests."""
+
+import time
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from classify.archive import MANIFEST
+from classify.attribution.everyone import Everyone, everyone_of
+from classify.bundle import Bundle, read_bundle
+from classify.source import Source, read_source, source_key
+from triher import __version__
+from triher.cohort import Cohort, read_cohort
+from triher.errors import StopRun
+from triher.explain.attributed import attribute
+from triher.explain.drawn import explain_pictures
+from triher.explain.extras import require_extras
+from triher.explain.material import Material
+from triher.files import sha256_of_file, sha256_of_json
+from triher.predictions import read_predictions
+from triher.progress import Reporter
+from triher.runfolder import RunFolder
+from triher.settings import Config, ExplainConfig
+
+STAGE = "explain"
+
+
+def explain(config: Config, run: RunFolder, features: Path, reporter: Reporter) -> bool:
+    """Say of a run why its model said so, and put what is said to the test.
+
+    Args:
+        config: the run's configuration; uses ``explain``, or its defaults.
+        run: the run folder, with ``predictions.csv`` and ``bundle/`` in it; ``explanations/`` is written.
+        features: the feature store, or table, that the model was trained on.
+        reporter: where progress is said.
+
+    Returns:
+        True when something was written, False when all was up to date.
+
+    Raises:
+        StopRun: ``file_unreadable`` without predictions, ``bundle_encoder`` when the bundle is of other features;
+            ``transform_drift`` when the encoder gives other embeddings than the store holds; ``extra_missing``; as
+            the modules of `extract.saliency` and `classify.attribution`.
+    """
+    start = time.monotonic()
+    require_extras()
+    if not run.predictions_file.is_file():
+        message = f"there are no predictions at {run.predictions_file}"
+        raise StopRun("file_unreadable", message, remedy="run `triher classify CONFIG` first")
+    cohort = read_cohort(config.cohort, images=config.has_images)
+    key = inputs_key(config, run, cohort, features)
+    if run.is_fresh(STAGE, key):
+        reporter.say(f"explain: up to date ({run.explanations})")
+        return False
+    predictions = read_predictions(run.predictions_file, config.scheme)
+    source, bundle = read_source(features), _bundle(run)
+    everyone = None if bundle is None else _everyone(bundle, source, cohort)
+    material = Material(config, run, cohort, source, everyone, predictions)
+    with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
+        written = attribute(material, reporter)
+    written += explain_pictures(material, reporter)
+    run.remove_stale(STAGE, written.files)
+    run.write_notes(STAGE, written.notes)
+    facts = {"n_patients": predictions["patient_id"].nunique(), **written.facts}
+    run.record_stage(STAGE, key, written.files, time.monotonic() - start, **facts)
+    reporter.say(f"explain: {run.explanations}")
+    return True
+
+
+def inputs_key(config: Config, run: RunFolder, cohort: Cohort, features: Path) -> str:
+    """Hash of everything that the outputs depend on.
+
+    Args:
+        config: the run's configuration.
+        run: the run folder.
+        cohort: what patients are matched on.
+        features: the feature store or table.
+    """
+    rows = [
+        [p.patient_id, p.cohort, p.site, {name: repr(value) for name, value in p.covariates.items()}, p.groups]
+        for p in cohort.patients
+    ]
+    manifest = run.bundle / MANIFEST
+    return sha256_of_json(
+        {
+            "version": __version__,
+            "explain": (config.explain or ExplainConfig()).model_dump(mode="json"),
+            "extract": config.extract.choices() if config.has_images else {},
+            "resamples": config.analysis.resamples,
+            "scheme": config.scheme,
+            "seed": config.seed,
+            "features": source_key(features),
+            "predictions": sha256_of_file(run.predictions_file),
+            "bundle": sha256_of_file(manifest) if manifest.is_file() else "",
+            "rows": rows,
+        }
+    )
+
+
+def _bundle(run: RunFolder) -> Bundle | None:
+    """The bundle of the last training; None where its head was not locked."""
+    outputs = run.read_record()["stages"].get("classify", {}).get("outputs", {})
+    has_bundle = f"{run.bundle.name}/{MANIFEST}" in outputs
+    return read_bundle(run.bundle) if has_bundle else None
+
+
+def _everyone(bundle: Bundle, source: Source, cohort: Cohort) -> Everyone:
+    """The patients before the model, whose features they must be."""
+    if bundle.header.identity != source.header.identity:
+        message = "the bundle was trained on other features than the configuration names"
+        raise StopRun("bundle_encoder", message, remedy="run 'triher classify CONFIG' first")
+    return everyone_of(bundle, source, cohort)

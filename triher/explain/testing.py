@@ -1,0 +1,90 @@
+"""Puts the map of one patient to the tests that can show it to be wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+
+from classify.attribution.chain import Chain
+from extract.models import Encoder
+from extract.saliency.shuffling import shuffled
+from triher.explain.checks import Measured
+from triher.explain.covering import embed_hidden
+from triher.explain.hiding import Curves, hide_in_turn, tiles
+from triher.explain.lesion_share import lesion_share
+from triher.explain.likeness import rank_likeness, structure_likeness
+from triher.explain.patients import Looked, draw_maps
+from triher.explain.scene import Scene
+
+_N_NETWORKS = 3  # with shuffled weights, which the patients take in turn; each takes a second to build
+
+_NO_CURVES = Curves(float("nan"), float("nan"), float("nan"))
+"""Of cubes, which cannot be hidden slice by slice."""
+
+
+@dataclass(frozen=True)
+class Shuffles:
+    """Networks that have learned nothing."""
+
+    networks: tuple[Encoder, ...]
+    seed: int
+
+
+def make_shuffles(scene: Scene, seed: int) -> Shuffles:
+    """Shuffle the weights of the scene's encoder several times."""
+    return Shuffles(tuple(shuffled(scene.encoder, seed + i) for i in range(_N_NETWORKS)), seed)
+
+
+def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -> Measured:
+    """All that is measured of one patient's map of the predicted class.
+
+    What the head looks for is taken from the patient's own embeddings for all maps: those of a network without
+    knowledge lie so far from any patient's that the log-odds are flat there, and the map empty whatever it shows.
+
+    Args:
+        scene: the explained model.
+        looked: the patient.
+        shuffles: the networks without knowledge.
+        number: of the patient among those tested, which decides what is drawn for her.
+    """
+    rng = np.random.default_rng([shuffles.seed, number])
+    label, heat = looked.predicted, looked.maps.maps[looked.predicted]
+    network = shuffles.networks[number % len(shuffles.networks)]
+    of_weights = draw_maps(scene, network, looked.drawing, looked.chain, looked.views, label)[0]
+    head = ShuffledHead(looked.chain, rng.permutation(next(iter(looked.views.values())).shape[1]))
+    of_head = draw_maps(scene, scene.encoder, looked.drawing, head, looked.views, label)[0]
+    spacing_mm, patch_mm = looked.drawing.slab.spacing_mm, float(scene.options.patch_mm)
+    squares = tiles(heat.shape, spacing_mm, patch_mm)
+
+    def judge(hidden: Bool[np.ndarray, "variant slice row col"]) -> Float64[np.ndarray, " variant"]:
+        views = embed_hidden(scene.encoder, looked.drawing, hidden, patch_mm)
+        return looked.chain.log_odds(views)[:, label]
+
+    return Measured(
+        rank_likeness(heat, of_weights),
+        structure_likeness(heat, of_weights),
+        rank_likeness(heat, of_head),
+        structure_likeness(heat, of_head),
+        hide_in_turn(heat, squares, judge, rng) if scene.encoder.spec.dimensions == 2 else _NO_CURVES,
+        lesion_share(heat, looked.drawing.mask, spacing_mm),
+    )
+
+
+@dataclass(frozen=True)
+class ShuffledHead:
+    """A chain that looks for the same in other features: what it is given it takes in another order."""
+
+    chain: Chain
+    order: Int[np.ndarray, " feature"]
+
+    def log_odds(self, views: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Of embeddings whose features have been exchanged."""
+        return self.chain.log_odds({name: rows[..., self.order] for name, rows in views.items()})
+
+    def gradient(self, views: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The slope of the chain itself with its features exchanged.
+
+        At exchanged embeddings the log-odds are far from any patient's, and so flat that no map would be left.
+        """
+        return {name: slope[..., self.order] for name, slope in self.chain.gradient(views).items()}

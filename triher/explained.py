@@ -1,0 +1,37 @@
+"""Whom a run explains, and why these, as the table ``explanations/patients.csv``."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from triher.tables import read_own_table, require_column, write_table
+
+NAME = "patients.csv"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A patient who is explained."""
+
+    patient_id: str
+    reason: str
+    """In words, for people: ``surest error``, ``matched with P7``."""
+
+
+def write_chosen(path: Path, chosen: Sequence[Chosen]) -> None:
+    """Write the table, in the order of choice."""
+    write_table(path, [field.name for field in fields(Chosen)], [astuple(one) for one in chosen])
+
+
+def read_chosen(path: Path) -> tuple[Chosen, ...]:
+    """Read what `write_chosen` wrote; nobody where there is no such file.
+
+    Raises:
+        StopRun: ``column_missing``.
+    """
+    if not path.is_file() or path.read_text(encoding="utf-8").count("\n") < 2:
+        return ()
+    frame = read_own_table(path)
+    for field in fields(Chosen):
+        require_column(frame, field.name, purpose="table of explained patients", where=str(path))
+    return tuple(Chosen(str(row["patient_id"]), str(row["reason"])) for row in frame.to_dict("records"))
