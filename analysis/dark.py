@@ -13,7 +13,7 @@ _TAG = re.compile(r"<[a-z][^>]*>")
 # Lightness in OKLab of the ink and of the paper of figures, by day and by night as in report.css.
 _INK, _PAPER = 0.28, 1.0
 _NIGHT_INK, _NIGHT_PAPER = 0.93, 0.24
-_BEND = 1.3  # above 1, so that colors of middle lightness stand out from the dark paper
+_BEND = 1.4  # above 1, so that colors of middle lightness stand out from the dark paper
 _LEAST_CHROMA_STEP = 0.97
 # Ottosson (2020), A perceptual color space for image processing, https://bottosson.github.io/posts/oklab/
 _TO_CONES = np.array(

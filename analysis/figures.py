@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw, plain, unit_axes
 from analysis.confusion import Confusion
-from analysis.discrimination import roc_points
+from analysis.discrimination import roc_band, roc_points
 from analysis.samples import Sample, class_label
 from triher.estimate import Estimate
 
@@ -33,12 +33,16 @@ def roc_figure(sample: Sample, classes: tuple[str, ...], areas: tuple[Estimate, 
             label = f"{class_label(classes[c])}  {areas[c].value:z.2f}"
             points = roc_points(sample.y == c, sample.probabilities[:, c])
             axes.plot(*points, color=color, linestyle=line, label=label, drawstyle="default")
+            band = roc_band(sample.y == c, sample.probabilities[:, c], seed=c)
+            if band is not None:
+                axes.fill_between(*band, color=color, alpha=0.12, linewidth=0)
         if shown:
             axes.legend(loc="lower right", title="AUC", alignment="left", title_fontsize=8.5)
         unit_axes(axes, "1 - specificity", "Sensitivity")
         axes.set_aspect("equal")
 
-    return draw(f"roc-{sample.split}", "ROC curves", f"One class against the rest. {said}.", _SQUARE, paint)
+    title = f"ROC curves, each class against the rest (n = {len(sample.y)}), with pointwise 95 % bootstrap bands"
+    return draw(f"roc-{sample.split}", title, f"One class against the rest. {said}.", _SQUARE, paint)
 
 
 def probability_figure(sample: Sample, classes: tuple[str, ...], c: int) -> Drawing:
@@ -99,7 +103,8 @@ def confusion_figure(counts: Confusion, classes: tuple[str, ...], split: str) ->
     said = "; ".join(
         f"true {labels[r]}, called {labels[c]}: {counts[r, c]}" for r, c in np.ndindex(counts.shape) if counts[r, c]
     )
-    return draw(f"confusion-{split}", "Confusion matrix", f"{said}.", _SQUARE, paint)
+    title = f"Confusion matrix (n = {counts.sum()}): patients, and their share of the true class"
+    return draw(f"confusion-{split}", title, f"{said}.", _SQUARE, paint)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from analysis.sections_multiplicity import judge_multiplicity
 from analysis.sections_operating import judge_thresholds
 from analysis.sections_recalibration import recalibration_part
 from analysis.sections_reject import judge_reject
+from analysis.sections_study import study_part
 from analysis.sections_subgroups import subgroups_part
 from analysis.sections_transcriptomics import transcriptomics_part
 
@@ -33,6 +34,7 @@ PARTS: dict[str, Judge] = {
     "transcriptomics": transcriptomics_part,
     "explanations": judge_explanations,
     "matched": judge_matched,
+    "study": study_part,
 }
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 

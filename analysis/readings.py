@@ -47,7 +47,7 @@ def name_curves(figure: Figure) -> dict[str, tuple[int, str]]:
     """Give every curve an id.
 
     Curves are lines in the coordinates of their axes with a name in the legend or, where no line has one, of more
-    than a few points, which are named by the vertical axis.
+    than a few points, which are named by the vertical axis. What follows two spaces in a legend belongs to no name.
 
     Returns:
         Id -> number of the axes, and name.
@@ -68,7 +68,7 @@ def _curves(axes: Axes) -> list[tuple[Line2D, str]]:
     lines = [line for line in axes.lines if line.get_transform() == axes.transData and line.get_visible()]
     named = [(line, str(line.get_label())) for line in lines if not str(line.get_label()).startswith("_")]
     if named:
-        return [(line, " ".join(label.split())) for line, label in named if _n_points(line)]
+        return [(line, label.partition("  ")[0]) for line, label in named if _n_points(line)]
     drawn = [line for line in lines if line.get_linestyle() != "None"]
     return [(line, axes.get_ylabel()) for line in drawn if _n_points(line) >= _FEWEST_POINTS]
 

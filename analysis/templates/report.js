@@ -133,14 +133,14 @@
     return { label: group.dataset.curve, lines: found, marks, swatch };
   };
   // Heights of a curve at one place: two where it climbs straight up or comes back, none where it is not drawn.
+  const NEAR = 0.25;
   const heightsAt = (curve, x, nearest) => {
     const heights = [];
     for (const points of curve.lines) {
       for (let i = 1; i < points.length; i += 1) {
         const [[x0, y0], [x1, y1]] = [points[i - 1], points[i]];
-        if (x < Math.min(x0, x1) || x > Math.max(x0, x1)) continue;
-        if (x0 === x1) heights.push(y0, y1);
-        else heights.push(y0 + ((x - x0) / (x1 - x0)) * (y1 - y0));
+        if (x0 === x1 && Math.abs(x - x0) <= NEAR) heights.push(y0, y1);
+        else if (x >= Math.min(x0, x1) && x <= Math.max(x0, x1)) heights.push(y0 + ((x - x0) / (x1 - x0)) * (y1 - y0));
       }
     }
     if (!curve.lines.length) {
