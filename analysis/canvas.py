@@ -1,17 +1,18 @@
 """The drawing board: one look for all figures, and SVG text that is the same on every run."""
 
 import io
-import re
 import unicodedata
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from analysis.readings import name_curves, scales
+from analysis.svg import finish
 
 INK = "#1f2a37"
 MUTED = "#667085"
@@ -46,7 +47,7 @@ _STYLE = {
     "axes.titleweight": "bold",
     "figure.facecolor": "none",
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; it only measures, see `_FONTS`
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; it only measures, see `analysis.svg`
     "font.size": 9,
     "grid.color": GRID,
     "legend.fontsize": 8.5,
@@ -64,7 +65,6 @@ _STYLE = {
     "ytick.labelcolor": INK,
     "ytick.labelsize": 8.5,
 }
-_FONTS = "system-ui, -apple-system, &quot;Segoe UI&quot;, Roboto, Arial, sans-serif"
 _LONGEST_LABEL = 34
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
@@ -108,28 +108,11 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         canvas = FigureCanvasSVG(figure)
         paint(figure)
+        curves = name_curves(figure)
         # `savefig` would draw everything once more to lay it out.
         canvas.print_svg(buffer, metadata=_NO_METADATA)  # type: ignore[no-untyped-call]
-    return Drawing(name, title, description, _finish(buffer.getvalue(), name, title, description), wide)
-
-
-def _finish(svg: str, name: str, title: str, description: str) -> str:
-    """Name the figure for screen readers, make its ids its own, and let the browser choose the font."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<[^>]+>", lambda tag: _own_tag(tag[0], name), svg)
-    label = escape(f"{title}. {description}", quote=True)
-    head = f'<svg role="img" aria-label="{label}"'
-    svg = svg.replace("<svg", head, 1)
-    end = svg.index(">", svg.index(head) + len(head)) + 1
-    return f"{svg[:end]}\n <title>{escape(title)}</title>{svg[end:]}"
-
-
-def _own_tag(tag: str, name: str) -> str:
-    """Prefix ids and references within one tag; text between tags is never touched."""
-    tag = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', tag)
-    tag = re.sub(r'href="#([^"]*)"', rf'href="#{name}-\1"', tag)
-    tag = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", tag)
-    return re.sub(r"(font(?:-family)?: [^;\"]*?)(?:&apos;|')DejaVu Sans(?:&apos;|')", rf"\1{_FONTS}", tag)
+    svg = finish(buffer.getvalue(), name, title, description, curves, scales(figure))
+    return Drawing(name, title, description, svg, wide)
 
 
 def plain(text: str) -> str:

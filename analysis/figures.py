@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw, plain, unit_axes
 from analysis.confusion import Confusion
-from analysis.discrimination import roc_points
+from analysis.discrimination import roc_band, roc_points
 from analysis.samples import Sample, class_label
 from triher.estimate import Estimate
 
@@ -17,7 +17,7 @@ _BINS = np.linspace(0, 1, 21)
 _RATIO_TICKS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 _FINE_RATIO_TICKS = (0.7, 1.0, 1.5)  # for an axis that holds no two of the others
 _MOST_TICKS = 6  # longer numbers overlap
-_DARK = 0.55  # share of a row above which a cell needs white text
+_DARK = 0.7  # share of a row above which a cell needs white text
 
 
 def roc_figure(sample: Sample, classes: tuple[str, ...], areas: tuple[Estimate, ...]) -> Drawing:
@@ -33,12 +33,16 @@ def roc_figure(sample: Sample, classes: tuple[str, ...], areas: tuple[Estimate, 
             label = f"{class_label(classes[c])}  {areas[c].value:z.2f}"
             points = roc_points(sample.y == c, sample.probabilities[:, c])
             axes.plot(*points, color=color, linestyle=line, label=label, drawstyle="default")
+            band = roc_band(sample.y == c, sample.probabilities[:, c], seed=c)
+            if band is not None:
+                axes.fill_between(*band, color=color, alpha=0.12, linewidth=0)
         if shown:
             axes.legend(loc="lower right", title="AUC", alignment="left", title_fontsize=8.5)
         unit_axes(axes, "1 - specificity", "Sensitivity")
         axes.set_aspect("equal")
 
-    return draw(f"roc-{sample.split}", "ROC curves", f"One class against the rest. {said}.", _SQUARE, paint)
+    title = f"ROC curves, each class against the rest (n = {len(sample.y)}), with pointwise 95 % bootstrap bands"
+    return draw(f"roc-{sample.split}", title, f"One class against the rest. {said}.", _SQUARE, paint)
 
 
 def probability_figure(sample: Sample, classes: tuple[str, ...], c: int) -> Drawing:
@@ -85,7 +89,7 @@ def confusion_figure(counts: Confusion, classes: tuple[str, ...], split: str) ->
         axes.pcolormesh(cells, cells, shares, cmap="Blues", vmin=0, vmax=1.15, edgecolors="white", linewidth=2)
         axes.set(aspect="equal", ylim=(len(labels) - 0.5, -0.5))
         for row, col in np.ndindex(counts.shape):
-            color = "white" if shares[row, col] > _DARK else INK
+            color = text_on(shares[row, col])
             axes.text(col, row - 0.1, str(counts[row, col]), ha="center", va="center", color=color, fontsize=13)
             share = f"{shares[row, col]:.0%}"
             axes.text(col, row + 0.22, share, ha="center", va="center", color=color, fontsize=8.5)
@@ -99,7 +103,13 @@ def confusion_figure(counts: Confusion, classes: tuple[str, ...], split: str) ->
     said = "; ".join(
         f"true {labels[r]}, called {labels[c]}: {counts[r, c]}" for r, c in np.ndindex(counts.shape) if counts[r, c]
     )
-    return draw(f"confusion-{split}", "Confusion matrix", f"{said}.", _SQUARE, paint)
+    title = f"Confusion matrix (n = {counts.sum()}): patients, and their share of the true class"
+    return draw(f"confusion-{split}", title, f"{said}.", _SQUARE, paint)
+
+
+def text_on(share: float) -> str:
+    """Color of the text on a cell of a confusion matrix."""
+    return "#ffffff" if share > _DARK else INK
 
 
 @dataclass(frozen=True)

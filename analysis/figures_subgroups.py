@@ -1,5 +1,6 @@
 """Figure of the subgroups: a block for each grouping, a line for each level, a panel for each AUC."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from triher.estimate import Estimate
 
 MOST = 25
 """Levels of one grouping that are drawn: the largest ones."""
+_TITLE = 18  # letters of a panel's title in one line
 PANELS = {
     "auc_macro": "Macro AUC",
     "auc_zero_vs_rest": "Zero against low or positive",
@@ -49,7 +51,7 @@ def subgroup_figure(groups: Sequence[Subgrouping], everybody: dict[str, Estimate
         everybody: the same AUCs of all its patients, the dashed lines; their n stands in the first row.
     """
     split = groups[0].split
-    lines = [_Line("All patients", str(everybody["auc_macro"].n), everybody, {})]
+    lines = [_Line("All patients", _counted(everybody["auc_macro"].n, _sums(groups[0])), everybody, {})]
     for group in groups:
         lines += _block(group)
     limits = _limits(lines)
@@ -62,8 +64,9 @@ def subgroup_figure(groups: Sequence[Subgrouping], everybody: dict[str, Estimate
 
     drawn = [(line, quantity, area) for line in lines for quantity, area in line.areas.items()]
     said = "; ".join(f"{line.label}, {PANELS[quantity]}: {brief(area)}" for line, quantity, area in drawn)
-    size = (1.9 + 1.75 * len(everybody), 1.0 + 0.24 * len(lines))
-    title = f"AUC by subgroup with 95 % intervals and corrected p of interaction: {split_name(split)}"
+    size = (2.2 + 1.75 * len(everybody), 1.0 + 0.24 * len(lines))
+    what = "AUC by subgroup with 95 % intervals and corrected p of interaction"
+    title = f"{what}: {split_name(split)}; in brackets patients, and those of each class"
     return draw(f"subgroups-{split}", title, f"{said}.", size, paint, wide=True)
 
 
@@ -79,7 +82,21 @@ def _block(group: Subgrouping) -> list[_Line]:
 
 def _line(level: Level) -> _Line:
     """One level."""
-    return _Line(level_label(level.label), str(level.n), dict(level.areas), {})
+    return _Line(level_label(level.label), _counted(level.n, level.counts), dict(level.areas), {})
+
+
+def _sums(group: Subgrouping) -> tuple[int, ...]:
+    """Patients of each class in all levels together."""
+    return tuple(map(sum, zip(*(level.counts for level in group.levels), strict=True)))
+
+
+def _counted(n: int, counts: Sequence[int]) -> str:
+    """How many patients, and of which classes.
+
+    >>> _counted(40, (12, 16, 12))
+    '40 = 12 + 16 + 12'
+    """
+    return f"{n} = {' + '.join(map(str, counts))}"
 
 
 def _limits(lines: Sequence[_Line]) -> tuple[float, float]:
@@ -103,7 +120,7 @@ def _panel(
         if quantity in line.areas:
             _mark(axes, y, line.areas[quantity])
     axes.set(xlim=limits, ylim=(len(lines) - 0.4, -0.6), xlabel="AUC")
-    axes.set_title(PANELS[quantity], fontsize=8.5)
+    axes.set_title("\n".join(textwrap.wrap(PANELS[quantity], _TITLE)), fontsize=8.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -5,9 +5,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.canvas import INK, MUTED, RISK_STYLE, Drawing, draw
+from analysis.cox import CoxModel
 from analysis.figures import ForestRow, forest_figure
 from analysis.prognosis import Prognosis, RiskGroup
 from analysis.spline import Shape
+from analysis.wording import count, split_name
 
 _TICKS = 6
 
@@ -34,7 +36,9 @@ def kaplan_meier_figure(prognosis: Prognosis) -> Drawing:
     said = "; ".join(
         f"{g.label}: {g.n} patients, {g.events} events, median {months(g.median_months)}" for g in groups
     )
-    title = f"Kaplan-Meier curves by {prognosis.grouped_by}"
+    n, events = len(prognosis.follow_up.patient_id), int(prognosis.follow_up.event.sum())
+    what = f"Kaplan-Meier curves by {prognosis.grouped_by}, {split_name(prognosis.split)}"
+    title = f"{what} (n = {n}, {count(events, 'event')}), with log-log 95 % bands and numbers at risk"
     return draw(f"survival-{prognosis.split}", title, f"{said}.", (6.0, 4.6), paint, wide=True)
 
 
@@ -76,15 +80,22 @@ def _at_risk(axes: Axes, groups: tuple[RiskGroup, ...], ticks: list[float]) -> N
 
 def hazard_figure(prognosis: Prognosis) -> Drawing:
     """Hazard ratios of the score alone and in the adjusted model."""
-    rows = [ForestRow("Score alone")]
+    rows = [ForestRow(f"Score alone{_basis(prognosis.alone)}")]
     rows += [ForestRow(line.name, line.hazard_ratio) for line in prognosis.alone.coefficients]
     if prognosis.adjusted is not None:
         refused = prognosis.adjusted.reason
-        rows.append(ForestRow(f"Adjusted model{': not estimable' if refused else ''}"))
+        basis = ": not estimable" if refused else _basis(prognosis.adjusted)
+        rows.append(ForestRow(f"Adjusted{basis}"))
         lines = () if refused else prognosis.adjusted.coefficients
         rows += [ForestRow(line.name, line.hazard_ratio) for line in lines]
-    name, title = f"hazards-{prognosis.split}", "Hazard ratios"
+    name = f"hazards-{prognosis.split}"
+    title = "Hazard ratios with 95 % intervals, above 1 riskier; levels of text against the most frequent one"
     return forest_figure(name, title, rows, x_label="Hazard ratio (log scale)", line_at=1.0, logarithmic=True)
+
+
+def _basis(model: CoxModel) -> str:
+    """How many patients and events a model rests on."""
+    return f" (n = {model.n}, {count(model.events, 'event')})"
 
 
 def shape_figure(prognosis: Prognosis) -> Drawing:

@@ -37,7 +37,7 @@ class Grouping:
 
 
 def groupings(config: Config, cohort: Cohort, frame: pd.DataFrame) -> tuple[Grouping, ...]:
-    """All groupings of ``analysis.subgroups``, the cohort first where there are several.
+    """All groupings of ``analysis.subgroups``, cohort and site first where there are several of them.
 
     Args:
         config: the run's configuration.
@@ -48,8 +48,10 @@ def groupings(config: Config, cohort: Cohort, frame: pd.DataFrame) -> tuple[Grou
         StopRun: ``unknown_name``; ``column_missing`` for ``vendor`` without such a column; ``config_value`` for a
             number without cut points, words with cut points, or cut points that do not rise.
     """
-    several = len(frame["cohort"].unique()) > 1
-    wanted = {**({"cohort": ()} if several else {}), **config.analysis.subgroups}
+    places = [name for name in PLACES if len(frame[name].unique()) > 1]
+    if len(places) > 1 and not frame.groupby("cohort")["site"].nunique().gt(1).any():
+        places = ["cohort"]  # the sites are the cohorts under other names
+    wanted = {**dict.fromkeys(places, ()), **config.analysis.subgroups}
     return tuple(
         _grouping(name, tuple(map(float, cuts)), config.cohort, cohort, frame) for name, cuts in wanted.items()
     )

@@ -122,7 +122,8 @@ def matched_pairs(frame: pd.DataFrame, cohort: Cohort, config: ExplainConfig, sc
     def member(patient: Patient) -> Member:
         row = rows[patient.patient_id]
         p = sample.probabilities[row]
-        return Member(patient, tuple(p.tolist()), score[patient.patient_id], int(p.argmax()) == sample.y[row])
+        own = bool(p.argmax() == sample.y[row])
+        return Member(patient, tuple(p.tolist()), score[patient.patient_id], own)
 
     pairs = [Pair(member(zero[m.left]), member(low[m.right]), m.distance) for m in found.matches]
     alone = [Unmatched(zero[i].patient_id, _ZERO, why) for i, why in found.left_alone.items()]
@@ -174,17 +175,17 @@ def share_right(matched: Matched, folds: Folds | None = None) -> Estimate:
         matched: the pairs.
         folds: how the split was predicted, where several models did.
     """
-    return _share(sum(pair.is_right for pair in matched.pairs), matched, folds)
+    return _share([pair.is_right for pair in matched.pairs], matched, folds)
 
 
 def share_strictly_right(matched: Matched, folds: Folds | None = None) -> Estimate:
     """The share of pairs in which both members get their own class as the likeliest of all."""
-    return _share(float(sum(pair.is_strictly_right for pair in matched.pairs)), matched, folds)
+    return _share([float(pair.is_strictly_right) for pair in matched.pairs], matched, folds)
 
 
-def _share(hits: float, matched: Matched, folds: Folds | None) -> Estimate:
+def _share(hits: Sequence[float], matched: Matched, folds: Folds | None) -> Estimate:
     """A share of the pairs, its interval widened by the part of the patients who are in pairs."""
-    share = wilson(hits, len(matched.pairs), of_what="pairs")
+    share = wilson(float(sum(hits)), len(hits), of_what="pairs")
     if folds is None or matched.sample is None or not matched.pairs:
         return share
     part = folds.share * 2 * len(matched.pairs) / len(matched.sample.y)

@@ -107,7 +107,7 @@ def _levels(name: str, patients: Sequence[Patient]) -> set[str]:
     return {known_level(patient.groups[name]) for patient in patients} - {""}
 
 
-def _number(name: str, caliper: float | None, left: Sequence[Patient], right: Sequence[Patient]) -> Criterion:
+def _number(name: str, caliper: int | float | None, left: Sequence[Patient], right: Sequence[Patient]) -> Criterion:
     """A covariate with its caliper."""
     sides = [np.array([p.covariates[name] for p in side], dtype=np.float64) for side in (left, right)]
     variances = [np.var(side[np.isfinite(side)], ddof=1) for side in sides if np.isfinite(side).sum() > 1]

@@ -1,17 +1,22 @@
 """The parts that a report page is made of, and how they become one HTML file."""
 
 import base64
+import hashlib
+import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image, UnidentifiedImageError
 
 from analysis.canvas import Drawing
+from analysis.dark import painted, with_variables
+from analysis.lighter import Lighter, lighter, size_in_page
 from analysis.wording import interval
 from triher.estimate import Estimate
 from triher.files import write_text
@@ -19,6 +24,11 @@ from triher.runfolder import RunFolder
 from triher.tables import write_table
 
 _LONGEST_NAME = 60
+_JPEG = b"\xff\xd8"
+LARGEST = 5_000_000
+"""Bytes that a report may have, so that it can be sent by mail."""
+_REMARK = 1000  # bytes kept for saying what was done about the size
+_BROAD, _BROADEST = 1.5, 2.6  # width of a picture in heights
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -51,11 +61,19 @@ class Table:
     """When not empty, the table hides behind this line until it is opened."""
     text_cells: bool = False
     """Whether the cells hold words rather than numbers."""
+    sortable: bool = True
+    """Whether its rows make sense in another order."""
     name: str = ""
     """File name without ending of its CSV in ``tables``; from the caption when empty."""
     data: Data | None = None
     """What goes into the CSV in full precision; the cells as printed when there is nothing else."""
     kind: str = "table"
+
+    @property
+    def n_characters(self) -> int:
+        """How many characters its narrowest form has side by side, for the size of its type in print."""
+        columns = zip(self.header, *self.rows, strict=False)
+        return sum(2 + max(len(word) for cell in column for word in unbroken(cell).split(" ")) for column in columns)
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,18 @@ class Picture:
     @property
     def uri(self) -> str:
         """The picture as the address of an image."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
+        kind = "jpeg" if self.png.startswith(_JPEG) else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.png).decode('ascii')}"
+
+    @property
+    def breadth(self) -> str:
+        """Whether it takes two places of a row (``broad``) or all of them (``broadest``)."""
+        try:
+            with Image.open(io.BytesIO(self.png)) as image:
+                ratio = image.width / image.height
+        except UnidentifiedImageError:
+            return ""
+        return "broadest" if ratio > _BROADEST else "broad" if ratio > _BROAD else ""
 
 
 @dataclass(frozen=True)
@@ -154,6 +183,8 @@ class Page:
     sections: Sequence[Section]
     patient_level: str
     footer: str
+    remarks: Sequence[str] = ()
+    """Further lines at the foot."""
 
     @property
     def topics(self) -> list[tuple[str, list[Section]]]:
@@ -185,8 +216,7 @@ def unfolded(blocks: Iterable[Block]) -> Iterator[Block]:
 
 def drawings(page: Page) -> list[Drawing]:
     """All figures of the page, for saving each as a file."""
-    blocks = [block for section in page.sections for block in unfolded(section.blocks)]
-    return [drawing for block in blocks if isinstance(block, Gallery) for drawing in block.drawings]
+    return [drawing for block in _blocks(page) if isinstance(block, Gallery) for drawing in block.drawings]
 
 
 def tables(page: Page) -> dict[str, Data]:
@@ -224,8 +254,52 @@ def write_page(page: Page, run: RunFolder) -> list[Path]:
     for drawing in drawings(page):
         outputs.append(run.path / "figures" / f"{drawing.name}.svg")
         write_text(outputs[-1], drawing.svg)
-    write_text(run.report_file, render(page))
+    write_text(run.report_file, render_within(page, LARGEST))
     return [*outputs, run.report_file]
+
+
+def render_within(page: Page, largest: int) -> str:
+    """The page in at most some bytes, if its pictures can be made so light; what was done is said at its foot.
+
+    Args:
+        page: the report.
+        largest: bytes of the file.
+    """
+    text = render(page)
+    size = len(text.encode())
+    if size <= largest:
+        return text
+    pictures = [picture.png for block in _blocks(page) if isinstance(block, Pictures) for picture in block.pictures]
+    rest = size - sum(map(size_in_page, pictures))
+    limit = f"{largest / 1e6:.1f} MB"
+    if not pictures or rest + _REMARK > largest:
+        remark = f"This page is larger than {limit}, for {rest / 1e6:.1f} MB of it are no pictures."
+        return render(replace(page, remarks=[*page.remarks, remark]))
+    light = lighter(pictures, largest - rest - _REMARK)
+    remark = f"So that this page has no more than {limit}, its {len(pictures)} pictures are lighter: {light.remark}"
+    sections = [replace(section, blocks=_relit(section.blocks, light)) for section in page.sections]
+    return render(replace(page, sections=sections, remarks=[*page.remarks, remark]))
+
+
+def _relit(blocks: Sequence[Block], light: Lighter) -> list[Block]:
+    """The blocks with lighter pictures, and with a word where some are left out."""
+    made: list[Block] = []
+    for block in blocks:
+        if isinstance(block, Folded):
+            made.append(replace(block, blocks=_relit(block.blocks, light)))
+        elif isinstance(block, Pictures):
+            kept = [replace(one, png=light.pictures[one.png]) for one in block.pictures if one.png in light.pictures]
+            made.append(replace(block, pictures=kept))
+            n_out = len(block.pictures) - len(kept)
+            made += [Paragraph(f"Left out, for the page would be too large: {n_out}.", "note")] if n_out else []
+        else:
+            made.append(block)
+    return made
+
+
+def _blocks(page: Page) -> list[Block]:
+    """All blocks of the page, with those that are folded."""
+    return [block for section in page.sections for block in unfolded(section.blocks)]
 
 
 def estimate_card(label: str, estimate: Estimate, note: str) -> Card:
@@ -252,9 +326,26 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["drawing"] = _markup
-    return environment.get_template("report.html.j2").render(page=page)
+    environment.filters["unbroken"] = unbroken
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        paint=painted(drawing.svg for drawing in drawings(page)),
+        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    )
+
+
+def unbroken(cell: str) -> str:
+    """A cell whose intervals and p values are not broken over two lines.
+
+    >>> len(unbroken("0.8 (0.7 to 0.9)").split(" "))
+    2
+    """
+    return cell.replace(" to ", "\u00a0to\u00a0").replace("< ", "<\u00a0")
 
 
 def _markup(drawing: Drawing) -> Markup:
-    """A drawing's SVG; matplotlib and `analysis.canvas` escaped the text inside."""
-    return Markup(drawing.svg)  # noqa: S704
+    """A drawing's SVG in the page's colors; matplotlib and `analysis.svg` escaped the text inside."""
+    return Markup(with_variables(drawing.svg))  # noqa: S704

@@ -13,6 +13,7 @@ from analysis.samples import Sample
 from triher.cohort import Cohort
 from triher.errors import Note
 from triher.labels import scheme_classes
+from triher.runfolder import RunFolder
 from triher.settings import Config
 
 
@@ -32,6 +33,8 @@ class Material:
     config: Config
     record: Mapping[str, Any]
     """Contents of ``run.json``."""
+    run: RunFolder | None = None
+    """Where slabs, embeddings and explanations lie; None where predictions alone are judged."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -49,5 +52,7 @@ class Part:
     """Rows for ``notes.csv``."""
     predictions: Mapping[str, pd.DataFrame] | None = None
     """File name without ending -> a prediction table to write into the run folder."""
+    named: tuple[str, ...] = ()
+    """Ids of patients whose own data the section shows."""
     summary: tuple[str, ...] = ()
     """Sentences about the foremost split for the top of the report, for a reader who stops there."""

@@ -8,11 +8,14 @@ from analysis.sections_calibrators import calibrators_part
 from analysis.sections_comparisons import judge_comparisons
 from analysis.sections_conformal import judge_conformal
 from analysis.sections_decision import judge_decision
+from analysis.sections_explanations import judge_explanations
 from analysis.sections_horizons import horizons_part
+from analysis.sections_matched import judge_matched
 from analysis.sections_multiplicity import judge_multiplicity
 from analysis.sections_operating import judge_thresholds
 from analysis.sections_recalibration import recalibration_part
 from analysis.sections_reject import judge_reject
+from analysis.sections_study import study_part
 from analysis.sections_subgroups import subgroups_part
 from analysis.sections_transcriptomics import transcriptomics_part
 
@@ -29,6 +32,9 @@ PARTS: dict[str, Judge] = {
     "reject": judge_reject,
     "survival": horizons_part,
     "transcriptomics": transcriptomics_part,
+    "explanations": judge_explanations,
+    "matched": judge_matched,
+    "study": study_part,
 }
 """Name -> what judges it; a part that has nothing to say returns an empty `Part`."""
 

@@ -1,25 +1,31 @@
 """The report: every result on one self-contained page, with a summary in plain words."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from analysis.acquisition import Acquisition
 from analysis.cox import CoxModel
 from analysis.evaluation import Evaluation, SplitEvaluation
+from analysis.flow import patient_flow
+from analysis.limits import Facts, limits
 from analysis.metrics import find
 from analysis.page import Card, Page, Section, estimate_card
-from analysis.population import characteristics, flow_blocks, patient_flow
+from analysis.population import flow_blocks
 from analysis.prognosis import Prognosis
 from analysis.samples import class_label
 from analysis.sections_beside import baseline_sentences, beside_section
 from analysis.sections_calibration import calibration_section
-from analysis.sections_origin import limits_section, model_section, provenance_section
+from analysis.sections_cost import cost_section
+from analysis.sections_limits import limits_section
+from analysis.sections_origin import model_section, provenance_section
 from analysis.sections_performance import discrimination_section, nested_section
 from analysis.sections_shortcut import opened_blocks, opened_too_often, shortcut_section
 from analysis.sections_survival import prognosis_section
+from analysis.sections_table_one import table_one_blocks
 from analysis.wording import class_list, count, interval, p_value, places, split_name
 from triher import __version__
 from triher.cohort import Cohort
@@ -33,11 +39,14 @@ _TOPICS = {
     ),
     "Probabilities": ("calibration", "calibrators", "recalibration"),
     "Deciding": ("decision", "conformal", "reject"),
+    "Why the model said so": ("explanations", "matched"),
     "Survival": ("prognosis", "survival-measures"),
     "Genes": ("transcriptomics",),
-    "How it was done": ("limits", "multiplicity", "model", "provenance"),
+    "Variants": ("study",),
+    "How it was done": ("limits", "multiplicity", "model", "cost", "provenance"),
 }  # fmt: skip
 """Topic of the contents -> anchors of its sections, in reading order."""
+_HEAVY = 60  # weight of a limit that belongs to the top of the page
 _KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
 
@@ -49,9 +58,12 @@ def build_page(
     *,
     sections: Sequence[Section],
     summary: Sequence[str] = (),
+    own_data: Collection[str] = (),
     skipped: Sequence[Skipped],
     notes: Sequence[Note],
     record: Mapping[str, Any],
+    acquisition: Acquisition | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Page:
     """Put the sections in the order of a reader: who, how well, how surely, what for, and how it was made.
 
@@ -62,12 +74,17 @@ def build_page(
         config: the run's configuration.
         sections: of the further parts.
         summary: sentences of the further parts for the top of the page.
+        own_data: ids of patients whose own data the further parts show.
         skipped: rows of ``skipped.csv``.
         notes: rows of ``notes.csv``.
         record: contents of ``run.json``.
+        acquisition: facts about the source images, where they are known.
+        sizes: bytes of what the earlier stages left, by name.
     """
-    flow = patient_flow(frame, cohort, skipped)
-    who = [*flow_blocks(flow, frame, notes), characteristics(frame, cohort, evaluation.classes)]
+    flow = patient_flow(frame, cohort, skipped, n_classes=len(evaluation.classes), has_images=config.has_images)
+    facts = Facts(evaluation, frame, flow, config, record)
+    table_one = table_one_blocks(frame, cohort, evaluation.classes, acquisition or {})
+    who = [*flow_blocks(flow, evaluation.classes, notes), *table_one]
     shown = [
         Section("patients", "Who was in, who was left out", who),
         discrimination_section(evaluation, opened_blocks(record)),
@@ -82,11 +99,13 @@ def build_page(
         *sections,
         model_section(record, config),
         provenance_section(record, __version__),
-        limits_section(evaluation),
+        *cost_section(evaluation, frame, record, sizes or {}),
+        limits_section(facts),
     ]
     named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
     n_named = len(named - {""})
-    ids = f"yes: the ids of {count(n_named, 'patient')} who were left out or remarked on"
+    ids = [f"the ids of {count(n_named, 'patient')} who were left out or remarked on"] if n_named else []
+    ids += [f"ids, pathology, covariates or slices of {count(len(set(own_data)), 'patient')}"] if own_data else []
     origin = "breast DCE-MRI" if config.has_images else "a table of features"
     cohorts = " and ".join(sorted(frame["cohort"].unique()))
     return Page(
@@ -97,10 +116,11 @@ def build_page(
             *_summary(evaluation, frame, config.analysis.score),
             *opened_too_often(record),
             *([" ".join(summary)] if summary else []),
+            *_limit_sentence(facts),
         ],
         cards=_cards(evaluation),
         sections=_in_order(shown),
-        patient_level=ids if n_named else "no; figures show groups and unnamed curves",
+        patient_level=f"yes: {'; '.join(ids)}" if ids else "no; figures show groups and unnamed curves",
         footer=f"Made by TriHER {__version__}. Research use only.",
     )
 
@@ -120,6 +140,7 @@ def _summary(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[st
         return ["No predicted patient has a HER2 label, so nothing can be said about right or wrong."]
     split = labeled[0]
     sentences = [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)]
+    sentences += _accuracy_sentence(evaluation, split)
     sentences += baseline_sentences(evaluation, split.sample.split)
     sentences += _calibration_sentence(evaluation, split) + _prognosis_sentence(split, score)
     return [" ".join(sentences)]
@@ -151,6 +172,26 @@ def _headline(evaluation: Evaluation, split: SplitEvaluation, frame: pd.DataFram
         f"{who}{unseen} the model told {class_list(evaluation.classes)} apart with a macro AUC of {macro.value:z.2f} "
         f"({spread}); 0.5 is guessing and 1 is perfect."
     )
+
+
+def _accuracy_sentence(evaluation: Evaluation, split: SplitEvaluation) -> list[str]:
+    """How often the likeliest class was right, beside naming one class always."""
+    right = find(evaluation.metrics, split.sample.split, "accuracy")
+    always = find(evaluation.metrics, split.sample.split, "majority_share")
+    if right is None or always is None or not math.isfinite(right.value):
+        return []
+    n = len(split.sample.y)
+    spread = f", 95 % interval {right.low:.0%} to {right.high:.0%}" if math.isfinite(right.low) else ""
+    return [
+        f"The likeliest class was the true one for {round(right.value * n)} of {n} ({right.value:.0%}{spread}); "
+        f"naming the most common class for everybody is right in {always.value:.0%}."
+    ]
+
+
+def _limit_sentence(facts: Facts) -> list[str]:
+    """What weighs most against the result."""
+    found = [limit for limit in limits(facts) if limit.weight >= _HEAVY]
+    return [f"What weighs most against it: {found[0].title.lower()}. {found[0].text}"] if found else []
 
 
 def _reference_sentence(evaluation: Evaluation, split: SplitEvaluation) -> list[str]:

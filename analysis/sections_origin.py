@@ -1,12 +1,10 @@
-"""The report's sections on how the model was made, with which versions, and what limits its use."""
+"""The report's sections on how the model was made, and with which versions."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.evaluation import Evaluation
 from analysis.page import Block, Data, Facts, Folded, Paragraph, Section, Table
-from analysis.samples import class_label
 from analysis.wording import count, question_of
 from triher.config import dump_config
 from triher.settings import Config
@@ -17,6 +15,7 @@ _HIDDEN = {
     "seconds",
     "weights_dir",
     "reference",
+    "study",
     "table",
     "root",
     "expression",
@@ -27,7 +26,6 @@ _TOLD_ELSEWHERE = {"encoder", "recipe", "settings", "thresholds", "baselines_lef
 _COUNTS = ("n_patients", "n_done", "n_skipped", "n_slices", "n_features")
 _LONG = 60
 _FEW = 6
-_SMALL_CLASS = 20
 
 
 def model_section(record: Mapping[str, Any], config: Config) -> Section:
@@ -83,10 +81,7 @@ def _thresholds(thresholds: Sequence[Mapping[str, Any]]) -> list[Block]:
 def provenance_section(record: Mapping[str, Any], version: str) -> Section:
     """Program, machine and libraries."""
     program = {name: record.get(name, "") for name in ("command", "commit", "python", "platform")}
-    stages = record.get("stages", {})
-    earlier = [name for name in ("extract", "classify") if name in stages]
-    seconds = {f"seconds of {name}": stages[name].get("seconds", "") for name in earlier}
-    blocks: list[Block] = [Facts("Program", _pairs({"TriHER": version, **program, **seconds}))]
+    blocks: list[Block] = [Facts("Program", _pairs({"TriHER": version, **program}))]
     libraries = _pairs(record.get("libraries", {}))
     return Section("provenance", "Versions", [*blocks, *([Facts("Libraries", libraries)] if libraries else [])])
 
@@ -117,33 +112,3 @@ def _value(value: Any) -> str:  # noqa: ANN401 - any JSON value
     if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text):
         return text[:12]
     return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"
-
-
-def limits_section(evaluation: Evaluation) -> Section:
-    """What the numbers do not say."""
-    texts = [
-        "Research use only. This is no medical device; no patient's treatment may depend on it. Immunohistochemistry "
-        "and in-situ hybridization remain the way to determine HER2.",
-        "The numbers hold for patients like these, imaged like these. Other scanners, protocols, sites or class "
-        "shares can change both ranking and calibration.",
-        "P values are corrected for their number, intervals are not; name one comparison beforehand, under "
-        "analysis.primary.",
-    ]
-    small = _small_classes(evaluation)
-    if small:
-        texts.insert(
-            1, f"Few patients: {small}. Intervals are wide, and a missing difference is no proof of equality."
-        )
-    if not any(split.sample.split == "test" for split in evaluation.splits):
-        text = "No patients were held out, so how the model does elsewhere is not known. See classify.split."
-        texts.insert(1, text)
-    return Section("limits", "Limits", [Paragraph(text) for text in texts])
-
-
-def _small_classes(evaluation: Evaluation) -> str:
-    """The classes with fewer than 20 patients in the foremost split."""
-    if not evaluation.splits:
-        return ""
-    y = evaluation.splits[0].sample.y
-    counts = {class_label(name): int((y == c).sum()) for c, name in enumerate(evaluation.classes)}
-    return ", ".join(f"{n} {name}" for name, n in counts.items() if n < _SMALL_CLASS)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from analysis.cross_validation import folds_of
 from analysis.figures_subgroups import PANELS, level_label, subgroup_figure
+from analysis.groupings import PLACES
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
@@ -50,18 +51,23 @@ def subgroups_part(material: Material) -> Part:
     for sample in material.samples:
         groups = [group for group in found if group.split == sample.split]
         if groups:
+            remarks = [Paragraph(text) for group in groups if group.name in PLACES for text in _heterogeneity(group)]
             figure = Gallery("", [subgroup_figure(groups, of_everybody(sample, material))])
             tables = [_interaction_table(groups), _large_table(groups, material.classes)]
             splits.append(
-                [Heading(split_name(sample.split)), figure, _level_table(groups, material.classes), *tables]
+                [Heading(split_name(sample.split)), *remarks, figure, _level_table(groups, material.classes), *tables]
             )
     blocks += fold_later(splits)
     section = Section("subgroups", "Subgroups", blocks)
-    return Part(tuple(_metrics(found, material.classes)), section, summary=_summary(found))
+    summary = _summary(found, asked=bool(material.config.analysis.subgroups))
+    return Part(tuple(_metrics(found, material.classes)), section, summary=summary)
 
 
-def _summary(found: Sequence[Subgrouping]) -> tuple[str, ...]:
-    """Whether an AUC differs between the levels of a grouping in the foremost split; nothing without a test."""
+def _summary(found: Sequence[Subgrouping], *, asked: bool) -> tuple[str, ...]:
+    """Whether an AUC differs between the levels of a grouping in the foremost split.
+
+    Nothing without a test, and no word on places that do not differ where no subgroup was asked for.
+    """
     tests = [
         (group.name, test)
         for group in found
@@ -72,13 +78,38 @@ def _summary(found: Sequence[Subgrouping]) -> tuple[str, ...]:
         return ()
     names = list(dict.fromkeys(name for name, _ in tests))
     small = [(name, test) for name, test in tests if test.p_adjusted.value < _SMALL_P]
+    if not small and not asked:
+        return ()
     if not small:
-        asked = "The test found" if len(tests) == 1 else f"{len(tests)} tests found"
+        tried = "The test found" if len(tests) == 1 else f"{len(tests)} tests found"
         return (
-            f"{asked} no AUC that differs between subgroups ({', '.join(names)}), which is no proof of equality.",
+            f"{tried} no AUC that differs between subgroups ({', '.join(names)}), which is no proof of equality.",
         )
     said = "; ".join(f"{PANELS[t.quantity]} by {name} (p {_equals(t.p_adjusted.value)})" for name, t in small)
     return (f"Exploratory: after correction an AUC differs between subgroups: {said}.",)
+
+
+def _heterogeneity(group: Subgrouping) -> list[str]:
+    """How far cohorts or sites lie apart; nothing where fewer than two have an AUC.
+
+    The share of the spread beyond chance is Higgins & Thompson's I squared (Stat Med 2002;21:1539).
+    """
+    known = [(level.areas["auc_macro"], level) for level in group.levels]
+    known = [(area, level) for area, level in known if math.isfinite(area.value)]
+    if len(known) < 2:
+        return []
+    least, most = (pick(known, key=lambda pair: pair[0].value) for pick in (min, max))
+    ends = [f"{area.value:z.2f} ({level_label(level.label)}, n = {level.n})" for area, level in (least, most)]
+    text = f"Between {group.name}s the macro AUC runs from {ends[0]} to {ends[1]}"
+    test = next((test for test in group.interactions if test.quantity == "auc_macro"), None)
+    if test is None or not math.isfinite(test.p.value):
+        reason = f": {test.p.reason}" if test and test.p.reason else ""
+        return [f"{text}; whether that is more than chance is not estimable{reason}."]
+    beyond = max(0.0, 1 - test.degrees / test.q.value) if test.q.value > 0 else 0.0
+    return [
+        f"{text}; p of heterogeneity {_equals(test.p.value)} before correction, {beyond:.0%} of the spread beyond "
+        "chance (I\u00b2)."
+    ]
 
 
 def _equals(p: float) -> str:

@@ -7,8 +7,15 @@ from pathlib import Path
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from analysis.ablation.stage import study_key
+from analysis.acquisition import read_acquisition
 from analysis.beside import read_companions
+from analysis.checklists.export import write_checklists
+from analysis.checklists.facts import gather
+from analysis.checklists.fill import fill
+from analysis.checklists.section import add_checklists
 from analysis.evaluation import Evaluation, evaluate
+from analysis.explained_run import explained_files
 from analysis.followup import all_follow_ups
 from analysis.metrics import find, write_metrics
 from analysis.page import write_page
@@ -16,6 +23,8 @@ from analysis.part import Material, Part
 from analysis.parts import judge_parts
 from analysis.report import build_page
 from analysis.samples import split_samples
+from analysis.sections_cost import sizes_of
+from analysis.sections_study import base_config
 from analysis.shortcut import Shortcut, read_shortcuts
 from triher import __version__
 from triher.cohort import Cohort, read_cohort
@@ -26,9 +35,18 @@ from triher.predictions import read_predictions, refuse_trained, write_predictio
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
+from triher.study import StudyFolder
 
 STAGE = "analysis"
-_FACTS = ("baselines_left_out", "labels_shuffled", "test_opened", "thresholds")  # of the record, told in the report
+# Of the record, told in the report.
+_EXTRACTED = ("outputs", "seconds", "device", "peak_memory_mb")
+_FACTS = (
+    "baselines_left_out",
+    "labels_shuffled",
+    "seconds",
+    "test_opened",
+    "thresholds",
+)
 
 
 def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
@@ -63,7 +81,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     follow_ups = all_follow_ups(frame, cohort, config)
     companions = _companions(config, run)
     samples = split_samples(frame, config.scheme)
-    material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record())
+    material = Material(frame, companions, samples, follow_ups, cohort, config, run.read_record(), run)
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         evaluation = evaluate(
             frame, _reference(config), follow_ups, config, companions=companions, shortcuts=_shortcuts(run)
@@ -104,17 +122,22 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
         material.config,
         sections=[part.section for part in parts.values() if part.section is not None],
         summary=[text for part in parts.values() for text in part.summary],
+        own_data=[name for part in parts.values() for name in part.named],
         skipped=run.read_skipped(),
         notes=run.read_notes(),
         record=material.record,
+        acquisition=read_acquisition(run, material.record),
+        sizes=sizes_of(run),
     )
-    write_metrics(run.metrics_file, [*evaluation.metrics, *(m for part in parts.values() for m in part.metrics)])
+    metrics = [*evaluation.metrics, *(m for part in parts.values() for m in part.metrics)]
+    write_metrics(run.metrics_file, metrics)
     outputs = [run.metrics_file]
     for part in parts.values():
         for name, predictions in (part.predictions or {}).items():
             outputs.append(run.path / f"{name}.csv")
             write_predictions(outputs[-1], predictions, material.config.scheme)
-    return [*outputs, *write_page(page, run)]
+    filled = fill(gather(evaluation, metrics, material, page, run))
+    return [*outputs, *write_checklists(filled, run), *write_page(add_checklists(page, filled), run)]
 
 
 def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
@@ -125,11 +148,14 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
         run: the run folder; its tables and what its record says of the classification.
         cohort: follow-up and covariates.
     """
-    classified = run.read_record()["stages"].get("classify", {})
+    stages = run.read_record()["stages"]
+    classified = stages.get("classify", {})
     follow_up = [
         [p.patient_id, repr(p.time_months), p.event, {name: repr(v) for name, v in p.covariates.items()}, p.groups]
         for p in cohort.patients
     ]
+    explained = explained_files(run)
+    pathology = [p.her2_entry() for p in cohort.patients] if explained else []
     notes = [astuple(note) for note in run.read_notes(but=STAGE)]
     return sha256_of_json(
         {
@@ -138,6 +164,7 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             "seed": config.seed,
             "predictions": sha256_of_file(run.predictions_file),
             "beside": [_digest(run.companions_file), _digest(run.shortcuts_file)],
+            "extracted": [stages.get("extract", {}).get(name) for name in _EXTRACTED],
             "classified": [classified.get(name) for name in _FACTS],
             "skipped": [
                 _digest(run.skipped_file),
@@ -145,6 +172,9 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             ],
             "follow_up": follow_up,
             "files": [_digest(path) for path in _files(config)],
+            "explained": [pathology, [[path.name, _digest(path)] for path in explained]],
+            "matching": dump_config(config)["explain"],
+            "study": _study_key(config),
             "version": __version__,
         }
     )
@@ -155,6 +185,14 @@ def _files(config: Config) -> list[Path]:
     own = config.analysis
     genes = [] if own.transcriptomics is None else [own.transcriptomics.expression, *own.transcriptomics.gene_sets]
     return [*([own.reference] if own.reference else []), *own.compare.values(), *genes]
+
+
+def _study_key(config: Config) -> str:
+    """Hash of the ablation study that is told in the report, empty without one."""
+    if config.analysis.study is None:
+        return ""
+    folder = StudyFolder(RunFolder(config.analysis.study))
+    return study_key(base_config(folder.read_study(), folder), folder)
 
 
 def _digest(path: Path) -> str:

@@ -13,7 +13,7 @@ from analysis.corrected_p import corrected_estimates
 from analysis.cross_validation import Folds, folds_of, widened
 from analysis.delong import delong
 from analysis.discrimination import conditional_positive, low_vs_positive, zero_vs_rest
-from analysis.groupings import NOT_KNOWN, Grouping, groupings
+from analysis.groupings import NOT_KNOWN, PLACES, Grouping, groupings
 from analysis.part import Material
 from analysis.samples import Sample, class_label
 from triher.estimate import Estimate, not_estimable
@@ -97,10 +97,11 @@ def of_everybody(sample: Sample, material: Material) -> dict[str, Estimate]:
 
 
 def _of_split(wanted: Sequence[Grouping], split: str, material: Material) -> list[Grouping]:
-    """The groupings that a split is divided by: not by the cohort unasked where it has one only."""
-    several = len(material.frame.loc[material.frame["split"] == split, "cohort"].unique()) > 1
-    asked = "cohort" in material.config.analysis.subgroups
-    return [grouping for grouping in wanted if grouping.name != "cohort" or several or asked]
+    """The groupings that a split is divided by: not by cohort or site unasked where it has one only."""
+    rows = material.frame[material.frame["split"] == split]
+    asked = material.config.analysis.subgroups
+    single = {name for name in PLACES if name not in asked and len(rows[name].unique()) < _PAIR}
+    return [grouping for grouping in wanted if grouping.name not in single]
 
 
 def judge_split(

@@ -1,6 +1,7 @@
 """The extraction stage: cohort in, feature stores out, with nothing done twice."""
 
 import contextlib
+import math
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,14 @@ from extract.task import Task, decide
 from triher.cohort import Cohort, read_cohort, sources_sha256
 from triher.errors import Note, Skipped
 from triher.held_out import is_held_out
+from triher.memory import peak_memory_bytes
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
 from triher.store import read_index
 from triher.store_check import verify_whole
+
+_MACHINE = ("device", "peak_memory_mb")
 
 
 @dataclass(frozen=True)
@@ -154,12 +158,12 @@ def _record(
     odd = [note for store in stores for note in verify_whole(store)]
     run.write_notes("extract", [*slabs.cohort.notes, *slabs.notes(), *changed, *dict.fromkeys(odd)])
     index = read_index(stores[0])
-    earlier = run.read_record()["stages"].get("extract", {}).get("seconds", 0.0)
+    earlier = run.read_record()["stages"].get("extract", {})
     run.record_stage(
         "extract",
         index.identity,
         list(stores),
-        earlier if start is None else time.monotonic() - start,
+        earlier.get("seconds", 0.0) if start is None else time.monotonic() - start,
         store=stores[0].name,
         also={choice.spec.name: store.name for choice, store in zip(task.encoders[1:], stores[1:], strict=True)},
         encoder=index.encoder,
@@ -171,4 +175,16 @@ def _record(
         n_skipped=len(slabs.cohort.patients) - len(index.inputs),
         n_slices=index.n_slices,
         n_features=index.n_features,
+        **({name: earlier[name] for name in _MACHINE if name in earlier} if start is None else _machine(task)),
     )
+
+
+def _machine(task: Task) -> dict[str, str | int]:
+    """What computed the embeddings, and the most memory this process ever had; torch is loaded by then."""
+    from extract.devices import describe_devices
+
+    options = task.config.extract
+    elsewhere = "processes of a Ray cluster; here "
+    device = f"{elsewhere if options.engine == 'ray' else ''}{describe_devices(options.device)}"
+    peak = peak_memory_bytes()
+    return {"device": device, **({"peak_memory_mb": round(peak / 1024**2)} if math.isfinite(peak) else {})}

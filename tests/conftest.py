@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +18,9 @@ from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
 from triher.store import Features, Header, write_store
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 PATHOLOGY = {"zero": ("0", ""), "low": ("2+", "negative"), "positive": ("3+", "")}
 ENCODER = {"name": "toy", "sha256": "0" * 64, "input_px": 32}
@@ -216,3 +221,37 @@ def toy_plugin(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The encoders ``toy``, ``toy-wide`` and ``toy-cubes``, as if a package had added them; the folder for others."""
     monkeypatch.syspath_prepend(PLUGIN)
     return PLUGIN
+
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """A browser for the tests of one module; TRIHER_CHROMIUM may name its program."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = os.environ.get("TRIHER_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if program is None:
+        pytest.skip("no chromium on this machine: install it, or let TRIHER_CHROMIUM name it")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watched() -> "Callable[[Page], list[str]]":
+    """Listen to a page; what it complains of, every dialog that it opens, and every address that it asks for.
+
+    Complaints begin with ``console:``, ``error:`` or ``dialog:``, addresses with ``request:``.
+    """
+
+    def watch(page: "Page") -> list[str]:
+        seen: list[str] = []
+        page.on("console", lambda m: seen.append(f"console: {m.text}") if m.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: seen.append(f"request: {request.url[:200]}"))
+        return seen
+
+    return watch

@@ -94,7 +94,7 @@ def test_without_sets_there_is_no_figure():
 def test_the_name_of_a_set_is_text_and_never_markup_or_a_path():
     evil = GeneSet("../<script>alert(1)</script>$x$", "a.gmt", ("G1", "G2"), 2)
     page = page_of(blocks_of(GeneSets((evil,), (), (), ("G1",)), (2.0,), (0.01,), (0.01,), (1,)))
-    assert "<script>" not in render(page)
+    assert render(page).count("<script") == 1  # our own
     assert "&lt;script&gt;" in render(page)
     assert [drawing.name for drawing in drawings(page)] == ["gene-sets-true"]
     assert list(tables(page)) == ["gene-sets-true"]

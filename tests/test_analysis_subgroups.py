@@ -74,7 +74,7 @@ def only(found, name):
 def test_each_level_has_the_numbers_of_its_patients_alone():
     given = material(menopause=(), age=(50, 55))
     found = judge_subgroups(given)
-    assert [group.name for group in found] == ["cohort", "menopause", "age"]
+    assert [group.name for group in found] == ["cohort", "site", "menopause", "age"]
     menopause = only(found, "menopause")
     assert [level.label for level in menopause.levels] == ["post", "pre", NOT_KNOWN]
     [sample] = given.samples
@@ -115,9 +115,11 @@ def test_a_value_at_a_cut_point_belongs_above_it_and_an_empty_range_is_shown():
     assert levels[2].areas["auc_macro"].reason == "0 HER2-zero, 0 HER2-low, 0 HER2-positive"
 
 
-def test_a_cohort_is_a_subgroup_unasked_only_where_there_are_several():
-    assert [group.name for group in judge_subgroups(material())] == ["cohort"]
+def test_cohort_and_site_are_subgroups_unasked_only_where_there_are_several():
+    assert [group.name for group in judge_subgroups(material())] == ["cohort", "site"]
     alone = predictions(cohorts=("A",))
+    assert [group.name for group in judge_subgroups(material(alone))] == ["site"]
+    alone["site"] = "A"
     assert subgroups_part(material(alone)) == Part()
     asked = only(judge_subgroups(material(alone, cohort=())), "cohort")
     assert [level.label for level in asked.levels] == ["A"]
@@ -131,6 +133,7 @@ def test_sites_of_one_name_in_two_cohorts_stay_apart():
     frame["site"] = frame["cohort"] + "1"
     [_, grouping] = groupings(material(frame, site=()).config, patients(frame), frame)
     assert set(grouping.level_of.values()) == {"A1", "B1"}
+    assert [grouping.name for grouping in groupings(material(frame).config, patients(frame), frame)] == ["cohort"]
 
 
 def test_the_order_of_patients_changes_nothing():
@@ -239,11 +242,11 @@ def test_p_values_of_a_split_are_corrected_together_and_missing_ones_do_not_coun
     group = judge_subgroups(material(menopause=(), age=(200,)))
     tests = [test for g in group for test in g.interactions]
     known = [test for test in tests if math.isfinite(test.p.value)]
-    assert (len(tests), len(known)) == (9, 6)
+    assert (len(tests), len(known)) == (12, 9)
     largest = max(known, key=lambda test: test.p.value)
     assert largest.p_adjusted.value == pytest.approx(largest.p.value)
     assert all(test.p_adjusted.value >= test.p.value for test in known)
-    assert "over 6 tests" in largest.p_adjusted.method
+    assert "over 9 tests" in largest.p_adjusted.method
     assert corrected_estimates([]) == []
 
 

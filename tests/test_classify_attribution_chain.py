@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import math
+import sys
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.special import logsumexp, softmax
 from classify.applicability import fit_range
 from classify.apply import apply_bundle
 from classify.attribution import chain as chain_module
+from classify.attribution.backward import before_algebra, before_pooling
 from classify.attribution.chain import chain_of
 from classify.attribution.everyone import everyone_of
 from classify.attribution.leading_features import feature_shares, why_none
@@ -199,7 +201,7 @@ def test_gradient_is_that_of_softmax_regression_in_closed_form(lock):
     assert not gradient["pre"].any(), "a view that the model does not use"
 
 
-@pytest.mark.parametrize("head", ["logistic", "xgboost", "majority", "mil-attention"])
+@pytest.mark.parametrize("head", ["logistic", "hierarchical-xgboost", "majority", "mil-attention"])
 def test_log_odds_are_those_of_the_applied_bundle(lock, head):
     made = lock(head=head, covariates=["age"], harmonize={"method": "combat", "unseen": "pass"}, **EARLY_LATE)
     table, _ = apply_bundle(made.bundle, made.source, made.cohort, labels=None)
@@ -209,7 +211,7 @@ def test_log_odds_are_those_of_the_applied_bundle(lock, head):
         chain = everyone.chain(place)
         found = chain.log_odds({name: rows[None] for name, rows in chain.features.views.items()})
         np.testing.assert_allclose(found[0], np.log(p[place] / (1 - p[place])), atol=1e-5)
-    assert chain.is_smooth == (head not in ("xgboost", "majority"))
+    assert chain.is_smooth == (head not in ("hierarchical-xgboost", "majority"))
     if not chain.is_smooth:
         with pytest.raises(TypeError, match="has no slopes"):
             chain.gradient(chain.features.views)
@@ -244,6 +246,32 @@ def test_slices_that_tie_share_the_slope_of_the_maximum(lock):
     tied = {name: np.repeat(rows[:1], len(rows), axis=0) for name, rows in chain.features.views.items()}
     slopes = chain.gradient(tied)["early"]
     np.testing.assert_allclose(slopes, np.repeat(slopes[:, :1], 4, axis=1), rtol=1e-6)
+
+
+def test_slopes_of_statistics_are_those_of_their_formulas(make_features):
+    n, area = 5, np.array([20.0, 30.0, 10.0, 25.0, 15.0], np.float32)
+    rows = np.array([[3.0], [-1.0], [40.0], [7.0], [7.5]], np.float32)
+    features = Features(("P",), ("0",), np.array([0, n]), np.arange(n, dtype=np.int32), area, {"early": rows})
+    x = rows[:, 0].astype(float)
+    expected = {
+        "mean": np.full(n, 1 / n),
+        "std": (x - x.mean()) / (n * x.std()),
+        "area": area / area.sum(),
+        "max": np.eye(n)[2],
+        "median": np.eye(n)[3],
+        "q90": 0.4 * np.eye(n)[4] + 0.6 * np.eye(n)[2],
+        "top3": np.array([1, 1, 0, 1, 0]) / 3,
+    }
+    found = before_pooling(features, {"early": list(expected)}, np.eye(len(expected))[:, None])["early"][:, :, 0]
+    np.testing.assert_allclose(found, list(expected.values()), atol=1e-7)
+
+
+def test_a_relative_change_of_nothing_has_no_slope_and_one_from_nothing_has_one():
+    views = {"a": np.array([[0.0, 0.0, -2.0]], np.float32), "b": np.array([[0.0, 4.0, 2.0]], np.float32)}
+    features = Features(("P",), ("0",), np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, np.float32), views)
+    found = before_algebra(features, ["ratio(a,b)"], {"ratio(a,b)": np.ones((1, 1, 3))})
+    np.testing.assert_allclose(found["a"][0, 0], [0, 1 / 4, 0])
+    np.testing.assert_allclose(found["b"][0, 0], [0, 0, 0])
 
 
 def test_a_table_is_taken_column_by_column_as_in_training(lock):
@@ -417,6 +445,12 @@ def test_other_heads_say_why_their_features_have_no_shares(lock):
     assert "mil-mean" in why_none(everyone)
     with pytest.raises(ValueError, match="no exact values"):
         feature_shares(everyone, [0], [1], most=1, seed=0)
+
+
+def test_a_missing_library_is_named_with_its_extra(lock, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shap", None)
+    with pytest.raises(StopRun, match=r"Shapley values need shap.*triher\[explain\]"):
+        group_shares(lock().everyone, [0], [1], most=1, seed=0)
 
 
 @pytest.mark.fault("C25")

@@ -20,6 +20,7 @@ from triher.cli_cohort import cohort_app
 from triher.cli_dicom import dicom
 from triher.cli_encoders import encoders
 from triher.cli_store import store_app
+from triher.cli_view import view
 from triher.config import read_config
 from triher.errors import StopRun, TriherError
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table
@@ -46,6 +47,7 @@ app.command()(encoders)
 app.command(epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan")(
     ablate
 )
+app.command(epilog="Example: triher view runs/demo")(view)
 
 app.command(epilog="Example: triher dicom runs/mine --out results")(dicom)
 

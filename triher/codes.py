@@ -260,6 +260,7 @@ CODES: dict[str, tuple[str, str]] = {
     "phases_config": ("no patient of the cohort has this phase", "check cohort.phases"),
     "phi_present": ("the headers may identify the patient", "de-identify the images; nothing of it is kept here"),
     "pixeldata_short": ("a DICOM image ends before its last pixel", "copy the image again"),
+    "port_taken": ("the port is not free, or not for everybody", "choose another with --port, or leave it out"),
     "radiomics_undefined": (
         "the lesion is too small for a radiomics feature to have a value",
         "look at the mask, or leave the patient out",
@@ -394,6 +395,10 @@ CODES: dict[str, tuple[str, str]] = {
     "unit_suspect": ("follow-up of one cohort may be in another unit", "check the unit of the times"),
     "unknown_name": ("a name is not in the table of choices", "use one of the names that are listed"),
     "vector_duplicate": ("two patients have nearly equal features", "look whether one exam stands under two ids"),
+    "view_run": (
+        "the folder holds no predictions to look at",
+        "name a run folder in which 'triher run' or 'triher apply' has ended",
+    ),
     "visit_left_out": ("a patient has several visits, and one is taken", "choose another with the import's options"),
     "weights_hash": ("the weights differ from those on record", "place the original file"),
     "weights_missing": (

@@ -169,6 +169,7 @@ def _resolved_analysis(analysis: AnalysisConfig, folder: Path) -> AnalysisConfig
     reference, genes = analysis.reference, analysis.transcriptomics
     changed: dict[str, object] = {
         "reference": None if reference is None else (folder / reference).resolve(),
+        "study": None if analysis.study is None else (folder / analysis.study).resolve(),
         "compare": {name: (folder / path).resolve() for name, path in analysis.compare.items()},
     }
     if genes is not None:

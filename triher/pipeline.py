@@ -139,6 +139,8 @@ def _check_analysis(config: Config) -> None:
     for key, path in files:
         if not path.is_file():
             raise StopRun("file_unreadable", f"analysis.{key}: there is no file {path}")
+    if own.study is not None:
+        StudyFolder(RunFolder(own.study)).read_study()
 
 
 def _refuse_other_cohort(run: RunFolder, cohort: Cohort, table: Path) -> None:

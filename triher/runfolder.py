@@ -86,6 +86,11 @@ class RunFolder:
         return self.path / "explanations"
 
     @property
+    def checklists(self) -> Path:
+        """Reporting checklists, filled as far as the run can."""
+        return self.path / "checklists"
+
+    @property
     def metrics_file(self) -> Path:
         """Every number of the analysis with its interval."""
         return self.path / "metrics.csv"

@@ -365,6 +365,8 @@ class AnalysisConfig(Section):
     transcriptomics: TranscriptomicsConfig | None = None
     reference: Path | None = None
     """Prediction table of a reference (the phantom's best possible classifier) to print beside the model's."""
+    study: Path | None = None
+    """Folder of an ablation study (`triher ablate --out`) whose lattice and differences the report repeats."""
 
 
 class ExplainConfig(Section):

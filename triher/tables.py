@@ -9,16 +9,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from triher.delimited import Row, sniff_separator, text_rows
 from triher.errors import StopRun
 from triher.files import replacing
 from triher.spreadsheet import read_sheet
 from triher.workbook import WORKBOOK_SUFFIXES
+
+if TYPE_CHECKING:
+    # Half a second of every command that reads no table.
+    import pandas as pd
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _PLAIN_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -30,7 +33,7 @@ MISSING = frozenset((*_BLANK, *(f"[{reason}]" for reason in _NOT_THERE)))
 """Spellings of a missing value, in lower case: see `is_missing`."""
 
 
-def read_table(path: Path, sheet: str = "") -> pd.DataFrame:
+def read_table(path: Path, sheet: str = "") -> "pd.DataFrame":
     """Read a CSV or TSV file, or a sheet of a workbook, with every cell as text, spaces trimmed.
 
     ``001`` stays ``001`` and ``NA`` stays ``NA``. The header is the first row that holds anything; empty rows are
@@ -55,13 +58,32 @@ def read_table(path: Path, sheet: str = "") -> pd.DataFrame:
     return _text_table(path, str.strip, zero_bytes=False)  # strips the no-break space, too
 
 
-def read_own_table(path: Path) -> pd.DataFrame:
+def read_own_table(path: Path) -> "pd.DataFrame":
     """Read a table that `write_table` wrote, every cell as it was before it was made safe.
 
     Raises:
         StopRun: as `read_table`.
     """
     return _text_table(path, _restore, zero_bytes=True)
+
+
+def read_own_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Read the same without pandas, which takes longer to import than a small table to read.
+
+    Returns:
+        Number of the line and cells by column, of every row; rows may be none.
+
+    Raises:
+        StopRun: ``csv_row`` for a row longer or shorter than the header; ``file_unreadable``, ``encoding``.
+    """
+    rows = text_rows(path, ",", _restore, zero_bytes=True)
+    _, header = next(rows, (0, []))
+    found = []
+    for number, row in rows:
+        if len(row) != len(header):
+            raise StopRun("csv_row", f"{path}, line {number}: {len(row)} cells where the header has {len(header)}")
+        found.append((number, dict(zip(header, row, strict=True))))
+    return found
 
 
 def read_cells(path: Path, sheet: str = "", *, heading_rows: int = 0) -> list[list[str]]:
@@ -92,7 +114,7 @@ def _is_workbook(path: Path, sheet: str) -> bool:
     return workbook
 
 
-def _sheet_table(path: Path, sheet: str) -> pd.DataFrame:
+def _sheet_table(path: Path, sheet: str) -> "pd.DataFrame":
     """The table of a sheet; columns that are empty from the header down are left out."""
     found = read_sheet(path, sheet)
     where = f"{path}, sheet '{found.name}'"
@@ -109,14 +131,14 @@ def _sheet_table(path: Path, sheet: str) -> pd.DataFrame:
     return _frame(where, "row", rows, {"separator": "", "sheet": found.name})
 
 
-def _text_table(path: Path, cell_of: Callable[[str], str], *, zero_bytes: bool) -> pd.DataFrame:
+def _text_table(path: Path, cell_of: Callable[[str], str], *, zero_bytes: bool) -> "pd.DataFrame":
     """The table of a text file."""
     separator = sniff_separator(path)
     rows = text_rows(path, separator, cell_of, zero_bytes=zero_bytes)
     return _frame(str(path), "line", rows, {"separator": separator, "sheet": ""})
 
 
-def _frame(where: str, unit: str, rows: Iterable[Row], attributes: dict[str, object]) -> pd.DataFrame:
+def _frame(where: str, unit: str, rows: Iterable[Row], attributes: dict[str, object]) -> "pd.DataFrame":
     """Header and rows of its length; refuse rows that pandas would shift or fill up without a word."""
     numbered = iter(rows)
     _, header = next(numbered, (0, []))
@@ -133,6 +155,8 @@ def _frame(where: str, unit: str, rows: Iterable[Row], attributes: dict[str, obj
         lines.append(number)
     if not cells:
         raise StopRun("table_empty", f"{where} holds a header of {len(header)} columns and no row")
+    import pandas as pd
+
     frame = pd.DataFrame(np.array(cells, dtype=object), columns=header)
     plain = range(lines[0], lines[0] + len(lines))
     # pandas compares and copies `attrs` now and then: a range costs nothing.
@@ -197,7 +221,7 @@ def matching_key(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def require_column(frame: pd.DataFrame, column: str, *, purpose: str, where: str) -> None:
+def require_column(frame: "pd.DataFrame", column: str, *, purpose: str, where: str) -> None:
     """Stop when a column is not there, and suggest the nearest name.
 
     Raises:

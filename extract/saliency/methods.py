@@ -74,11 +74,13 @@ def check_method(encoder: Embedder, method: str, *, is_smooth: bool) -> None:
     if method not in possible:
         message = f"explain.method={method} has no meaning for encoder '{encoder.name}', which is {_KINDS[kind]}"
         raise StopRun("config_value", message, remedy=f"use explain.method=auto, or {' or '.join(possible)}")
-    if method not in ("occlusion", "rollout") and not is_smooth:
+    blind = [name for name in possible if name in _WITHOUT_GRADIENT]
+    if not is_smooth and method not in blind:
         message = f"explain.method={method} needs a head with a gradient, which this model's has not"
-        raise StopRun("config_value", message, remedy="use explain.method=auto or occlusion")
+        raise StopRun("config_value", message, remedy=f"use explain.method=auto, {' or '.join(blind)}")
 
 
+_WITHOUT_GRADIENT = ("rollout", "occlusion")
 _KINDS: dict[Kind, str] = {
     "convolutional": "a convolutional network",
     "transformer": "a transformer",

@@ -24,7 +24,7 @@ LogOdds = Callable[[Mapping[str, Float32[np.ndarray, "variant input feature"]]],
 
 
 def occlude(
-    encoder: Encoder, drawing: Drawing, log_odds: LogOdds, patch_mm: float, stride_mm: float
+    encoder: Encoder, drawing: Drawing, log_odds: LogOdds, patch_mm: float | int, stride_mm: float | int
 ) -> Float32[np.ndarray, "class slice row col"]:
     """What in each chosen slice speaks for each class (above 0) or against it (below 0).
 
@@ -65,12 +65,12 @@ def occlude(
                 rows = encoder.embed(changed, None if masks is None else masks.expand(len(some), *masks.shape[1:]))
                 variants[view][:, index] = rows.cpu().numpy()
             for where, drop in zip(some, before - log_odds(variants), strict=True):
-                share = drop / hidden[where].size
-                charts[(slice(None), index, *where)] += share.reshape(-1, *[1] * len(where)).astype(np.float32)
-    return place(charts / np.maximum(hidden, 1), encoder, drawing)
+                spot: tuple[slice | int, ...] = (slice(None), index, *where)
+                charts[spot] += (drop / hidden[where].size).reshape(-1, *[1] * len(where)).astype(np.float32)
+    return place(charts / np.maximum(hidden, 1).astype(np.float32), encoder, drawing)
 
 
-def places_of(axes: Sequence[Axis], patch_mm: float, stride_mm: float) -> Iterator[Place]:
+def places_of(axes: Sequence[Axis], patch_mm: float | int, stride_mm: float | int) -> Iterator[Place]:
     """Squares or cubes that together cover the picture; the last of a row ends with it.
 
     Args:

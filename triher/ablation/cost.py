@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from triher.ablation.head_cost import Models
 from triher.ablation.plan import Cohorts, EmbedNode, RunNode, StudyPlan
 from triher.errors import StopRun
+from triher.memory import peak_memory_bytes
 from triher.progress import Advance, Reporter
 from triher.study import StudyFolder
 
@@ -111,7 +111,7 @@ def measure_plan(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Pl
         max((len(found.paths) for found in slabs.values()), default=0),
         time.monotonic() - start,
         _device(todo),
-        _peak_memory(),
+        peak_memory_bytes(),
         float(shutil.disk_usage(_existing(folder.run.path)).free),
     )
 
@@ -198,16 +198,6 @@ def _device(todo: Sequence[EmbedNode]) -> str:
     from extract.devices import describe_devices
 
     return describe_devices(todo[0].config.extract.device)
-
-
-def _peak_memory() -> float:
-    """The most memory that this process has had so far, in bytes; NaN where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.nan
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def _existing(path: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Reporting checklists, filled from the run as far as the run can answer them."""
