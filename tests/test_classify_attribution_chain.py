@@ -394,6 +394,8 @@ def test_shares_of_many_groups_sum_to_the_log_odds_too(lock, shap):
     everyone = lock(covariates=names, pooling=["max"]).everyone
     rows = group_shares(everyone, [2], range(10), most=3, seed=0)
     assert len(rows) == 10 * 3
+    others = group_shares(everyone, [4, 2], range(10), most=3, seed=0)
+    assert [row.phi for row in others[30:]] == [row.phi for row in rows], "whoever else is explained"
     chain = everyone.chain(2)
     own = chain.log_odds({name: x[None] for name, x in chain.features.views.items()})[0]
     for number, label in enumerate(CLASSES):

@@ -86,10 +86,8 @@ def test_what_speaks_against_zero_lies_in_the_lesion_and_not_with_shuffled_weigh
     shares = []
     for patient_id in read_maps_index(maps).patient_ids:
         if truth[patient_id] != "0":
-            found, slab = (
-                read_maps(maps, patient_id),
-                read_slab(demo / "slabs" / f"{digests[patient_id]}.safetensors"),
-            )
+            found = read_maps(maps, patient_id)
+            slab = read_slab(demo / "slabs" / f"{digests[patient_id]}.safetensors")
             lesion = slab.mask[found.slice_index - slab.first_slice]
             shares.append(lesion_share(-found.maps[0], lesion, slab.spacing_mm))
     assert len(shares) >= 4

@@ -26,6 +26,7 @@ from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import STAGES, Config
 
+pytestmark = pytest.mark.slow
 PLUGIN = Path(__file__).parent / "data" / "plugin"
 FAST = {"split": {"kind": "sites", "test": ["C"]}, "trials": 3, "folds": 3}
 
@@ -49,7 +50,7 @@ def world(tmp_path_factory):
         patch.syspath_prepend(PLUGIN)
         patch.setattr("triher.explain.attributed.METHODS", {"t-SNE": METHODS["t-SNE"]})  # UMAP is compiled for long
         table = write_phantom(
-            folder / "cohort", n_patients=60, shape=(24, 48, 48), seed=0, reporter=Reporter(quiet=True)
+            folder / "cohort", n_patients=48, shape=(24, 48, 48), seed=0, reporter=Reporter(quiet=True)
         )
         config, run = configured(table), RunFolder(folder / "run")
         run_stages(config, run, Reporter(quiet=True), ("extract", "classify", "explain"))
@@ -61,7 +62,7 @@ def test_everything_is_written_and_on_record(world):
     entry = run.read_record()["stages"]["explain"]
     names = {"patients.csv", "maps.h5", "sanity.csv", SHAP_GROUPS, SHAP_FEATURES, PROJECTION, "projection_purity.csv"}
     assert {Path(name).name for name in entry["outputs"]} == names == {p.name for p in run.explanations.iterdir()}
-    assert (entry["method"], entry["n_patients"], entry["n_maps"], entry["n_tested"]) == ("hirescam", 60, 15, 8)
+    assert (entry["method"], entry["n_patients"], entry["n_maps"], entry["n_tested"]) == ("hirescam", 48, 15, 8)
     assert entry["seconds"] > 0
     index = read_maps_index(run.explanations / "maps.h5")
     assert list(index.patient_ids) == [one.patient_id for one in read_chosen(run.explanations / "patients.csv")]
@@ -78,7 +79,7 @@ def test_held_out_patients_are_shown_and_said_to_be(world):
     index = read_maps_index(maps)
     found = {name: read_maps(maps, name) for name in index.patient_ids}
     assert {name: one.in_training for name, one in found.items()} == {name: "-C-" not in name for name in found}
-    assert sum(not one.in_training for one in found.values()) > 10
+    assert sum(not one.in_training for one in found.values()) > len(found) / 2
     for one in found.values():
         assert one.maps.shape[:2] == (3, len(one.slice_index))
         assert np.isfinite(one.maps).all()
@@ -102,7 +103,7 @@ def test_a_network_of_one_random_layer_fails_the_test_of_its_weights(world):
     """Its maps show edges and gray values, as those of any weights do: they say where, and not what was learned."""
     _, run = world
     checks = [one for one in read_checks(run.explanations / "sanity.csv") if "rank correlation" in one.quantity]
-    assert [(one.test, one.passed) for one in checks][0] == (RANDOMIZED, False)
+    assert (checks[0].test, checks[0].passed) == (RANDOMIZED, False)
 
 
 def test_a_second_run_explains_nothing_and_another_choice_does(world, monkeypatch, capsys):
@@ -120,7 +121,7 @@ def test_a_second_run_explains_nothing_and_another_choice_does(world, monkeypatc
     assert before["maps.h5"] != (run.explanations / "maps.h5").stat().st_mtime_ns
 
 
-def test_other_images_than_those_embedded_get_no_map_and_a_note(world, monkeypatch):
+def test_a_patient_whose_mask_is_gone_gets_no_map_and_a_note(world, monkeypatch):
     config, run = world
     monkeypatch.syspath_prepend(PLUGIN)
     monkeypatch.setattr("triher.explain.attributed.METHODS", {})
@@ -129,12 +130,7 @@ def test_other_images_than_those_embedded_get_no_map_and_a_note(world, monkeypat
     aside = mask.rename(mask.with_suffix(".aside"))
     try:
         changed = configured(config.cohort.table, patients=1, sanity_patients=0)
-        with pytest.raises(StopRun, match="store_stale"):  # the pipeline sees it first
-            run_stages(changed, run, Reporter(quiet=True), ("explain",))
-        from triher.explain.stage import explain
-
-        store = next(run.features.glob("*.h5"))
-        assert explain(changed, run, store, Reporter(quiet=True))
+        assert run_stages(changed, run, Reporter(quiet=True), ("explain",)).did_work
     finally:
         aside.rename(mask)
     assert [(note.patient_id, note.code) for note in run.read_notes() if note.code.startswith("maps")] == [

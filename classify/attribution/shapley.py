@@ -59,13 +59,13 @@ def group_shares(
     shap = load("shap", "Shapley values")
     mixer, background = mixer_of(everyone), draw_background(training, most, seed)
     masker, model = _Masker(_as_numbers(background, mixer.groups)), _of_numbers(mixer.log_odds)
-    if len(mixer.groups) <= _MOST_EXACT:
-        explainer, calls = shap.ExactExplainer(model, masker), 2**_MOST_EXACT
-    else:
-        explainer = shap.PermutationExplainer(model, masker, seed=seed)
-        calls = _ORDERS * (2 * len(mixer.groups) + 1)
     rows = []
     for place in explained:
+        if len(mixer.groups) <= _MOST_EXACT:
+            explainer, calls = shap.ExactExplainer(model, masker), 2**_MOST_EXACT
+        else:  # a new one each time, so that the orders drawn do not depend on who else is explained
+            explainer = shap.PermutationExplainer(model, masker, seed=seed)
+            calls = _ORDERS * (2 * len(mixer.groups) + 1)
         found = explainer(_as_numbers([place], mixer.groups), max_evals=calls, silent=True)
         rows += _rows(everyone, place, mixer.groups, found.values[0], found.base_values[0])
     return tuple(rows)
