@@ -235,6 +235,19 @@ def test_the_list_is_filtered_ordered_and_walked_by_keys(page):
     assert page.get_attribute("#list", "aria-activedescendant") == "case-4"
 
 
+def test_no_image_stands_under_the_name_of_another_patient(page):
+    page.locator("#stage canvas").first.wait_for()
+    page.route("**/cases/*/pictures", lambda route: None)
+    page.locator(".case", has_text="P-4").click()
+    page.wait_for_function("document.getElementById('who').textContent === 'P-4'")
+    assert page.locator("#stage canvas").count() == 0
+    assert page.locator("#curve-part").is_hidden()
+    page.unroute("**/cases/*/pictures")
+    page.locator(".case", has_text="P-3").click()
+    page.wait_for_selector("body[data-shown='2']")
+    assert page.locator("#stage canvas").count() == 1
+
+
 def test_a_phone_shows_everything_in_one_column(page):
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -14,6 +14,8 @@ from extract.histograms import count
 from triher.cohort import Patient
 from triher.config import dump_config
 from triher.errors import StopRun
+from triher.explanation_checks import NAME as CHECKS
+from triher.explanation_checks import Check, write_checks
 from triher.explanation_tables import SHAP_GROUPS, GroupShare, write_rows
 from triher.explanations import PatientMaps, write_maps
 from triher.predictions import one_row_a_patient, read_predictions, write_predictions
@@ -332,3 +334,32 @@ ALLOWED = {"host": "127.0.0.1:8123", "cookie": "a=b; triher_view_8123=secret"}
 def test_only_the_own_page_of_the_session_is_answered(method, path, query, headers, status):
     found = refusal(SESSION, method, path, query, Headers(headers))
     assert (found and found[0]) == status
+
+
+def test_maps_that_failed_a_sanity_test_come_with_a_caution(viewed):
+    assert listing(viewed)["caution"] == ""
+    rows = [
+        Check("deletion", "mean log-odds", -1.9, -2.3, -1.4, 12, -1.8, passed=False, p=0.52),
+        Check("insertion", "mean log-odds", 0.9, -0.4, 2.2, 12, -1.8, passed=True, p=0.01),
+    ]
+    write_checks(viewed.run.explanations / CHECKS, rows)
+    told = listing(open_run(viewed.run.path))
+    assert "failed sanity tests (deletion)" in told["caution"]
+    assert told["maps"]["method"] == "hirescam"
+
+
+def test_explanations_of_an_earlier_model_are_not_shown(viewed):
+    viewed.run.record_stage("explain", "key", [], 1.0, predictions="of another table")
+    again = open_run(viewed.run.path)
+    told = listing(again)
+    assert told["maps"] is None
+    assert not any(case["maps"] for case in told["cases"])
+    assert "earlier model" in told["caution"]
+    assert about(again, again.cases[0])["shap"] is None
+    assert unpacked(pictures(again, again.cases[0]))[0]["maps"] is None
+
+
+def test_maps_that_were_taken_away_meanwhile_leave_the_images(viewed):
+    assert listing(viewed)["maps"]
+    viewed.maps_file.unlink()
+    assert unpacked(pictures(viewed, viewed.cases[0]))[0]["maps"] is None

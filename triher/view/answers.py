@@ -31,6 +31,7 @@ def listing(viewed: Viewed) -> dict[str, Any]:
         "encoder": viewed.config.extract.encoder if viewed.config.has_images else "",
         "head": viewed.config.classify.head,
         "maps": {"method": maps.method, "classes": maps.classes} if maps else None,
+        "caution": viewed.caution,
         "cases": [
             {
                 "id": case.patient_id,

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.explained_run import failed_tests, is_stale
 from triher.config import build_config
 from triher.errors import StopRun
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
@@ -106,9 +107,9 @@ class Viewed:
 
     @cached_property
     def maps_index(self) -> MapsIndex | None:
-        """Who has maps, None without maps or where the file is damaged."""
+        """Who has maps, None without maps, where they are of an earlier model, or where the file is damaged."""
         path = self.maps_file
-        if not path.is_file():
+        if self.is_stale or not path.is_file():
             return None
         try:
             return read_maps_index(path)
@@ -121,15 +122,39 @@ class Viewed:
         return self.run.explanations / "maps.h5"
 
     @cached_property
+    def is_stale(self) -> bool:
+        """Whether the explanations are of an earlier model than the predictions; such ones are not shown."""
+        return is_stale(self.run)
+
+    @cached_property
+    def caution(self) -> str:
+        """What to tell beside the maps, or in their place; empty where nothing speaks against them."""
+        if self.is_stale:
+            return "The explanations of this run are of an earlier model than the predictions, so they are not shown."
+        try:
+            failed = failed_tests(self.run) if self.maps_index else []
+        except StopRun as stop:
+            return f"The sanity tests of the maps cannot be read: {stop.message}"
+        if not failed:
+            return ""
+        return (
+            f"The maps of this run failed sanity tests ({', '.join(failed)}), so they must not be read as the reasons "
+            "of the model."
+        )
+
+    @cached_property
     def shares(self) -> Shares:
         """What moved the predictions, by patient id."""
-        return read_shares(self.run)
+        return {} if self.is_stale else read_shares(self.run)
 
     def maps(self, patient_id: str) -> PatientMaps | None:
-        """The maps of a patient, None where there are none."""
+        """The maps of a patient, None where there are none, or where the file was taken away since."""
         if self.maps_index is None or patient_id not in self.maps_index.patient_ids:
             return None
-        return read_maps(self.maps_file, patient_id)
+        try:
+            return read_maps(self.maps_file, patient_id)
+        except StopRun:
+            return None
 
 
 def open_run(path: Path) -> Viewed:

@@ -26,9 +26,9 @@ const METHODS = {
 const at = (id) => document.getElementById(id);
 const percent = (p) => `${(100 * p).toFixed(p > 0.0995 && p < 0.9995 ? 0 : 1)} %`;
 
-const run = { cases: [], classes: [], maps: null };
+const run = { cases: [], classes: [], maps: null, caution: "" };
 const view = {
-  position: -1, images: null, slice: 0, phase: 0, all: false, zoom: 1, outline: true,
+  position: -1, images: null, slice: 0, phase: 1, all: false, zoom: 1, outline: true,
   heat: true, heatClass: 0, strength: 0.65, against: false, window: [0, 65535],
 };
 let shown = []; // positions of the cases in the list, in its order
@@ -243,6 +243,7 @@ async function show(position) {
   markChosen();
   about = null;
   clearAbout();
+  clearImages();
   await showImages(position, c);
   if (view.position !== position) return;
   await showAbout(position, c);
@@ -294,6 +295,17 @@ function clearAbout() {
   for (const id of ["table-part", "shap-part"]) at(id).hidden = true;
   at("near").replaceChildren();
   at("near-text").textContent = "…";
+}
+
+// No image of one patient may stand under the name of another, not even until the next answer comes.
+function clearImages() {
+  view.images = null;
+  at("stage").replaceChildren();
+  at("stage").setAttribute("aria-label", "Slices, being read");
+  for (const id of ["curve-part", "no-images", "caution"]) at(id).hidden = true;
+  for (const id of ["slice-text", "map-text", "said"]) at(id).textContent = "";
+  at("profile").replaceChildren();
+  delete document.body.dataset.shown;
 }
 
 // Comes after the images: the server reads the cohort and all embeddings when it is first asked.
@@ -370,22 +382,20 @@ async function drawThumbnail(canvas, position, asked) {
 // Images
 
 async function showImages(position, c) {
-  at("no-images").hidden = true;
   let found;
   try {
     found = await imagesOf(position);
   } catch {
-    return;
+    found = { why: "The images could not be read." };
   }
   if (view.position !== position) return;
   at("viewer").hidden = Boolean(found.why);
   at("no-images").hidden = !found.why;
   at("no-images").textContent = found.why ?? "";
   view.images = found.why ? null : found;
-  at("curve-part").hidden = true;
   if (!view.images) return;
   view.slice = found.largest_slice;
-  view.phase = Math.min(view.phase || Math.min(1, found.phases.length - 1), found.phases.length - 1);
+  view.phase = Math.min(view.phase, found.phases.length - 1);
   view.window = [...found.window];
   view.zoom = 1;
   view.heatClass = c.predicted;
@@ -407,6 +417,8 @@ function prepareViewer() {
   at("heat-tools").hidden = !images.maps;
   if (images.maps) at("heat-class").value = String(view.heatClass);
   at("map-text").textContent = mapText(images);
+  at("caution").textContent = run.caution;
+  at("caution").hidden = !run.caution || Boolean(run.maps && !images.maps);
   const largest = Math.max(...images.area_mm2, 1);
   at("profile").replaceChildren(...images.area_mm2.map((area, n) => {
     const bar = el("i", { className: area ? "lesion" : "" });
