@@ -1,6 +1,7 @@
 """All numbers and curves on the calibration of one split."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from analysis.brier import brier_and_log_loss, decompose_brier, scaled_brier
@@ -8,7 +9,7 @@ from analysis.calibration import Condition, Probability, logistic_recalibration,
 from analysis.calibration_curves import Reliability, error_estimates, reliability, smooth_reliability
 from analysis.ece import N_BINS, SIMULATIONS, ece_estimates
 from analysis.intervals import without_interval
-from analysis.metrics import Metric
+from analysis.metrics import Metric, find
 from analysis.multinomial_recalibration import multinomial_recalibration
 from analysis.samples import Sample
 from triher.estimate import Estimate, not_estimable
@@ -35,6 +36,12 @@ def judge_calibration(
     for c, name in enumerate(classes):
         rows += _rows(sample, part, _of_class(y == c, probabilities[:, c].copy(), name, config), name)
     return rows
+
+
+def joint_test(metrics: Sequence[Metric], split: str) -> Estimate | None:
+    """The p value that the probabilities of all classes are calibrated, None where it was not or cannot be tested."""
+    found = find(metrics, split, "multinomial_calibrated_p")
+    return found if found is not None and math.isfinite(found.value) else None
 
 
 def _rows(sample: Sample, part: str, estimates: Mapping[str, Estimate], class_name: str = "") -> list[Metric]:

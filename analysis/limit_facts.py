@@ -30,6 +30,8 @@ class Facts:
     flow: Flow
     config: Config
     record: Mapping[str, Any]
+    further: tuple[Limit, ...] = ()
+    """Of the further parts of the analysis."""
 
     @property
     def stages(self) -> Mapping[str, Mapping[str, Any]]:

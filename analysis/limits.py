@@ -7,5 +7,5 @@ from analysis.limits_results import RESULTS
 
 def limits(facts: Facts) -> tuple[Limit, ...]:
     """All limits that apply, the weightiest first."""
-    found = [limit for judge in (*DESIGN, *RESULTS) for limit in judge(facts)]
+    found = [*facts.further, *(limit for judge in (*DESIGN, *RESULTS) for limit in judge(facts))]
     return tuple(sorted(found, key=lambda limit: -limit.weight))

@@ -2,15 +2,17 @@
 
 import math
 
+from analysis.calibration_metrics import joint_test
 from analysis.limit_facts import Facts, Limit
 from analysis.metrics import find
 from analysis.samples import class_label
 from analysis.shortcut import EVERYBODY, FROM_SITE
-from analysis.wording import count, interval, split_name
+from analysis.wording import count, interval, p_value, split_name
 
 SMALL_CLASS = 20
 """Patients of a class; with fewer, an AUC of 0.7 has a 95 % interval of about +-0.15 or more."""
 _STRONG = 0.8
+_SMALL_P = 0.05
 _FEW_EVENTS = 10  # a coefficient (Peduzzi et al., J Clin Epidemiol 1995;48:1503)
 _BASELINES = {
     "clinical": "the covariates",
@@ -93,12 +95,19 @@ def calibration(facts: Facts) -> list[Limit]:
         return found
     name, metrics = facts.split.sample.split, facts.evaluation.metrics
     error, chance = (find(metrics, name, f"ece_top_label{end}") for end in ("", "_if_calibrated"))
+    joint = joint_test(metrics, name)
+    said = []
     if error is not None and chance is not None and error.value > chance.high:
-        text = (
+        said.append(
             f"Their error is {error.value:.2f}, and a well calibrated model would show {interval(chance)} with as "
-            "many patients. Do not read a predicted 30 % as 30 of 100 patients before recalibration."
+            "many patients."
         )
-        found.append(Limit(65, "Probabilities are off", text))
+    if joint is not None and joint.value < _SMALL_P:
+        p = p_value(joint.value)
+        said.append(f"The test of all classes together finds them off (p {p if p.startswith('<') else f'= {p}'}).")
+    if said:
+        said.append("Do not read a predicted 30 % as 30 of 100 patients before recalibration.")
+        found.append(Limit(65, "Probabilities are off", " ".join(said)))
     return found
 
 

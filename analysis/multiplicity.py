@@ -15,6 +15,7 @@ from analysis.samples import Sample, subgroup_samples
 PART = "multiplicity"
 _HOLM, _BH = "holm", "fdr_bh"
 NAMES = {_HOLM: "Holm", _BH: "Benjamini-Hochberg"}
+_DECIMALS = 10  # of p values that are one and the same, computed twice
 _ENDINGS = {_HOLM: "holm", _BH: "bh"}
 
 
@@ -77,12 +78,21 @@ def correct(primary: Sequence[Metric], others: Iterable[Metric]) -> tuple[Hypoth
         Hypothesis(m, np.nan if np.isnan(m.estimate.value) else float(p), _HOLM)
         for m, p in zip(primary, corrected(planned, _HOLM), strict=True)
     ]
-    tests = [m for m in others if m.quantity.endswith("_p") and np.isfinite(m.estimate.value)]
+    tests = _once([m for m in others if m.quantity.endswith("_p") and np.isfinite(m.estimate.value)])
     wrong = sorted({m.quantity for m in tests if not 0 <= m.estimate.value <= 1})
     if wrong:
         raise ValueError(f"no p value, which lies in 0..1, but named as one: {', '.join(wrong)}")
     adjusted = corrected([m.estimate.value for m in tests], _BH)
     return (*found, *(Hypothesis(m, float(p), _BH) for m, p in zip(tests, adjusted, strict=True)))
+
+
+def _once(tests: Sequence[Metric]) -> list[Metric]:
+    """Without the tests that a second part of the analysis tells again, such as the log-rank test."""
+    found: dict[tuple[str | int | float, ...], Metric] = {}
+    for m in tests:
+        place = (m.split, m.cohort, m.site, m.quantity, m.class_name, m.estimate.n)
+        found.setdefault((*place, round(m.estimate.value, _DECIMALS)), m)
+    return list(found.values())
 
 
 def corrected_metrics(hypotheses: Sequence[Hypothesis]) -> list[Metric]:

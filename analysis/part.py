@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.followup import FollowUp
+from analysis.limit_facts import Limit
 from analysis.metrics import Metric
 from analysis.page import Section
 from analysis.samples import Sample
@@ -56,3 +57,5 @@ class Part:
     """Ids of patients whose own data the section shows."""
     summary: tuple[str, ...] = ()
     """Sentences about the foremost split for the top of the report, for a reader who stops there."""
+    limits: tuple[Limit, ...] = ()
+    """What may not be concluded, beside what the evaluation itself tells."""

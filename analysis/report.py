@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.acquisition import Acquisition
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.flow import patient_flow
-from analysis.limit_facts import Facts
+from analysis.limit_facts import Facts, Limit
 from analysis.metrics import find
 from analysis.page import Card, Page, Section, estimate_card
 from analysis.population import flow_blocks
@@ -23,7 +23,7 @@ from analysis.sections_performance import discrimination_section, nested_section
 from analysis.sections_shortcut import opened_blocks, opened_too_often, shortcut_section
 from analysis.sections_survival import prognosis_section
 from analysis.sections_table_one import table_one_blocks
-from analysis.summary import chosen_model, control_sentence, limit_sentence, plain_words
+from analysis.summary import chosen_model, control_sentence, covariate_names, limit_sentence, plain_words
 from analysis.wording import class_list, count, interval, split_name
 from triher import __version__
 from triher.cohort import Cohort
@@ -55,6 +55,7 @@ def build_page(
     sections: Sequence[Section],
     summary: Sequence[str] = (),
     own_data: Collection[str] = (),
+    further_limits: Sequence[Limit] = (),
     skipped: Sequence[Skipped],
     notes: Sequence[Note],
     record: Mapping[str, Any],
@@ -71,6 +72,7 @@ def build_page(
         sections: of the further parts.
         summary: sentences of the further parts for the top of the page.
         own_data: ids of patients whose own data the further parts show.
+        further_limits: of the further parts.
         skipped: rows of ``skipped.csv``.
         notes: rows of ``notes.csv``.
         record: contents of ``run.json``.
@@ -78,7 +80,7 @@ def build_page(
         sizes: bytes of what the earlier stages left, by name.
     """
     flow = patient_flow(frame, cohort, skipped, n_classes=len(evaluation.classes), has_images=config.has_images)
-    facts = Facts(evaluation, frame, flow, config, record)
+    facts = Facts(evaluation, frame, flow, config, record, tuple(further_limits))
     table_one = table_one_blocks(frame, cohort, evaluation.classes, acquisition or {})
     who = [*flow_blocks(flow, evaluation.classes, notes), *table_one]
     shown = [
@@ -168,6 +170,6 @@ def _prognosis_card(split: SplitEvaluation) -> list[Card]:
     if part is None:
         return []
     model = chosen_model(part)
-    note = "Adjusted for the covariates" if model is part.adjusted else "Not adjusted for any covariate"
+    note = f"Adjusted for {covariate_names(part)}" if model is part.adjusted else "Not adjusted for any covariate"
     card = estimate_card("Hazard ratio of the score, per SD", model.coefficients[0].hazard_ratio, note)
     return [Card(card.label, card.value, card.interval, card.note)]

@@ -50,8 +50,9 @@ def _model_blocks(models: Sequence[Comparison]) -> list[Block]:
     )
     limits = (
         "What these tests do not say: for out-of-fold predictions, which several models gave, they describe and do "
-        "not test. And where one model has all inputs of the other and both were fitted on these same patients, "
-        "DeLong's test finds too little; the added term is then tested by a likelihood ratio."
+        "not test, and DeLong's intervals are not widened for that. And where one model has all inputs of the other "
+        "and both were fitted on these same patients, DeLong's test finds too little; the added term is then tested "
+        "by a likelihood ratio."
     )
     blocks: list[Block] = [Paragraph(text), Paragraph(limits, tone="note")]
     splits = []

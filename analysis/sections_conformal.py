@@ -7,11 +7,12 @@ from typing import Any
 from analysis.canvas import plain
 from analysis.coverage import Coverage, Sets, always_in, fewest_calibration, judge_coverage, split_sets
 from analysis.figures import ForestRow, forest_figure
+from analysis.limit_facts import Limit
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.samples import class_label
-from analysis.wording import split_name, told, told_p
+from analysis.wording import count, split_name, told, told_p
 from triher.settings import Config
 
 _SMALL_P = 0.05
@@ -29,6 +30,7 @@ def judge_conformal(material: Material) -> Part:
     splits: list[list[Block]] = []
     metrics: list[Metric] = []
     summary: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
     for sample in material.samples:
         if not len(sample.y):
             continue
@@ -39,22 +41,24 @@ def judge_conformal(material: Material) -> Part:
             continue
         rows = judge_coverage(sets, material.classes, alpha)
         metrics += _metrics(sets.split, rows)
-        summary = summary or (_summary(rows, alpha),)
+        if not summary:
+            summary, limits = (_summary(rows, alpha),), _limits(sets, rows, alpha)
         splits.append([heading, *_split_blocks(sets, rows, material.classes, alpha)])
     if not splits:
         return Part()
     blocks = [Paragraph(_intro(alpha)), *fold_later(splits)]
-    return Part(tuple(metrics), Section("conformal", "Prediction sets", blocks), summary=summary)
+    return Part(tuple(metrics), Section("conformal", "Prediction sets", blocks), summary=summary, limits=limits)
 
 
 def _summary(rows: Sequence[Coverage], alpha: float) -> str:
     """Whether the promise was kept, and of how much use the sets are."""
     covered, single = rows[0].covered, rows[0].sizes["sets_single"]
-    low = [row for row in rows if row.p_adjusted is not None and row.p_adjusted.value < _SMALL_P]
+    low = _too_low(rows)
+    spread = f"95 % interval {covered.low:.0%} to {covered.high:.0%}; " if math.isfinite(covered.low) else ""
     less = f", and less than promised beyond chance for {'; '.join(map(_who, low))}" if low else ""
     return (
-        f"Prediction sets hold the true class in {covered.value:.0%} of the patients ({1 - alpha:.0%} were promised)"
-        f"{less}; in {single.value:.0%} they name a single class."
+        f"Prediction sets hold the true class in {covered.value:.0%} of {count(covered.n, 'patient')} "
+        f"({spread}{1 - alpha:.0%} were promised){less}; in {single.value:.0%} they name a single class."
     )
 
 
@@ -63,6 +67,23 @@ def promised_alpha(record: Mapping[str, Any], config: Config) -> float:
     stages = record.get("stages", {})
     settings = [stages.get(name, {}).get("settings", {}) for name in ("classify", "apply")]
     return float(next((s["alpha"] for s in settings if "alpha" in s), config.classify.alpha))
+
+
+def _too_low(rows: Sequence[Coverage]) -> list[Coverage]:
+    """The groups of which less was covered than promised, beyond chance."""
+    return [row for row in rows if row.p_adjusted is not None and row.p_adjusted.value < _SMALL_P]
+
+
+def _limits(sets: Sets, rows: Sequence[Coverage], alpha: float) -> tuple[Limit, ...]:
+    """A promise that is not kept."""
+    said = "; ".join(f"{_who(row)} {told(row.covered)}" for row in _too_low(rows))
+    if not said:
+        return ()
+    text = (
+        f"{split_name(sets.split)}: they hold the true class less often than the promised {1 - alpha:.0%}, beyond "
+        f"chance: {said}. A class that a set leaves out is not ruled out."
+    )
+    return (Limit(63, "Prediction sets do not keep their promise", text),)
 
 
 def _intro(alpha: float) -> str:
@@ -91,7 +112,7 @@ def _metrics(split: str, rows: Sequence[Coverage]) -> Iterator[Metric]:
 def _split_blocks(sets: Sets, rows: Sequence[Coverage], classes: tuple[str, ...], alpha: float) -> list[Block]:
     """Sentences, table and figure of one split."""
     blocks: list[Block] = [Paragraph(f"Sets {sets.origin}. {_sizes(rows[0])}")]
-    low = [row for row in rows if row.p_adjusted is not None and row.p_adjusted.value < _SMALL_P]
+    low = _too_low(rows)
     if low:
         said = "; ".join(f"{_who(row)} {row.covered.value:.0%}" for row in low)
         text = f"Less was covered than the promised {1 - alpha:.0%}, beyond chance: {said}."
@@ -125,9 +146,11 @@ def _sizes(row: Coverage) -> str:
     """How large the sets are, as a sentence."""
     size, single, full, empty = (row.sizes[name] for name in _COLUMNS)
     mean = f"{size.value:.2f} classes on average, " if math.isfinite(size.value) else ""
+    n = row.covered.n
+    one, every, none = (round(share.value * n) for share in (single, full, empty))
     return (
-        f"They hold {mean}one class in {single.value:.0%} of the patients, all classes (which says nothing) in "
-        f"{full.value:.0%}, none in {empty.value:.0%}."
+        f"They hold {mean}one class in {one} of {count(n, 'patient')}, all classes (which says nothing) in {every}, "
+        f"none in {none}."
     )
 
 

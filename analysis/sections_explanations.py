@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from analysis.explained_run import Explained, is_stale, read_explained
 from analysis.figures_explanations import features_figure, groups_figure
 from analysis.figures_projection import class_figure, site_figure
+from analysis.limit_facts import Limit
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
 from analysis.part import Material, Part
 from analysis.samples import class_label
@@ -40,6 +41,14 @@ _SHARES = (
     "SHAP values divide a patient's log-odds of a class, less their mean over training patients, among the inputs: "
     "phases or fusions of the image, and covariates. They say what this model used, not what causes HER2 expression; "
     "inputs that go together share their credit by convention. A share counts whatever its sign here."
+)
+_ONE_INPUT = (
+    "This model has a single input, so nothing is divided here: its share is the whole distance from the mean of the "
+    "training patients."
+)
+_FEATURES = (
+    "A feature of the encoder is named by view, pooling and position. The position has no meaning of its own: the "
+    "figures show how many features carry the answer and which way, not what they stand for."
 )
 _PLANE = (
     "The embeddings of all patients, brought to a plane. Axes have no unit; distances and gaps in the plane prove "
@@ -76,7 +85,8 @@ def _explained_part(explained: Explained, material: Material, run: RunFolder) ->
         *gallery,
     ]
     summary = (_verdict(explained),) if explained.failed else ()
-    return Part(section=Section(_ANCHOR, _TITLE, blocks), summary=summary, named=named)
+    limits = (Limit(52, "Maps are no reasons", _verdict(explained)),) if explained.failed else ()
+    return Part(section=Section(_ANCHOR, _TITLE, blocks), summary=summary, named=named, limits=limits)
 
 
 def _verdict(explained: Explained) -> str:
@@ -134,6 +144,7 @@ def _share_blocks(explained: Explained, classes: Sequence[str]) -> list[Block]:
     if not explained.groups and not explained.features:
         return []
     blocks: list[Block] = [Heading("What the model goes by"), Paragraph(_SHARES)]
+    blocks += [Paragraph(_ONE_INPUT)] if len({row.group for row in explained.groups}) == 1 else []
     if explained.groups:
         n = len({row.patient_id for row in explained.groups})
         blocks.append(
@@ -143,6 +154,7 @@ def _share_blocks(explained: Explained, classes: Sequence[str]) -> list[Block]:
     if explained.features:
         present = [label for label in classes if any(row.label == label for row in explained.features)]
         title = "Single features: one mark a patient, evenly chosen where there are many"
+        blocks.append(Paragraph(_FEATURES))
         blocks.append(Gallery(title, [features_figure(explained.features, label) for label in present]))
     return blocks
 

@@ -125,15 +125,20 @@ def _halves_table(measures: SurvivalMeasures) -> Table:
     """The halves, a horizon a line."""
     rows = []
     for half in measures.halves:
-        who = f"{half.label.capitalize()}: {count(half.n, 'patient')}, {count(half.events, 'event')}"
+        who = f"{half.label.capitalize()} score: {count(half.n, 'patient')}, {count(half.events, 'event')}"
         rows.append([who, "-", f"median {_told_months(half.median)}", "-"])
         for t, at, mean in zip(measures.horizons.months, half.survival, half.restricted, strict=True):
             rows.append(
-                [f"{half.label.capitalize()}, {t:g} months", str(at.at_risk), told(at.survival), told(mean.months)]
+                [
+                    f"{half.label.capitalize()} score, {t:g} months",
+                    str(at.at_risk),
+                    told(at.survival),
+                    told(mean.months),
+                ]
             )
     for t, difference in zip(measures.horizons.months, measures.differences, strict=bool(measures.differences)):
         text = f"{told(difference.months)}, p {_equals(difference.p)}"
-        rows.append([f"High minus low, {t:g} months", "-", "-", text])
+        rows.append([f"High minus low score, {t:g} months", "-", "-", text])
     header = ["Half of the score", "At risk", "Survival (95 %)", "Restricted mean, months (95 %)"]
     return Table("Survival of the halves; restricted mean survival time is the area under the curve", header, rows)
 

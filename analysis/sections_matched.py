@@ -1,5 +1,6 @@
 """The report's section on matched cases."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from analysis.cross_validation import Folds, folds_of
@@ -21,7 +22,7 @@ from analysis.page import Block, Data, Gallery, Heading, Paragraph, Picture, Pic
 from analysis.part import Material, Part
 from analysis.patient_words import known_of, shares_of, truth_of
 from analysis.slides import Slide, Slides
-from analysis.wording import count, interval, split_name, told
+from analysis.wording import count, split_name, told
 from triher.estimate import Estimate
 from triher.settings import ExplainConfig
 
@@ -110,8 +111,13 @@ def _summary(matched: Matched, material: Material) -> tuple[str, ...]:
     columns = " and ".join(criterion.name for criterion in matched.on)
     return (
         f"In {count(share.n, 'pair')} of a HER2-zero and a HER2-low patient matched on {columns}, the model put the "
-        f"low one higher in {share.value:.0%} (95 % interval {interval(share)}; 0.50 is guessing).",
+        f"low one higher in {share.value:.0%} ({_spread(share)}50% is guessing).",
     )
+
+
+def _spread(share: Estimate) -> str:
+    """The interval of a share, as far as there is one."""
+    return f"95 % interval {share.low:.0%} to {share.high:.0%}; " if math.isfinite(share.low) else ""
 
 
 def _split_blocks(matched: Matched, material: Material, *, with_ids: bool) -> list[Block]:

@@ -3,12 +3,16 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from analysis.canvas import plain
 from analysis.metrics import Metric
 from analysis.multiplicity import NAMES, Hypothesis, correct, corrected_metrics, primary_tests
 from analysis.page import Block, Data, Paragraph, Section, Table
 from analysis.part import Material, Part
 from analysis.questions import QUESTIONS
+from analysis.samples import class_label
+from analysis.sections_beside import companion_name
 from analysis.wording import p_value, split_name
+from triher.labels import SCHEMES
 
 _COLUMNS = (
     "family",
@@ -24,7 +28,26 @@ _COLUMNS = (
     "method",
     "reason",
 )
-_WORDS = {"mcnemar": "McNemar, right classes of the model and of another"}
+_WORDS = {
+    "mcnemar": "McNemar's test, right classes of the model and of",
+    "multinomial_calibrated": "All classes calibrated, multinomial model",
+    "multinomial_in_the_large": "All classes calibrated in the large, multinomial model",
+    "unreliability": "Calibration: slope 1 and intercept 0",
+    "spiegelhalter": "Calibration: Spiegelhalter's z",
+    "log_rank": "Survival in the halves of the score, log-rank test",
+    "log_rank_stratified": "Survival in the halves of the score, stratified log-rank test",
+    "peto_peto": "Survival in the halves of the score, Peto-Peto test",
+    "score_added": "Survival: adding the score to the covariates",
+    "score_nonlinear": "Survival: curved effect of the score",
+    "hazard_ratio_alone": "Hazard ratio, score alone",
+    "hazard_ratio_adjusted": "Hazard ratio, adjusted",
+    "proportionality_alone": "Proportional hazards, score alone",
+    "proportionality_adjusted": "Proportional hazards, adjusted",
+    "coverage": "Prediction sets cover less than promised",
+    "interaction_auc_macro": "Macro AUC differs between the levels of",
+}
+_CLASSES = frozenset(name for classes in SCHEMES.values() for name in classes)
+_HALVES = "rmst_difference_at_"
 
 
 def judge_multiplicity(material: Material, metrics: Iterable[Metric]) -> Part:
@@ -84,12 +107,31 @@ def _what(metric: Metric) -> str:
     """A hypothesis in words where there are some, else by the name of its quantity."""
     quantity = metric.quantity.removesuffix("_p")
     for name, question in QUESTIONS.items():
-        endings = {name: "AUC is not 0.5", f"{name}_ahead": "the model minus", f"{name}_between_cohorts": "between"}
+        endings = {
+            name: "AUC is not 0.5",
+            f"{name}_ahead": "the model minus",
+            f"{name}_between_cohorts": "between",
+            f"interaction_{name}": "AUC differs between the levels of",
+        }
         if quantity in endings:
-            whom = metric.class_name if quantity != name else ""
+            whom = _whom(metric) if quantity != name else ""
             return f"{question.label}: {endings[quantity]} {whom}".strip()
+    if quantity.startswith(_HALVES):
+        when = quantity.removeprefix(_HALVES).replace("_", " ")
+        return f"Restricted mean survival differs between the halves of the score at {when}"
     words = _WORDS.get(quantity, quantity.replace("_", " "))
-    return f"{words[:1].upper()}{words[1:]}{f': {metric.class_name}' if metric.class_name else ''}"
+    between = " " if words.endswith(" of") else ": "
+    return f"{words[:1].upper()}{words[1:]}{f'{between}{_whom(metric)}' if metric.class_name else ''}"
+
+
+def _whom(metric: Metric) -> str:
+    """The class, companion, variable or grouping that a test is about."""
+    if metric.quantity == "mcnemar_p" or metric.quantity.endswith("_ahead_p"):
+        name = companion_name(metric.class_name)
+        return f"{name[:1].lower()}{name[1:]}" if metric.class_name[:1].islower() else name
+    if metric.class_name == "GLOBAL":
+        return "all variables together"
+    return class_label(metric.class_name) if metric.class_name in _CLASSES else plain(metric.class_name)
 
 
 def _where(metric: Metric) -> str:

@@ -153,7 +153,7 @@ def _share_table(case: Case, slide: Slide | None, explained: Explained, classes:
     answer = case.predicted if slide is None or slide.maps is None else int(slide.maps.log_odds.argmax())
     who, label = case.patient.patient_id, classes[answer]
     own = [row for row in explained.groups if row.patient_id == who and row.label == label]
-    if not own:
+    if len(own) < 2:  # a single input has the whole share, which the probability tells already
         return []
     ordered = sorted(own, key=lambda row: (-abs(row.phi), row.group))
     rows = [["Mean of training patients", f"{own[0].base:z.2f}"]]

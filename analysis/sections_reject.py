@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from analysis.coverage import split_sets
+from analysis.cross_validation import folds_of
 from analysis.figures_decision import risk_figure
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
@@ -27,6 +28,11 @@ _MIX = (
     "Sending patients away changes who is left: the classes of which the model is least sure go first. If nearly all "
     "of one class are sent away, a better accuracy among the kept says little of that class. Intervals in the tables "
     "take the kept patients as given; the band of the curve repeats the choice in every resample."
+)
+
+_POOLED = (
+    "Out of fold, several models gave the probabilities. The intervals of this section are not widened for that, so "
+    "they are narrower than that of the same AUC in the section on telling the classes apart, and too narrow."
 )
 
 
@@ -53,7 +59,8 @@ def judge_reject(material: Material) -> Part:
         splits.append(_split_blocks(sample.split, curve, options, material.classes))
     if not splits:
         return Part()
-    blocks = [Paragraph(_INTRO), Paragraph(_MIX), *fold_later(splits)]
+    pooled = any(folds_of(material.frame, sample.split) is not None for sample in material.samples if len(sample.y))
+    blocks = [Paragraph(_INTRO), Paragraph(_MIX), *([Paragraph(_POOLED)] if pooled else []), *fold_later(splits)]
     section = Section("reject", "Sending doubtful patients to pathology", blocks)
     return Part(tuple(metrics), section, summary=summary)
 

@@ -123,6 +123,7 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
         sections=[part.section for part in parts.values() if part.section is not None],
         summary=[text for part in parts.values() for text in part.summary],
         own_data=[name for part in parts.values() for name in part.named],
+        further_limits=[limit for part in parts.values() for limit in part.limits],
         skipped=run.read_skipped(),
         notes=run.read_notes(),
         record=material.record,

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.calibration_metrics import joint_test
+from analysis.canvas import plain
 from analysis.cox import CoxModel
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.limit_facts import Facts
@@ -16,6 +18,7 @@ from analysis.samples import class_label
 from analysis.sections_beside import baseline_sentences
 from analysis.wording import class_list, count, interval, p_value, places
 
+_SMALL_P = 0.05
 _HEAVY = 60  # weight of a limit that belongs to the top of the page
 _KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
@@ -102,7 +105,12 @@ def _calibration_sentence(evaluation: Evaluation, split: SplitEvaluation) -> lis
         if error.value > chance.high
         else "within what a perfectly calibrated model of this size would show"
     )
-    return [f"The calibration error is {error.value:z.2f}, {verdict} ({interval(chance)})."]
+    joint = joint_test(evaluation.metrics, split.sample.split)
+    tested = ""
+    if joint is not None and joint.value < _SMALL_P:
+        but = "and" if error.value > chance.high else "yet"
+        tested = f", {but} the test of all classes together finds the probabilities off (p {_equals(joint.value)})"
+    return [f"The calibration error is {error.value:z.2f}, {verdict} ({interval(chance)}){tested}."]
 
 
 def _prognosis_sentence(split: SplitEvaluation, score: str) -> list[str]:
@@ -115,20 +123,32 @@ def _prognosis_sentence(split: SplitEvaluation, score: str) -> list[str]:
         return [f"Whether the score goes with survival is not estimable ({model.reason})."]
     line = model.coefficients[0]
     ratio = line.hazard_ratio
+    unsure = ", which may be chance" if ratio.low <= 1 <= ratio.high else ""
     return [
         f"Per standard deviation of the predicted probability of {class_label(score)} the hazard of an event is "
-        f"multiplied by {ratio.value:.2f} (95 % interval {interval(ratio)}, p {_equals(line.p)}), "
-        f"{_given(part, model)}."
+        f"multiplied by {ratio.value:.2f} (95 % interval {interval(ratio)}, p {_equals(line.p)}, "
+        f"{count(model.events, 'event')}){unsure}; {_given(part, model)}."
     ]
 
 
 def _given(part: Prognosis, model: CoxModel) -> str:
     """What the hazard ratio takes into account, and why it is no more."""
     if model is part.adjusted:
-        return "the covariates taken into account"
+        return f"taken into account: {covariate_names(part)}"
     if part.adjusted is None:
         return "with no covariate taken into account"
     return f"with no covariate taken into account: with them it is not estimable ({part.adjusted.reason})"
+
+
+def covariate_names(part: Prognosis) -> str:
+    """The covariates that the adjusted model takes into account.
+
+    >>> from types import SimpleNamespace
+    >>> covariate_names(SimpleNamespace(follow_up=SimpleNamespace(terms=(), names=("age", "grade"))))
+    'age and grade'
+    """
+    *most, last = dict.fromkeys(map(plain, part.follow_up.terms or part.follow_up.names))
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def chosen_model(part: Prognosis) -> CoxModel:

@@ -1,5 +1,6 @@
 """Reporting checklists: official numbers and weights, answers that follow the run, and exports that stay harmless."""
 
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,16 +23,18 @@ from analysis.checklists.tripod_ai import TRIPOD_AI
 from analysis.checklists.wording import counted, scored, size
 from analysis.confusion import confusion_matrix
 from analysis.evaluation import Evaluation, SplitEvaluation
+from analysis.flow import patient_flow
 from analysis.followup import all_follow_ups
 from analysis.metrics import Metric
 from analysis.page import Page, Paragraph, Section, Table, render
 from analysis.part import Material
-from analysis.population import patient_flow
 from analysis.samples import split_samples
 from analysis.stage import analyze
 from triher.cohort import Cohort, Patient
 from triher.errors import Skipped
 from triher.estimate import Estimate
+from triher.explanation_checks import NAME as CHECKS
+from triher.explanation_checks import Check, write_checks
 from triher.labels import scheme_classes
 from triher.predictions import probability_columns, write_predictions
 from triher.progress import Reporter
@@ -272,18 +275,31 @@ def test_survival_is_told_only_where_patients_were_followed_up(usual):
 def test_fairness_needs_subgroups(usual):
     assert answer(TRIPOD_AI, "14", usual).state == "author"
     sections = SECTIONS | {"subgroups": "Subgroups"}
-    with_groups = make_facts(own={"analysis": {"subgroups": {"site": []}}}, sections=sections)
+    with_groups = make_facts(own={"analysis": {"subgroups": {"age": []}}}, sections=sections)
     assert answer(TRIPOD_AI, "14", with_groups).state == "partly"
+    assert "subgroups by age," in answer(TRIPOD_AI, "14", with_groups).said
     assert answer(TRIPOD_AI, "23a", with_groups).state == "answered"
 
 
-def test_explanations_are_told_only_where_there_are_some(usual):
+def test_sites_are_no_groups_of_people(usual):
+    test = Metric("subgroups", "oof", "interaction_auc_macro_p", Estimate(0.3, math.nan, math.nan, 60, "Q"), "site")
+    of_sites = replace(usual, sections=usual.sections | {"subgroups": "S"}, metrics=[*usual.metrics, test])
+    assert answer(TRIPOD_AI, "14", of_sites).state == "author"
+    assert "by site alone" in answer(TRIPOD_AI, "14", of_sites).asked
+    assert "Subgroups by site are shown" in answer(TRIPOD_AI, "23a", of_sites).said
+
+
+def test_explanations_are_told_only_where_there_are_some(usual, tmp_path):
     assert answer(CLAIM, "31", usual).state == "not applicable"
     shown = make_facts(sections=SECTIONS | {"explanations": "Why"})
     assert answer(CLAIM, "31", shown).state == "partly"
     assert "tests" not in answer(CLAIM, "31", shown).said
     tested = replace(shown, files=FILES | {"explanations/sanity.csv"})
     assert "tests" in answer(CLAIM, "31", tested).said
+    run = RunFolder(tmp_path)
+    write_checks(run.explanations / CHECKS, [Check("deletion", "m", -1.0, -2.0, 0.0, 12, -1.0, passed=False, p=0.5)])
+    failed = replace(tested, material=replace(tested.material, run=run))
+    assert "failed deletion" in answer(CLAIM, "31", failed).said
 
 
 def test_numbers_of_the_run_stand_in_the_answers():

@@ -8,7 +8,8 @@ import pytest
 
 from analysis.beside import pair_up
 from analysis.figures import brief
-from analysis.metrics import find
+from analysis.metrics import Metric, find
+from analysis.multiplicity import correct
 from analysis.page import Gallery, Paragraph, Table
 from analysis.part import Material, Part
 from analysis.questions import primary_questions, questions
@@ -18,6 +19,7 @@ from analysis.sections_multiplicity import judge_multiplicity
 from analysis.sections_operating import judge_thresholds
 from triher.cohort import Cohort
 from triher.errors import StopRun
+from triher.estimate import Estimate
 from triher.labels import scheme_classes
 from triher.predictions import probability_columns, write_predictions
 from triher.settings import AnalysisConfig, ClassifyConfig, CohortConfig, Config, SplitConfig
@@ -209,7 +211,7 @@ def test_all_p_values_of_all_parts_are_in_one_table():
         "Zero against low or positive: AUC is not 0.5",
         "Low against positive: AUC is not 0.5",
     ]
-    assert "Zero against low or positive: the model minus volume" in [row[0] for row in others.rows]
+    assert "Zero against low or positive: the model minus lesion volume" in [row[0] for row in others.rows]
     assert len(others.rows) == 3
     assert (primary.name, others.name) == ("p-values-primary", "p-values-others")
     for row in others.data.rows:
@@ -262,3 +264,12 @@ def test_a_threshold_for_an_unknown_question_is_refused():
     record = {"stages": {"classify": {"thresholds": [{"task": "negative vs positive", "threshold": 0.5}]}}}
     with pytest.raises(StopRun, match=r"unknown question of run\.json 'negative vs positive'"):
         judge_thresholds(material(table(), record=record))
+
+
+def test_a_test_told_by_two_parts_counts_once():
+    p = Estimate(0.11, math.nan, math.nan, 40, "log-rank")
+    twice = [Metric(part, "test", "log_rank_p", p) for part in ("prognosis", "survival-measures")]
+    other = Metric("prognosis", "oof", "log_rank_p", p)
+    found = correct([], [*twice, other])
+    assert [(one.metric.part, one.metric.split) for one in found] == [("prognosis", "test"), ("prognosis", "oof")]
+    assert {one.corrected for one in found} == {0.11}

@@ -1,6 +1,7 @@
 """Limits of a run: each from its own numbers, in order of weight, and none that does not apply."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,13 @@ import pytest
 from analysis.confusion import confusion_matrix
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.flow import patient_flow
-from analysis.limit_facts import Facts
+from analysis.limit_facts import Facts, Limit
 from analysis.limits import limits
 from analysis.metrics import Metric
 from analysis.samples import split_samples
 from analysis.sections_limits import limits_section
 from analysis.shortcut import EVERYBODY, FROM_SITE
+from analysis.summary import plain_words
 from triher.cohort import Cohort, Patient
 from triher.errors import Skipped
 from triher.estimate import Estimate
@@ -120,6 +122,24 @@ def test_metrics_tell_limits_only_where_they_are_off():
     assert not off & set(titles(good))
     assert "AUC 0.95" in text(bad, "The features know more than the tumor")
     assert "0.30" in text(bad, "Probabilities are off")
+
+
+def test_an_error_within_chance_does_not_hide_a_test_that_finds_the_probabilities_off():
+    rows = [
+        Metric("calibration", "test", "ece_top_label", number(0.1)),
+        Metric("calibration", "test", "ece_top_label_if_calibrated", number(0.1, 0.05, 0.15)),
+        Metric("calibration", "test", "multinomial_calibrated_p", number(0.003)),
+    ]
+    said = text(facts(metrics=rows), "Probabilities are off")
+    assert "p = 0.003" in said
+    assert "0.10" not in said
+    assert "p = 0.003" in plain_words(facts(metrics=rows).evaluation, table(), "positive")[0]
+    assert "Probabilities are off" not in titles(facts(metrics=[*rows[:2], replace(rows[2], estimate=number(0.3))]))
+
+
+def test_limits_of_the_parts_take_their_place_by_weight():
+    found = titles(replace(facts(), further=(Limit(1000, "First", ""), Limit(0, "Last", ""))))
+    assert (found[0], found[-1]) == ("First", "Last")
 
 
 def test_left_out_unlabeled_and_unlike_patients_are_counted():

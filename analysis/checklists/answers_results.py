@@ -2,6 +2,8 @@
 
 from analysis.checklists.answer import Answer, answered, left, not_applicable, partly
 from analysis.checklists.facts import Facts, spoken
+from analysis.explained_run import failed_tests
+from analysis.questions import QUESTIONS
 from analysis.samples import class_label
 from analysis.sections_beside import companion_name
 from analysis.wording import count, split_name
@@ -37,9 +39,9 @@ def uncertainty(facts: Facts) -> Answer:
     """Intervals and p values."""
     if not facts.labeled:
         return left(f"{NOBODY} Say how intervals and p values were computed.")
-    primary = ", ".join(name.replace("_", " ") for name in facts.config.analysis.primary)
+    primary = "; ".join(QUESTIONS[name].label.lower() for name in facts.config.analysis.primary)
     corrected = (
-        f" P values of the primary quantities ({primary}) were corrected after Holm, all others after Benjamini and "
+        f" P values of the primary AUCs ({primary}) were corrected after Holm, all others after Benjamini and "
         "Hochberg."
         if "multiplicity" in facts.sections
         else ""
@@ -61,7 +63,7 @@ def performance(facts: Facts) -> Answer:
     said = "; ".join(told(facts, split.sample.split) for split in facts.labeled)
     anchors = ("discrimination", "nested", "calibration", "subgroups", "prognosis")
     if "subgroups" in facts.sections:
-        names = ", ".join(facts.config.analysis.subgroups)
+        names = ", ".join(facts.groupings)
         return answered(f"{said}. Subgroups by {names} are shown with intervals.", *anchors, files=("metrics.csv",))
     return partly(
         f"{said}.",
@@ -133,6 +135,7 @@ def explainability(facts: Facts) -> Answer:
         return not_applicable("No method of explanation was applied in this run; triher explain would add some.")
     tested = (
         " The explanations were put to tests that they can fail (shuffled weights, deletion, overlap with lesions)."
+        f"{_failures(facts)}"
         if _SANITY in facts.files
         else ""
     )
@@ -142,6 +145,12 @@ def explainability(facts: Facts) -> Answer:
         *shown,
         files=(_SANITY,),
     )
+
+
+def _failures(facts: Facts) -> str:
+    """The sanity tests that the maps failed, as a sentence."""
+    failed = failed_tests(facts.material.run) if facts.material.run is not None else []
+    return f" The maps failed {', '.join(failed)}, and so must not be read as the model's reasons." if failed else ""
 
 
 def limitations(facts: Facts) -> Answer:

@@ -3,6 +3,7 @@
 from analysis.checklists.answer import Answer, answered, left, not_applicable, partly
 from analysis.checklists.answers_results import NOBODY, told
 from analysis.checklists.facts import Facts, spoken
+from analysis.groupings import PLACES
 from analysis.wording import count, places
 
 
@@ -70,9 +71,13 @@ def fairness(facts: Facts) -> Answer:
             "No subgroups were analyzed in this run. Say which groups could be served worse, and what was done about "
             "it; subgroups can be named under analysis.subgroups."
         )
-    names = ", ".join(facts.config.analysis.subgroups)
+    if all(name in PLACES for name in facts.groupings):
+        return left(
+            f"Performance was compared by {' and '.join(facts.groupings)} alone, which is no group of people. Say "
+            "which groups could be served worse, and what was done about it; name them under analysis.subgroups."
+        )
     return partly(
-        f"Performance was compared between subgroups by {names}, with tests of interaction.",
+        f"Performance was compared between subgroups by {', '.join(facts.groupings)}, with tests of interaction.",
         "Say why these groups, which sociodemographic groups are missing, and what follows from the differences.",
         "subgroups",
     )

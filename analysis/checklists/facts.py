@@ -135,6 +135,12 @@ class Facts:
         """The classes, companions or targets for which a quantity was computed, in order."""
         return list(dict.fromkeys(m.class_name for m in self.metrics if m.quantity == quantity and m.class_name))
 
+    @property
+    def groupings(self) -> list[str]:
+        """By what the patients were grouped for the tests of interaction, in order."""
+        tests = [m for m in self.metrics if m.part == "subgroups" and m.quantity.startswith("interaction_")]
+        return list(dict.fromkeys([*self.config.analysis.subgroups, *(m.class_name for m in tests)]))
+
     def sites(self, split: str = "") -> list[str]:
         """The sites of the predicted patients of a split, or of all."""
         frame = self.material.frame

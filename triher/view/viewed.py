@@ -138,8 +138,8 @@ class Viewed:
         if not failed:
             return ""
         return (
-            f"The maps of this run failed sanity tests ({', '.join(failed)}), so they must not be read as the reasons "
-            "of the model."
+            f"The maps of this run failed sanity tests ({', '.join(failed)}), so they must not be read as the "
+            "reasons of the model."
         )
 
     @cached_property
