@@ -60,7 +60,8 @@ def structured_report(statement: Statement, evidence: Sequence[Dataset], origin:
         origin: the model.
     """
     study = str(evidence[0].StudyInstanceUID)
-    key = (study, str(evidence[0].SeriesInstanceUID), origin.bundle_sha256, "report")
+    said = [__version__, repr(statement), *(str(one.SOPInstanceUID) for one in evidence)]
+    key = (study, str(evidence[0].SeriesInstanceUID), origin.bundle_sha256, "report", *said)
     device = ObserverContext(
         codes.DCM.Device,
         DeviceObserverIdentifyingAttributes(own_uid(origin.bundle_sha256), MAKER, MAKER, __version__),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from triher.config import build_config
 from triher.errors import StopRun
+from triher.explanations import NAME as MAPS
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
 from triher.labels import scheme_classes
 from triher.runfolder import RunFolder
@@ -106,9 +107,9 @@ class Viewed:
 
     @cached_property
     def maps_index(self) -> MapsIndex | None:
-        """Who has maps, None without maps or where the file is damaged."""
+        """Who has maps, None without maps of these predictions or where the file is damaged."""
         path = self.maps_file
-        if not path.is_file():
+        if not path.is_file() or self.run.explanations_are_stale:
             return None
         try:
             return read_maps_index(path)
@@ -118,12 +119,12 @@ class Viewed:
     @property
     def maps_file(self) -> Path:
         """The maps of the run."""
-        return self.run.explanations / "maps.h5"
+        return self.run.explanations / MAPS
 
     @cached_property
     def shares(self) -> Shares:
-        """What moved the predictions, by patient id."""
-        return read_shares(self.run)
+        """What moved the predictions, by patient id; nothing where it moved earlier ones."""
+        return {} if self.run.explanations_are_stale else read_shares(self.run)
 
     def maps(self, patient_id: str) -> PatientMaps | None:
         """The maps of a patient, None where there are none."""
