@@ -171,7 +171,7 @@ def test_predictions_of_an_applied_bundle_are_explained_where_it_was_trained(mak
     study.run.prepare()
     study.run.predictions_file.touch()
     study.run.record_stage("apply", "key", [], 1.0, bundle="elsewhere/bundle")
-    with pytest.raises(StopRun, match="a bundle that was applied.*elsewhere"):
+    with pytest.raises(StopRun, match=r"a bundle that was applied.*elsewhere"):
         explain(study.config, study.run, study.store, Reporter(quiet=True))
 
 
