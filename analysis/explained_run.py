@@ -20,11 +20,9 @@ from triher.explanation_tables import (
     Purity,
     read_rows,
 )
+from triher.explanations import NAME as MAPS
 from triher.explanations import MapsIndex, read_maps_index
-from triher.files import sha256_of_file
 from triher.runfolder import RunFolder
-
-MAPS = "maps.h5"
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,6 @@ class Explained:
 def explained_files(run: RunFolder) -> list[Path]:
     """Every file of the explanations, by name."""
     return sorted(path for path in run.explanations.glob("*") if path.is_file())
-
-
-def is_stale(run: RunFolder) -> bool:
-    """Whether the explanations are of predictions that are no longer there."""
-    made_of = run.read_record()["stages"].get("explain", {}).get("predictions", "")
-    return bool(made_of) and made_of != sha256_of_file(run.predictions_file)
 
 
 def failed_tests(run: RunFolder) -> list[str]:

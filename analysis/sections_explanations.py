@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from analysis.explained_run import Explained, is_stale, read_explained
+from analysis.explained_run import Explained, read_explained
 from analysis.figures_explanations import features_figure, groups_figure
 from analysis.figures_projection import class_figure, site_figure
 from analysis.limit_facts import Limit
@@ -68,7 +68,7 @@ def judge_explanations(material: Material) -> Part:
     if run is None:
         return Part()
     explained = read_explained(run)
-    if explained is None or is_stale(run):
+    if explained is None or run.explanations_are_stale:
         text = Paragraph(_NONE) if explained is None else Paragraph(_STALE, tone="note")
         return Part(section=Section(_ANCHOR, _TITLE, [text]))
     return _explained_part(explained, material, run)

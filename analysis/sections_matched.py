@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from analysis.cross_validation import Folds, folds_of
-from analysis.explained_run import explained_files, failed_tests, is_stale
+from analysis.explained_run import explained_files, failed_tests
 from analysis.figures_matched import pairs_figure
 from analysis.matched import (
     Matched,
@@ -75,7 +75,9 @@ def judge_matched(material: Material) -> Part:
     blocks = [Paragraph(_TEXT)]
     if any(folds_of(material.frame, matched.split) is not None for matched in paired):
         blocks.append(Paragraph(_POOLED))
-    explained = material.run is not None and bool(explained_files(material.run)) and not is_stale(material.run)
+    explained = (
+        material.run is not None and bool(explained_files(material.run)) and not material.run.explanations_are_stale
+    )
     splits = [_split_blocks(matched, material, with_ids=explained) for matched in paired]
     named: tuple[str, ...] = ()
     if explained and material.run is not None:

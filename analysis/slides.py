@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Real
 
-from analysis.explained_run import MAPS
 from analysis.overlay import Color, Gray, enlarged, gray, png, window_of, with_heat, with_outline
 from analysis.page import Picture
 from extract.cache import Slab, read_slab
 from triher.errors import SkipPatient
+from triher.explanations import NAME as MAPS
 from triher.explanations import PatientMaps, read_maps, read_maps_index
 from triher.runfolder import RunFolder
 from triher.store import read_index

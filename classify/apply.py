@@ -52,7 +52,7 @@ def apply_bundle(
             f"{len(skipped)} of these were left out"
         )
         raise StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
-    inputs = inputs_of(chosen, patients, config, source.names, bare=_is_bare(bundle, source))
+    inputs = inputs_of(chosen, patients, config, source.names, bare=is_bare(bundle, source))
     p = bundle.model.predict(inputs)
     known = labels or {}
     y = np.array([known.get(patient.patient_id, np.nan) for patient in patients], dtype=np.float64)
@@ -91,7 +91,7 @@ def _check_origin(bundle: Bundle, source: Source) -> None:
         raise StopRun("transform_drift", message)
 
 
-def _is_bare(bundle: Bundle, source: Source) -> bool:
+def is_bare(bundle: Bundle, source: Source) -> bool:
     """Whether the model was trained on a table's columns as they stand, one row a patient."""
     columns = {name for names in source.names.values() for name in names}
     return bool(bundle.feature_names) and columns.issuperset(bundle.feature_names)

@@ -11,7 +11,8 @@ from scipy.special import log_softmax, softmax
 
 from triher.types import Labels, Probabilities
 
-_FLOOR = 1e-15  # trees may give a probability that rounds to 0
+LEAST_P = 1e-15
+"""Of a probability whose logarithm is taken; trees may give one that rounds to 0."""
 _LOG_RANGE = (-3.0, 3.0)  # T from 0.05 to 20; a head that knows nothing would drive T to infinity
 _TOLERANCE = 1e-10
 
@@ -22,7 +23,7 @@ def log_loss(p: Probabilities, y: Labels) -> float:
     >>> round(log_loss(np.array([[0.5, 0.5]]), np.array([0])), 4)
     0.6931
     """
-    return float(-np.log(np.maximum(p[np.arange(len(y)), y], _FLOOR)).mean())
+    return float(-np.log(np.maximum(p[np.arange(len(y)), y], LEAST_P)).mean())
 
 
 def fit_temperature(p: Probabilities, y: Labels, *, smoothing: float = 0.0) -> float:
@@ -38,7 +39,7 @@ def fit_temperature(p: Probabilities, y: Labels, *, smoothing: float = 0.0) -> f
     Returns:
         T between 0.05 and 20; above 1 the model was too sure of itself.
     """
-    logs = np.log(np.maximum(p, _FLOOR))
+    logs = np.log(np.maximum(p, LEAST_P))
     targets = np.full(p.shape, smoothing / p.shape[1])
     targets[np.arange(len(y)), y] += 1 - smoothing
 
@@ -55,4 +56,4 @@ def apply_temperature(p: Probabilities, temperature: float) -> Probabilities:
     >>> apply_temperature(np.array([[0.2, 0.8]]), 1.0).round(6).tolist()
     [[0.2, 0.8]]
     """
-    return softmax(np.log(np.maximum(p, _FLOOR)) / temperature, axis=1)
+    return softmax(np.log(np.maximum(p, LEAST_P)) / temperature, axis=1)

@@ -17,7 +17,8 @@ from classify.tuning import InnerFold, Search, tune
 from triher.types import Labels, Probabilities
 
 HEAD = "logistic"
-_FLOOR = 1e-6  # of a probability whose logarithm is a feature
+LEAST_P = 1e-6
+"""Of a probability whose logarithm is a feature."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Stack:
 
     def probabilities(self, p: Probabilities, covariates: Float64[np.ndarray, "patient covariate"]) -> Probabilities:
         """Combine what the images say with the covariates, which must be without gaps."""
-        return self.fitted.probabilities(_design(p, covariates))
+        return self.fitted.probabilities(stacked_design(p, covariates))
 
 
 def fit_stack(
@@ -52,7 +53,7 @@ def fit_stack(
     Returns:
         The model, and what its own inner folds say of each patient.
     """
-    head, design = find_head(HEAD), _design(held_out, covariates)
+    head, design = find_head(HEAD), stacked_design(held_out, covariates)
     folds = [
         InnerFold(design.take(s.train), y[s.train], None, design.take(s.test), y[s.test], s.test) for s in splits
     ]
@@ -67,9 +68,9 @@ def n_columns(n_classes: int, n_covariates: int) -> int:
     return n_classes - 1 + n_covariates
 
 
-def _design(p: Probabilities, covariates: Float64[np.ndarray, "patient covariate"]) -> Design:
+def stacked_design(p: Probabilities, covariates: Float64[np.ndarray, "patient covariate"]) -> Design:
     """Log ratios to the first class, and the covariates as a block of equal weight."""
-    logs = np.log(np.maximum(p, _FLOOR))
+    logs = np.log(np.maximum(p, LEAST_P))
     ratios = logs[:, 1:] - logs[:, :1]
     rows = np.hstack([ratios, covariates]).astype(np.float32)
     return one_row_each(rows, (ratios.shape[1], covariates.shape[1]))

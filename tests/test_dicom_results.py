@@ -22,6 +22,8 @@ from triher.dicom_results.originals import Originals, originals_of
 from triher.dicom_results.placing import place
 from triher.dicom_results.report import Statement, structured_report
 from triher.errors import SkipPatient, StopRun
+from triher.explanation_checks import NAME as CHECKS
+from triher.explanation_checks import Check, write_checks
 from triher.explanations import PatientMaps, write_maps
 from triher.progress import Reporter
 from triher.reading import Reading
@@ -143,6 +145,21 @@ def test_equal_results_have_equal_identifiers(tmp_path):
     assert made[0].FloatPixelData == made[1].FloatPixelData
 
 
+def test_other_results_have_other_identifiers(tmp_path):
+    """An archive keeps the first of two objects with one UID: a map by another method must not look like it."""
+    case = _case(tmp_path / "dicom", "ge", "axial")
+    placed = _place(case)
+    other = dataclasses.replace(placed, maps=2 * placed.maps)
+    one, two = (parametric_map(p, case.originals, CLASSES, ORIGIN) for p in (placed, other))
+    assert one.SOPInstanceUID != two.SOPInstanceUID
+    assert one.SeriesInstanceUID != two.SeriesInstanceUID
+    low, zero = (captures(placed, case.originals, c, "HER2", ORIGIN) for c in (1, 0))
+    assert {a.SOPInstanceUID for a in low}.isdisjoint(b.SOPInstanceUID for b in zero)
+    sure, unsure = (Statement({"zero": p, "low": 1 - p}, [], "test", "") for p in (0.9, 0.6))
+    reports = [structured_report(s, case.originals.used([0]), ORIGIN) for s in (sure, unsure, sure)]
+    assert len({report.SOPInstanceUID for report in reports}) == 2
+
+
 def test_maps_of_other_voxels_are_put_nowhere(tmp_path):
     case = _case(tmp_path / "dicom", "ge", "axial")
     other = dataclasses.replace(case.slab, images="0" * 32)
@@ -188,6 +205,52 @@ def test_everybody_is_written_or_named(run, tmp_path):
     assert sorted(path.name for path in (out / "0001").iterdir()) == ["map.dcm", "picture-01.dcm", "report.dcm"]
     assert len(written) + len(skipped) == 24
     assert not any(one.patient_id in str(path) for one in written for path in out.rglob("*"))
+
+
+def test_maps_that_failed_a_sanity_test_say_so_wherever_they_go(run, tmp_path):
+    def told(folder):
+        report = pydicom.dcmread(folder / "0001" / "report.dcm")
+        return "no" if "Sanity tests" not in str(report) else "yes", pydicom.dcmread(
+            folder / "0001" / "picture-01.dcm"
+        )
+
+    first = run.predictions_file.read_text(encoding="utf-8").splitlines()[1].split(",")[0]
+    export(run, tmp_path / "good", Reporter(quiet=True), only=[first])
+    write_checks(run.explanations / CHECKS, [Check("deletion", "m", -1.0, -2.0, 0.0, 12, -1.0, passed=False, p=0.5)])
+    export(run, tmp_path / "bad", Reporter(quiet=True), only=[first])
+    (good, plain), (bad, warned) = told(tmp_path / "good"), told(tmp_path / "bad")
+    assert (good, bad) == (False, True)
+    assert warned.Rows > plain.Rows
+    assert warned.SOPInstanceUID != plain.SOPInstanceUID
+
+
+def test_maps_of_an_earlier_model_are_not_exported(run, tmp_path):
+    run.record_stage("explain", "key", [], 1.0, predictions="0" * 64)
+    written, _ = export(run, tmp_path / "out", Reporter(quiet=True))
+    assert [one.has_maps for one in written] == [False] * 3
+
+
+def test_who_cannot_be_written_any_more_leaves_no_objects_and_is_named(run, tmp_path):
+    out = tmp_path / "out"
+    everybody, _ = export(run, out, Reporter(quiet=True))
+    first = everybody[0].patient_id
+    (tmp_path / "dicom" / first).rename(tmp_path / "gone")
+    written, skipped = export(run, out, Reporter(quiet=True), only=[first])
+    assert [one.patient_id for one in written] == [one.patient_id for one in everybody[1:]]
+    assert [one.patient_id for one in skipped] == [first]
+    assert not list((out / "0001").glob("*"))
+    text = run.predictions_file.read_text()
+    run.predictions_file.write_text(text.replace(everybody[1].patient_id, "STRANGER"))
+    _, skipped = export(run, tmp_path / "other", Reporter(quiet=True), only=["STRANGER"])
+    assert [(one.patient_id, one.code) for one in skipped] == [("STRANGER", "patient_unknown")]
+    assert export(run, tmp_path / "other", Reporter(quiet=True), only=["STRANGER"])[0] == []  # over an empty index
+
+
+def test_a_model_that_is_not_locked_is_named_as_the_reason(run, tmp_path):
+    assert run.read_record()["stages"]["classify"]["outputs"]
+    run.record_stage("classify", "key", [], 1.0)
+    with pytest.raises(StopRun, match="a head that is not locked"):
+        export(run, tmp_path / "out", Reporter(quiet=True))
 
 
 def test_a_second_export_of_one_patient_keeps_the_others(run, tmp_path):

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation, label
 from scipy.stats import binomtest
 
 from triher.errors import StopRun
 from triher.explain.checks import LIKE, Measured, judge_maps
+from triher.explain.covering import Covered
 from triher.explain.hiding import SHARES, Curves, hide_in_turn, tiles
 from triher.explain.lesion_share import LesionShare, lesion_share
 from triher.explain.likeness import rank_likeness, structure_likeness
@@ -39,6 +41,14 @@ def judged(
     return judge_maps(found, [LesionShare(mass + e, 0.3, mass + e) for e in noise], resamples=200, seed=0)
 
 
+def _hidden(picture, pixels, rim_px):
+    """A drawing's only view with pixels hidden; it needs neither slab nor recipe."""
+    covered = Covered.__new__(Covered)
+    for name, value in (("drawn", {"rgb": picture}), ("hidden", pixels[None]), ("rim_px", rim_px)):
+        object.__setattr__(covered, name, value)
+    return covered.views["rgb"]
+
+
 def verdicts(checks: list[Check]) -> dict[str, set[bool | None]]:
     found: dict[str, set[bool | None]] = {}
     for check in checks:
@@ -67,6 +77,23 @@ def test_the_wrong_direction_fails_however_sure():
     assert all(check.p < 0.01 and check.passed is False for check in wrong)
 
 
+def test_a_map_that_shows_nothing_is_not_another_map():
+    """A head without slope has constant maps, shuffled or not: that must not pass as depending on the weights."""
+    ramp, flat = np.arange(72.0).reshape(2, 6, 6), np.zeros((2, 6, 6))
+    for one, other in ((ramp, flat), (flat, ramp), (flat, flat)):
+        assert math.isnan(rank_likeness(one, other))
+        assert math.isnan(structure_likeness(one, other))
+    of_nothing = [check for check in judged(likeness=math.nan) if "rank correlation" in check.quantity]
+    assert [(check.n, check.passed) for check in of_nothing] == [(0, None), (0, None)]
+
+
+def test_five_patients_cannot_fail_a_test_that_five_cannot_pass():
+    """Of five differences with one sign the exact p is 2 / 2 ** 5: no map would pass."""
+    five, six = ({c.test: c for c in judged(n) if c.test == DELETION}[DELETION] for n in (5, 6))
+    assert (five.p, five.passed) == (pytest.approx(2 / 2**5), None)
+    assert (six.p, six.passed) == (pytest.approx(2 / 2**6), True)
+
+
 def test_four_patients_are_reported_and_not_judged():
     checks = judged(4)
     assert {check.passed for check in checks} == {None}
@@ -80,6 +107,23 @@ def test_p_is_that_of_the_exact_signed_rank_test():
     assert deletion.p == pytest.approx(2 / 2**12)
     assert deletion.p == pytest.approx(binomtest(0, 12).pvalue)
     assert deletion.low < deletion.value < deletion.high < deletion.expected
+
+
+def test_what_is_hidden_gets_the_mean_of_the_visible_pixels_around_it():
+    """Part by part, as connected pixels; written plainly here, and in windows around the parts in the program."""
+    rng = np.random.default_rng(2)
+    hidden = np.kron(rng.random((6, 7)) < 0.4, np.ones((4, 4), bool))
+    picture = rng.integers(0, 255, (1, 3, 24, 28)).astype(np.uint8)
+    expected = picture.copy()
+    numbers, n = label(hidden)
+    for number in range(1, n + 1):
+        rim = binary_dilation(numbers == number, iterations=2) & ~hidden
+        mean = picture[0][:, rim].mean(axis=1)
+        expected[0][:, numbers == number] = np.rint(mean)[:, None].astype(np.uint8)
+    for pixels, wanted in ((hidden, expected), (np.zeros_like(hidden), picture), (np.ones_like(hidden), None)):
+        found = _hidden(picture, pixels, 2)
+        mean = np.rint(picture.mean(axis=(2, 3)))[:, :, None, None]
+        assert np.array_equal(found, np.broadcast_to(mean, picture.shape) if wanted is None else wanted)
 
 
 def test_the_table_reads_back(tmp_path):
@@ -150,7 +194,6 @@ def test_likeness_knows_no_scale_and_no_sign_of_ranks():
     one, other = rng.normal(size=(2, 3, 12, 12))
     assert rank_likeness(one, -7 * one) == pytest.approx(1)
     assert rank_likeness(one, other) < LIKE / 2
-    assert rank_likeness(one, np.zeros_like(one)) == 0
     assert structure_likeness(one, 7 * one) == pytest.approx(1)
     assert structure_likeness(one, other) < LIKE
     assert structure_likeness(one[:, :4, :4], one[:, :4, :4]) == pytest.approx(1)

@@ -21,6 +21,7 @@ from triher.explanation_tables import (
     read_rows,
 )
 from triher.explanations import read_maps, read_maps_index
+from triher.files import sha256_of_file
 from triher.pipeline import run_stages
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
@@ -64,6 +65,8 @@ def test_everything_is_written_and_on_record(world):
     assert {Path(name).name for name in entry["outputs"]} == names == {p.name for p in run.explanations.iterdir()}
     assert (entry["method"], entry["n_patients"], entry["n_maps"], entry["n_tested"]) == ("hirescam", 48, 15, 8)
     assert entry["seconds"] > 0
+    assert entry["predictions"] == sha256_of_file(run.predictions_file)
+    assert not run.explanations_are_stale
     index = read_maps_index(run.explanations / "maps.h5")
     assert list(index.patient_ids) == [one.patient_id for one in read_chosen(run.explanations / "patients.csv")]
     assert index.classes == ("zero", "low", "positive")
@@ -145,6 +148,31 @@ def test_a_bundle_of_other_features_is_not_explained(world, make_study):
     config, run = world
     with pytest.raises(StopRun, match="bundle was trained on other features"):
         explain(configured(config.cohort.table, patients=3), run, make_study().store, Reporter(quiet=True))
+
+
+def test_what_a_killed_run_left_is_not_taken_for_a_later_model_s(make_study):
+    from triher.explain.stage import FILES, _clear
+
+    run = make_study().run
+    run.explanations.mkdir()
+    for name in (*FILES, "mine.txt"):
+        (run.explanations / name).touch()
+    _clear(run, {"predictions": "0" * 64})
+    assert [path.name for path in run.explanations.iterdir()] == ["mine.txt"]
+    run.predictions_file.write_text("of a later model")
+    assert run.explanations_are_stale
+    assert not run.is_fresh("explain", "key")
+
+
+def test_predictions_of_an_applied_bundle_are_explained_where_it_was_trained(make_study):
+    from triher.explain.stage import explain
+
+    study = make_study()
+    study.run.prepare()
+    study.run.predictions_file.touch()
+    study.run.record_stage("apply", "key", [], 1.0, bundle="elsewhere/bundle")
+    with pytest.raises(StopRun, match=r"a bundle that was applied.*elsewhere"):
+        explain(study.config, study.run, study.store, Reporter(quiet=True))
 
 
 def test_a_table_of_features_has_attributions_and_no_maps(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """The maps of a run as a file."""
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -46,6 +48,24 @@ def test_equal_maps_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_maps(tmp_path / name, [_maps("P1", 3)], classes=CLASSES, method="occlusion")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_no_more_than_one_patient_is_in_memory(tmp_path: Path) -> None:
+    """Whole slices of a thousand patients are more than a machine holds: maps are taken one after the other."""
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def one_by_one() -> Iterator[PatientMaps]:
+        for seed in range(5):
+            assert sum(ref() is not None for ref in alive) <= 1
+            one = _maps(f"P{seed}", seed, 1 + seed)
+            alive.append(weakref.ref(one.maps))
+            yield one
+            del one
+
+    write_maps(tmp_path / "a", one_by_one(), classes=CLASSES, method="occlusion")
+    write_maps(tmp_path / "b", [_maps(f"P{k}", k, 1 + k) for k in range(5)], classes=CLASSES, method="occlusion")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_a_link_out_of_the_file_is_not_followed(tmp_path: Path) -> None:

@@ -234,6 +234,7 @@ CODES: dict[str, tuple[str, str]] = {
         "the images are of another patient than the table says",
         "correct cohort.exam, or say in cohort.dicom_id which PatientID the headers carry (empty to take any)",
     ),
+    "patient_unknown": ("a predicted patient is not in the cohort table", "give the table of the run again"),
     "perturb_empty": (
         "of a lesion mask that was eroded or moved as extract.perturb says, nothing is left",
         "take a smaller extract.perturb.mask_mm or shift_mm, or compare on the patients who have all levels",

@@ -8,9 +8,12 @@ the other, each in the order [class, slice, row, col]. Nothing is compressed, as
 """
 
 import json
-from collections.abc import Sequence
+import math
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import h5py
 import numpy as np
@@ -20,7 +23,9 @@ from triher.files import replacing
 from triher.store_guard import open_guarded, read_text
 from triher.store_write import fixed_length
 
+NAME = "maps.h5"
 FORMAT, VERSION = "triher-maps", 1
+_VALUES_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -48,24 +53,58 @@ class MapsIndex:
     method: str
 
 
-def write_maps(path: Path, patients: Sequence[PatientMaps], *, classes: Sequence[str], method: str) -> None:
-    """Write the maps of a run; the file appears when it is complete, and equal maps give equal bytes."""
+@dataclass(frozen=True)
+class _Facts:
+    """What of a patient is held in memory until all are there."""
+
+    patient_id: str
+    in_training: bool
+    log_odds: Float64[np.ndarray, " class"]
+    slice_index: Int32[np.ndarray, " slice"]
+    shape: tuple[int, ...]
+
+
+def write_maps(path: Path, patients: Iterable[PatientMaps], *, classes: Sequence[str], method: str) -> None:
+    """Write the maps of a run; the file appears when it is complete, and equal maps give equal bytes.
+
+    Args:
+        path: of the file, in whose folder the values wait on the disk until their number is known.
+        patients: taken one after the other, so that no more than one patient's maps need be in memory.
+        classes: names, in the order of the maps.
+        method: that made them.
+
+    Raises:
+        StopRun: ``disk_full``.
+    """
     texts = {"format": FORMAT, "classes": json.dumps(list(classes)), "method": method}
-    with replacing(path) as part, h5py.File(part, "w") as file:
-        for name, text in texts.items():
-            file.attrs[name] = np.bytes_(text.encode())
-        file.attrs["version"] = VERSION
-        file["patient_id"] = fixed_length([patient.patient_id for patient in patients])
-        file["in_training"] = np.array([patient.in_training for patient in patients], np.uint8)
-        file["log_odds"] = np.array([patient.log_odds for patient in patients]).reshape(-1, len(classes))
-        file["shape"] = np.array([patient.maps.shape[1:] for patient in patients], np.int64).reshape(-1, 3)
-        file["slice_index"] = _joined([patient.slice_index for patient in patients], np.int32)
-        file["values"] = _joined([patient.maps.ravel() for patient in patients], np.float32)
+    with replacing(path) as part, tempfile.TemporaryFile(dir=path.parent) as waiting:
+        facts = [_put_aside(patient, waiting) for patient in patients]
+        waiting.seek(0)
+        with h5py.File(part, "w") as file:
+            for name, text in texts.items():
+                file.attrs[name] = np.bytes_(text.encode())
+            file.attrs["version"] = VERSION
+            file["patient_id"] = fixed_length([one.patient_id for one in facts])
+            file["in_training"] = np.array([one.in_training for one in facts], np.uint8)
+            file["log_odds"] = np.array([one.log_odds for one in facts]).reshape(-1, len(classes))
+            file["shape"] = np.array([one.shape for one in facts], np.int64).reshape(-1, 3)
+            file["slice_index"] = np.concatenate([np.empty(0, np.int32), *(one.slice_index for one in facts)])
+            _take_back(waiting, file, len(classes) * sum(math.prod(one.shape) for one in facts))
 
 
-def _joined(arrays: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
-    """The arrays one behind the other."""
-    return np.concatenate([np.empty(0, dtype), *arrays])
+def _put_aside(patient: PatientMaps, waiting: IO[bytes]) -> _Facts:
+    """The values to the disk, and the rest."""
+    waiting.write(np.ascontiguousarray(patient.maps, np.float32).tobytes())
+    rest = (patient.in_training, patient.log_odds, patient.slice_index)
+    return _Facts(patient.patient_id, *rest, patient.maps.shape[1:])
+
+
+def _take_back(waiting: IO[bytes], file: h5py.File, n: int) -> None:
+    """All values into the file."""
+    values = file.create_dataset("values", (n,), np.float32)
+    for start in range(0, n, _VALUES_AT_ONCE):
+        some = np.frombuffer(waiting.read(4 * min(_VALUES_AT_ONCE, n - start)), np.float32)
+        values[start : start + len(some)] = some
 
 
 def read_maps_index(path: Path) -> MapsIndex:

@@ -156,6 +156,12 @@ class RunFolder:
             for name, digest in entry["outputs"].items()
         )
 
+    @property
+    def explanations_are_stale(self) -> bool:
+        """Whether the explanations are of predictions that are no longer there."""
+        made_of = self.read_record()["stages"].get("explain", {}).get("predictions", "")
+        return bool(made_of) and made_of != sha256_of_file(self.predictions_file)
+
     def record_stage(self, stage: str, key: str, outputs: Sequence[Path], seconds: float, **facts: object) -> None:
         """Write down what a stage was made from and what it left."""
         record = self.read_record()

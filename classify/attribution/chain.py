@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from classify.apply import _is_bare
+from classify.apply import is_bare
 from classify.attribution.backward import before_algebra, before_bag, before_pooling, before_preparation
 from classify.attribution.odds import log_odds, log_odds_slopes
 from classify.attribution.slopes import is_smooth
@@ -120,7 +120,7 @@ class Chain:
     @property
     def _is_bare(self) -> bool:
         """Whether columns of a table are taken as they stand."""
-        return _is_bare(self.bundle, Source(self.bundle.header, self.features, self.names))
+        return is_bare(self.bundle, Source(self.bundle.header, self.features, self.names))
 
     def _pooling(self, view: str) -> tuple[str, ...]:
         """The statistics of a view; a column that is taken as it stands is the mean of one row."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool
 
-from classify.apply import _is_bare
+from classify.apply import is_bare
 from classify.attribution.chain import Chain, chain_of
 from classify.bundle import Bundle
 from classify.cases import inputs_of, leave_out_gaps
@@ -71,7 +71,7 @@ def everyone_of(bundle: Bundle, source: Source, cohort: Cohort) -> Everyone:
     patients = tuple(people[name] for name in derived.patient_id)
     if not patients:
         raise StopRun("cohort_empty", f"none of the {len(cohort.patients)} patients of the cohort can be predicted")
-    bare = _is_bare(bundle, source)
+    bare = is_bare(bundle, source)
     inputs = inputs_of(derived, patients, config, source.names, bare=bare)
     bundle.model.predict(inputs)
     stored = source.features.select([place[patient.patient_id] for patient in patients])

@@ -42,11 +42,11 @@ def log_odds_slopes(model: Model, inputs: Inputs) -> Float64[np.ndarray, "class 
     slopes = log_slopes(model.fitted, design)
     if model.stack is not None:
         covariates = model.preparation.covariates(inputs)
-        by_ratio = log_slopes(model.stack.fitted, stacking._design(p, covariates))[:, 0, : p.shape[1] - 1]
-        logs = np.where(p[0] > stacking._FLOOR, 1.0, 0.0)[:, None, None] * slopes
+        by_ratio = log_slopes(model.stack.fitted, stacking.stacked_design(p, covariates))[:, 0, : p.shape[1] - 1]
+        logs = np.where(p[0] > stacking.LEAST_P, 1.0, 0.0)[:, None, None] * slopes
         slopes = np.tensordot(by_ratio, logs[1:] - logs[:1], axes=1)
         p = model.stack.probabilities(p, covariates)
-    slopes = np.where(p[0] > calibration._FLOOR, 1.0, 0.0)[:, None, None] * slopes
+    slopes = np.where(p[0] > calibration.LEAST_P, 1.0, 0.0)[:, None, None] * slopes
     p = calibration.apply_temperature(p, model.temperature)
     slopes = of_softmax(slopes / model.temperature, p[0])
     rest = np.array([np.delete(p[0], c).sum() for c in range(p.shape[1])])

@@ -1,12 +1,14 @@
 """Write the results of a run as DICOM: a folder a patient, an index, and who was left out."""
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydicom.dataset import Dataset
 
+from analysis.explained_run import failed_tests
 from classify.archive import MANIFEST, open_files, read_manifest
 from extract.cache import Slab, ensure_slab, read_slab
 from extract.exam import open_phases, read_exam
@@ -19,6 +21,7 @@ from triher.dicom_results.originals import Originals, originals_of
 from triher.dicom_results.placing import Placed, place
 from triher.dicom_results.report import Statement, structured_report
 from triher.errors import SkipPatient, Skipped, StopRun, unknown_name
+from triher.explanations import NAME as MAPS
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
 from triher.files import make_writable, replacing, sha256_of_file
 from triher.labels import scheme_classes
@@ -26,7 +29,7 @@ from triher.predictions import one_row_a_patient, probability_columns, read_pred
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
-from triher.tables import read_own_table, write_table
+from triher.tables import read_own_rows, write_table
 
 INDEX, LEFT_OUT = "index.csv", "skipped.csv"
 _STAGE = "dicom"
@@ -52,8 +55,9 @@ class _Run:
     run: RunFolder
     origin: Origin
     phase: str
-    maps_file: Path
     maps: MapsIndex | None
+    maps_failed: bool
+    """Whether the maps failed a sanity test, which is said beside each of them."""
     recipe: SlabRecipe
 
 
@@ -87,17 +91,20 @@ def export(
     make_writable(out)
     places = {patient.patient_id: f"{number:04d}" for number, patient in enumerate(cohort.patients, start=1)}
     people = [patient for patient in cohort.patients if patient.patient_id in (only or rows)]
+    skipped = [_unknown(row) for name, row in rows.items() if name not in places and name in (only or rows)]
     written = [one for one in _earlier(out) if one.patient_id not in {patient.patient_id for patient in people}]
     _refuse_other_cohort(written, places, out)
-    skipped: list[Skipped] = []
     for patient in reporter.track(people, "DICOM", len(people)):
         try:
             objects = _objects(opened, patient, rows[patient.patient_id])
         except SkipPatient as reason:
             skipped.append(reason.row(patient.patient_id, patient.cohort, _STAGE))
+            _write(out / places[patient.patient_id], {})
             continue
-        folder = out / places[patient.patient_id]
-        written.append(_write(folder, patient, rows[patient.patient_id], objects, opened))
+        name, folder = patient.patient_id, out / places[patient.patient_id]
+        _write(folder, objects)
+        predicted = _statement(rows[name], opened.config.scheme).predicted
+        written.append(Written(name, folder.name, predicted, len(objects), "map.dcm" in objects))
     written.sort(key=lambda one: one.folder)
     write_table(out / INDEX, [f.name for f in fields(Written)], [astuple(one) for one in written])
     write_table(out / LEFT_OUT, [f.name for f in fields(Skipped)], [astuple(row) for row in skipped])
@@ -115,13 +122,25 @@ def _open(run: RunFolder, phase: str) -> _Run:
     phases = list(config.cohort.phases)
     if phase and phase not in phases:
         raise unknown_name("phase", phase, phases)
-    bundle = run.bundle if run.bundle.is_dir() else Path(record["stages"]["apply"]["bundle"])
+    maps_file = run.explanations / MAPS
+    has_maps = maps_file.is_file() and not run.explanations_are_stale
+    maps = read_maps_index(maps_file) if has_maps else None
+    failed = bool(failed_tests(run)) if maps is not None else False
+    shown = phase or phases[min(1, len(phases) - 1)]
+    return _Run(config, run, _origin(run, record), shown, maps, failed, slabs_of(config))
+
+
+def _origin(run: RunFolder, record: Mapping[str, Any]) -> Origin:
+    """The locked model of the run, or the one that was applied."""
+    stages = record["stages"]
+    own = f"{run.bundle.name}/{MANIFEST}" in stages.get("classify", {}).get("outputs", {})
+    bundle = run.bundle if own else Path(stages.get("apply", {}).get("bundle", ""))
+    if not own and "apply" not in stages:
+        message = f"the predictions in {run.path} are of a head that is not locked, so nothing identifies the model"
+        raise StopRun("output_folder", message, remedy="choose a head that can be locked")
     manifest = read_manifest(open_files(bundle))
     sha256 = sha256_of_file(bundle / MANIFEST if bundle.is_dir() else bundle)
-    origin = Origin(sha256, str(manifest.encoder.get("name", "")), manifest.head)
-    maps_file = run.explanations / "maps.h5"
-    maps = read_maps_index(maps_file) if maps_file.is_file() else None
-    return _Run(config, run, origin, phase or phases[min(1, len(phases) - 1)], maps_file, maps, slabs_of(config))
+    return Origin(sha256, str(manifest.encoder.get("name", "")), manifest.head)
 
 
 def _refuse_other_files(out: Path) -> None:
@@ -137,7 +156,7 @@ def _objects(opened: _Run, patient: Patient, row: pd.Series) -> dict[str, Datase
     found: dict[str, Dataset] = {}
     maps = None
     if opened.maps is not None and patient.patient_id in opened.maps.patient_ids:
-        maps = read_maps(opened.maps_file, patient.patient_id)
+        maps = read_maps(opened.run.explanations / MAPS, patient.patient_id)
     statement = _statement(row, opened.config.scheme)
     if maps is not None:
         placed = _placed(opened, patient, maps, originals)
@@ -145,7 +164,9 @@ def _objects(opened: _Run, patient: Patient, row: pd.Series) -> dict[str, Datase
         found["map.dcm"] = parametric_map(placed, originals, classes, opened.origin)
         predicted = statement.predicted
         seen = "; model of the map: trained on this patient" if maps.in_training else ""
-        caption = f"HER2-{predicted}: p = {statement.probabilities[predicted]:.2f}{seen}"
+        failed = "\nThe maps failed sanity tests: they are no reasons" if opened.maps_failed else ""
+        caption = f"HER2-{predicted}: p = {statement.probabilities[predicted]:.2f}{seen}{failed}"
+        statement = replace(statement, maps_failed=opened.maps_failed)
         pictures = captures(placed, originals, classes.index(predicted), caption, opened.origin)
         found |= {f"picture-{k:02d}.dcm": picture for k, picture in enumerate(pictures, start=1)}
     positions = range(len(originals.frames))
@@ -173,7 +194,13 @@ def _statement(row: pd.Series, scheme: str) -> Statement:
     )
 
 
-def _write(folder: Path, patient: Patient, row: pd.Series, objects: dict[str, Dataset], opened: _Run) -> Written:
+def _unknown(row: pd.Series) -> Skipped:
+    """Somebody who is predicted, and whom the cohort table does not name any more."""
+    reason = SkipPatient("patient_unknown", "predicted, and not in the cohort table")
+    return reason.row(str(row["patient_id"]), str(row["cohort"]), _STAGE)
+
+
+def _write(folder: Path, objects: Mapping[str, Dataset]) -> None:
     """Write a patient's objects, each whole or not at all, and remove what an earlier export wrote beside them."""
     for path in folder.glob("*.dcm"):
         if path.name not in objects:
@@ -181,18 +208,15 @@ def _write(folder: Path, patient: Patient, row: pd.Series, objects: dict[str, Da
     for name, dataset in objects.items():
         with replacing(folder / name) as part:
             dataset.save_as(part, enforce_file_format=True)
-    predicted = _statement(row, opened.config.scheme).predicted
-    return Written(patient.patient_id, folder.name, predicted, len(objects), "map.dcm" in objects)
 
 
 def _earlier(out: Path) -> list[Written]:
     """What an earlier export wrote into the folder."""
     if not (out / INDEX).is_file():
         return []
-    rows = read_own_table(out / INDEX).to_dict("records")
     return [
         Written(row["patient_id"], row["folder"], row["predicted"], int(row["n_objects"]), row["has_maps"] == "True")
-        for row in rows
+        for _, row in read_own_rows(out / INDEX)
     ]
 
 

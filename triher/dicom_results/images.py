@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from analysis.overlay import enlarged, gray, window_of, with_heat, with_outline
 from extract.dicom_frames import Frame
 from triher import __version__
-from triher.dicom_results.labels import MAKER, NOTICE, SERIES_NUMBERS, Origin, describe, own_code, own_uid
+from triher.dicom_results.labels import MAKER, NOTICE, SERIES_NUMBERS, Origin, describe, digest_of, own_code, own_uid
 from triher.dicom_results.originals import Originals
 from triher.dicom_results.placing import Placed
 
@@ -43,8 +43,9 @@ def parametric_map(placed: Placed, originals: Originals, classes: Sequence[str],
     first = frames[0]
     sources = originals.used(placed.positions.tolist())
     study = str(sources[0].StudyInstanceUID)
-    key = (study, str(sources[0].SeriesInstanceUID), origin.bundle_sha256, "map")
     values = np.ascontiguousarray(np.moveaxis(placed.maps, 0, -1), dtype=np.float32)
+    said = digest_of(values, placed.positions)
+    key = (study, str(sources[0].SeriesInstanceUID), origin.bundle_sha256, "map", said)
     limit = float(max(np.abs(values).max(), np.finfo(np.float32).tiny))
     mappings = [
         RealWorldValueMapping(
@@ -94,21 +95,26 @@ def captures(placed: Placed, originals: Originals, target: int, caption: str, or
         placed: maps and images.
         originals: the images.
         target: position of the class.
-        caption: a line that is burned in beside the notice; it names no patient.
+        caption: lines that are burned in beside the notice; they name no patient.
         origin: the model.
     """
     window, heat = window_of(placed.pixels), placed.maps[target]
     hottest = float(heat.max())
+    factor = max(1, -(-_SMALLEST // min(placed.pixels.shape[1:])))
+    pictures = []
+    for number in range(len(placed.positions)):
+        shown = with_heat(gray(placed.pixels[number], window), heat[number], hottest)
+        large = with_outline(enlarged(shown, factor), enlarged(placed.lesion[number], factor))
+        pictures.append(_with_notice(large, caption))
+    said = digest_of(np.stack(pictures), placed.positions)
     made = []
     for number, position in enumerate(placed.positions.tolist()):
         header = originals.header(position)
-        key = (str(header.StudyInstanceUID), str(header.SeriesInstanceUID), origin.bundle_sha256, "picture")
-        factor = max(1, -(-_SMALLEST // min(placed.pixels.shape[1:])))
-        shown = with_heat(gray(placed.pixels[number], window), heat[number], hottest)
-        large = with_outline(enlarged(shown, factor), enlarged(placed.lesion[number], factor))
+        study, series = str(header.StudyInstanceUID), str(header.SeriesInstanceUID)
+        key = (study, series, origin.bundle_sha256, "picture", said)
         image = SCImage.from_ref_dataset(
             ref_dataset=header,
-            pixel_array=_with_notice(large, caption),
+            pixel_array=pictures[number],
             photometric_interpretation=PhotometricInterpretationValues.RGB,
             bits_allocated=8,
             coordinate_system=CoordinateSystemNames.PATIENT,
@@ -135,11 +141,13 @@ def _orientation(frame: Frame) -> tuple[str, str]:
 
 
 def _with_notice(picture: UInt8[np.ndarray, "row col 3"], caption: str) -> UInt8[np.ndarray, "high col 3"]:
-    """The picture between two lines of text."""
+    """The picture between the notice and the lines of the caption."""
     rows, cols = picture.shape[:2]
-    canvas = Image.new("RGB", (cols, rows + 2 * _BAR))
+    lines = caption.split("\n")
+    canvas = Image.new("RGB", (cols, rows + (1 + len(lines)) * _BAR))
     canvas.paste(Image.fromarray(picture), (0, _BAR))
     pen = ImageDraw.Draw(canvas)
     pen.text((3, 1), NOTICE, fill=_INK)
-    pen.text((3, rows + _BAR + 1), caption, fill=_INK)
+    for k, line in enumerate(lines, start=1):
+        pen.text((3, rows + k * _BAR + 1), line, fill=_INK)
     return np.asarray(canvas)

@@ -1,8 +1,10 @@
 """What every object of ours says about itself: who made it, that it is for research, and identifiers of its own."""
 
+import hashlib
 import uuid
 from dataclasses import dataclass
 
+import numpy as np
 from highdicom.sr import AlgorithmIdentification, CodedConcept
 from pydicom.dataset import Dataset
 
@@ -37,6 +39,18 @@ def own_uid(*parts: str) -> str:
     True
     """
     return f"2.25.{uuid.uuid5(_NAMES, '|'.join(parts)).int}"
+
+
+def digest_of(*arrays: np.ndarray) -> str:
+    """What an object says, as a part of its UID: other pixels must have another one (PS3.5 9.1).
+
+    Without it, a map by another method, or of another version, would carry the UID of the earlier one, which an
+    archive keeps instead.
+    """
+    found = hashlib.sha256(__version__.encode())
+    for array in arrays:
+        found.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def own_code(value: str, meaning: str) -> CodedConcept:

@@ -50,19 +50,22 @@ def place(maps: PatientMaps, slab: Slab, exam: Exam, recipe: SlabRecipe, origina
     found = lesion[box.index()]
     if images_sha256(exam) != slab.images or found.shape != slab.mask.shape or not np.array_equal(found, slab.mask):
         raise SkipPatient("source_changed", "images or mask are others than those that the maps were computed from")
-    volume = np.zeros((len(maps.maps), *exam.mask.shape), np.float32)
-    volume[:, maps.slice_index, slice(*box.rows), slice(*box.cols)] = maps.maps
     marked = np.zeros(exam.mask.shape, bool)
     marked[maps.slice_index] = True
     positions = np.flatnonzero(as_stored(marked, exam, originals.source).all(axis=(1, 2)))
     if len(positions) != len(maps.slice_index):
         message = "the slices of the maps do not lie in the planes of the source images"
         raise SkipPatient("dicom_geometry", message)
-    turned = np.stack([as_stored(one, exam, originals.source)[positions] for one in volume])
+
+    def turned(heat: Float32[np.ndarray, "slice row col"]) -> Float32[np.ndarray, "image pixel_row pixel_col"]:
+        volume = np.zeros(exam.mask.shape, np.float32)  # of one class at a time, as volumes can be large
+        volume[maps.slice_index, slice(*box.rows), slice(*box.cols)] = heat
+        return as_stored(volume, exam, originals.source)[positions]
+
     voxels = exam.voxels[exam.phases.index(phase)]
     return Placed(
         positions,
-        turned,
+        np.stack([turned(heat) for heat in maps.maps]),
         as_stored(voxels, exam, originals.source)[positions],
         as_stored(exam.mask, exam, originals.source)[positions],
     )

@@ -28,6 +28,7 @@ _BY = {
     "oof": ("out-of-fold", "by a model of a fold that was not trained on this patient"),
     "new": ("new", "by a locked model, for a new patient"),
 }
+_FAILED = ("failed", "failed: not to be read as the model's reasons")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Statement:
     """``test``, ``oof`` or ``new``."""
     outside: str
     """What of the images lies outside the training range, in words; empty where nothing does."""
+    maps_failed: bool = False
+    """Whether the report names maps that failed a sanity test of the run."""
 
     @property
     def predicted(self) -> str:
@@ -60,7 +63,8 @@ def structured_report(statement: Statement, evidence: Sequence[Dataset], origin:
         origin: the model.
     """
     study = str(evidence[0].StudyInstanceUID)
-    key = (study, str(evidence[0].SeriesInstanceUID), origin.bundle_sha256, "report")
+    said = [__version__, repr(statement), *(str(one.SOPInstanceUID) for one in evidence)]
+    key = (study, str(evidence[0].SeriesInstanceUID), origin.bundle_sha256, "report", *said)
     device = ObserverContext(
         codes.DCM.Device,
         DeviceObserverIdentifyingAttributes(own_uid(origin.bundle_sha256), MAKER, MAKER, __version__),
@@ -101,6 +105,7 @@ def _evaluations(statement: Statement) -> list[tuple[CodedConcept, CodedConcept]
         (own_code("made-by", "Predicted"), own_code(*_BY[statement.split])),
         *((cannot, _class(name)) for name in statement.prediction_set),
         (own_code("range", "Images and embedding against the training range"), own_code(*beyond)),
+        *([(own_code("maps", "Sanity tests of the maps"), own_code(*_FAILED))] if statement.maps_failed else []),
     ]
 
 

@@ -7,12 +7,13 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from scipy.ndimage import binary_dilation, label
+from scipy.ndimage import binary_dilation, find_objects, label
 
 from extract.models import Encoder
 from extract.pictures import Drawing
 from extract.saliency.maps import embed_pictures
 
+Place = tuple[slice, slice]
 Views = dict[str, UInt8[np.ndarray, "chosen 3 row col"]]
 
 
@@ -31,23 +32,29 @@ class Covered(Drawing):
         """The fused pictures as the encoder is to see them."""
         found = {name: pictures.copy() for name, pictures in self.drawn.items()}
         for index in np.flatnonzero(self.hidden.any(axis=(1, 2))):
-            for part, rim in _parts(self.hidden[index], self.rim_px):
+            for place, part, rim in _parts(self.hidden[index], self.rim_px):
                 for name, pictures in self.drawn.items():
-                    mean = pictures[index][:, rim].mean(axis=1)
-                    found[name][index][:, part] = np.rint(mean)[:, None].astype(np.uint8)
+                    mean = pictures[index][(slice(None), *place)][:, rim].mean(axis=1)
+                    found[name][index][(slice(None), *place)][:, part] = np.rint(mean)[:, None].astype(np.uint8)
         return found
 
 
-def _parts(
-    hidden: Bool[np.ndarray, "row col"], rim_px: int
-) -> list[tuple[Bool[np.ndarray, "row col"], Bool[np.ndarray, "row col"]]]:
-    """Each connected part of what is hidden, with the visible pixels around it; all pixels where none are visible."""
-    numbers, n = label(hidden)
-    found = []
-    for number in range(1, n + 1):
-        part = numbers == number
-        rim = binary_dilation(part, iterations=rim_px) & ~hidden
-        found.append((part, rim if rim.any() else ~hidden if not hidden.all() else np.ones_like(hidden)))
+def _parts(hidden: Bool[np.ndarray, "row col"], rim_px: int) -> list[tuple[Place, np.ndarray, np.ndarray]]:
+    """Each connected part of what is hidden, with the visible pixels around it; all pixels where none are visible.
+
+    Each in a window around it, as whole slices have many small parts.
+    """
+    numbers, _ = label(hidden)
+    whole = (slice(None), slice(None))
+    found: list[tuple[Place, np.ndarray, np.ndarray]] = []
+    for number, box in enumerate(find_objects(numbers), start=1):
+        rows, cols = (slice(max(0, span.start - rim_px), span.stop + rim_px) for span in box)
+        part = numbers[rows, cols] == number
+        rim = binary_dilation(part, iterations=rim_px) & ~hidden[rows, cols]
+        if rim.any():
+            found.append(((rows, cols), part, rim))
+        else:
+            found.append((whole, numbers == number, np.ones_like(hidden) if hidden.all() else ~hidden))
     return found
 
 

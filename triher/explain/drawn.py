@@ -1,7 +1,8 @@
 """The part of the stage that draws: whom to explain, their maps, and the sanity tests of these."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from analysis.matched import Matched, matched_pairs, shown_pairs
 from classify.attribution.everyone import Everyone
@@ -15,11 +16,15 @@ from triher.explained import NAME as CHOSEN
 from triher.explained import Chosen, write_chosen
 from triher.explanation_checks import NAME as CHECKS
 from triher.explanation_checks import Check, write_checks
+from triher.explanations import NAME as MAPS
 from triher.explanations import PatientMaps, write_maps
 from triher.labels import scheme_classes
 from triher.progress import Reporter
 
-MAPS = "maps.h5"
+if TYPE_CHECKING:
+    from triher.explain.scene import Scene
+    from triher.explain.testing import Shuffles
+
 _PAIRED_SPLITS = ("test", "oof")  # those whom the explained model was not trained on first
 _MAP, _TEST = "map", "map and tests"
 
@@ -39,14 +44,14 @@ def explain_pictures(material: Material, reporter: Reporter) -> Written:
     reason = _why_no_maps(material)
     if reason or material.everyone is None:
         return Written(files, (Note("", "maps_impossible", reason),), {"method": "", "n_maps": 0, "n_tested": 0})
-    walk = _walk(material, material.everyone, chosen, reporter)
+    walk = _open_walk(material, material.everyone, min(material.options.sanity_patients, len(chosen)))
     classes = scheme_classes(material.config.scheme)
-    write_maps(folder / MAPS, walk.maps, classes=classes, method=walk.method)
+    write_maps(folder / MAPS, _walk(walk, chosen, reporter), classes=classes, method=walk.scene.method)
     draws = {"resamples": material.config.analysis.resamples, "seed": material.config.seed}
     checks = judge_maps(walk.measured, walk.shares, **draws)
     write_checks(folder / CHECKS, checks)
     _say(checks, reporter)
-    facts = {"method": walk.method, "n_maps": len(walk.maps), "n_tested": len(walk.measured)}
+    facts = {"method": walk.scene.method, "n_maps": len(walk.shares), "n_tested": len(walk.measured)}
     return Written((*files, folder / MAPS, folder / CHECKS), tuple(walk.notes), facts)
 
 
@@ -56,6 +61,8 @@ def _why_no_maps(material: Material) -> str:
         return f"the head '{material.config.classify.head}' is not locked into a bundle that could be explained"
     if material.source.is_table:
         return "the features come from a table, which has no pictures"
+    if not material.config.has_images:
+        return "the features come from a store of another run, which knows the images; explain that one"
     if material.source.header.encoder.get("builder") == RADIOMICS:
         return "radiomics have names and no place in the picture: SHAP says which of them count"
     return ""
@@ -86,38 +93,42 @@ def _pairs(material: Material) -> list[tuple[str, str]]:
 class _Walk:
     """One patient after the other; each is looked at once, for map and tests."""
 
-    method: str
-    maps: list[PatientMaps] = field(default_factory=list)
+    scene: "Scene"
+    shuffles: "Shuffles | None"
+    n_tests: int
     measured: list[Measured] = field(default_factory=list)
     shares: list[LesionShare] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     """Who has no map, and why."""
 
 
-def _walk(material: Material, everyone: Everyone, chosen: Sequence[Chosen], reporter: Reporter) -> _Walk:
-    """Load the encoder, and look at one patient after the other; torch is imported only here."""
-    from triher.explain.patients import look
+def _open_walk(material: Material, everyone: Everyone, n_tests: int) -> _Walk:
+    """Load the encoder; torch is imported only from here on."""
     from triher.explain.scene import open_scene
-    from triher.explain.testing import make_shuffles, put_to_test
+    from triher.explain.testing import make_shuffles
 
-    config, n_tests = material.config, min(material.options.sanity_patients, len(chosen))
-    scene = open_scene(config, everyone, material.run.slabs)
-    shuffles = make_shuffles(scene, config.seed) if n_tests else None
-    walk = _Walk(scene.method)
-    kinds = [_TEST] * n_tests + [_MAP] * (len(chosen) - n_tests)
-    with reporter.work(f"explain: {scene.method} maps", kinds) as advance:
+    scene = open_scene(material.config, everyone, material.run.slabs)
+    return _Walk(scene, make_shuffles(scene, material.config.seed) if n_tests else None, n_tests)
+
+
+def _walk(walk: _Walk, chosen: Sequence[Chosen], reporter: Reporter) -> Iterator[PatientMaps]:
+    """Look at one patient after the other, and hand on the maps; the first ones with a map are put to the tests."""
+    from triher.explain.patients import look
+    from triher.explain.testing import put_to_test
+
+    kinds = [_TEST] * walk.n_tests + [_MAP] * (len(chosen) - walk.n_tests)
+    with reporter.work(f"explain: {walk.scene.method} maps", kinds) as advance:
         for number, (one, kind) in enumerate(zip(chosen, kinds, strict=True)):
             try:
-                looked = look(scene, one.patient_id)
+                looked = look(walk.scene, one.patient_id)
             except SkipPatient as reason:
                 walk.notes.append(Note(one.patient_id, "maps_left_out", reason.message))
             else:
-                walk.maps.append(looked.maps)
+                yield looked.maps
                 walk.shares.append(looked.share)
-                if shuffles is not None and kind == _TEST:
-                    walk.measured.append(put_to_test(scene, looked, shuffles, number))
+                if walk.shuffles is not None and len(walk.measured) < walk.n_tests:
+                    walk.measured.append(put_to_test(walk.scene, looked, walk.shuffles, number))
             advance(kind)
-    return walk
 
 
 def _say(checks: Sequence[Check], reporter: Reporter) -> None:

@@ -1,6 +1,7 @@
 """The stage ``explain``: bundle, slabs and embeddings to maps, attributions, projections and sanity tests."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -16,6 +17,10 @@ from triher.explain.attributed import attribute
 from triher.explain.drawn import explain_pictures
 from triher.explain.extras import require_extras
 from triher.explain.material import Material
+from triher.explained import NAME as CHOSEN
+from triher.explanation_checks import NAME as CHECKS
+from triher.explanation_tables import PROJECTION, PURITY, SHAP_FEATURES, SHAP_GROUPS
+from triher.explanations import NAME as MAPS
 from triher.files import sha256_of_file, sha256_of_json
 from triher.predictions import read_predictions
 from triher.progress import Reporter
@@ -23,6 +28,8 @@ from triher.runfolder import RunFolder
 from triher.settings import Config, ExplainConfig
 
 STAGE = "explain"
+FILES = (MAPS, CHOSEN, CHECKS, SHAP_GROUPS, SHAP_FEATURES, PROJECTION, PURITY)
+"""All that the stage can leave in ``explanations/``."""
 
 
 def explain(config: Config, run: RunFolder, features: Path, reporter: Reporter) -> bool:
@@ -47,6 +54,7 @@ def explain(config: Config, run: RunFolder, features: Path, reporter: Reporter) 
     if not run.predictions_file.is_file():
         message = f"there are no predictions at {run.predictions_file}"
         raise StopRun("file_unreadable", message, remedy="run `triher classify CONFIG` first")
+    _refuse_applied(run)
     cohort = read_cohort(config.cohort, images=config.has_images)
     key = inputs_key(config, run, cohort, features)
     if run.is_fresh(STAGE, key):
@@ -56,15 +64,33 @@ def explain(config: Config, run: RunFolder, features: Path, reporter: Reporter) 
     source, bundle = read_source(features), _bundle(run)
     everyone = None if bundle is None else _everyone(bundle, source, cohort)
     material = Material(config, run, cohort, source, everyone, predictions)
+    facts = {"predictions": sha256_of_file(run.predictions_file), "n_patients": predictions["patient_id"].nunique()}
+    _clear(run, facts)
     with threadpool_limits(limits=1):  # on matrices this small, BLAS threads only wait for each other
         written = attribute(material, reporter)
     written += explain_pictures(material, reporter)
-    run.remove_stale(STAGE, written.files)
     run.write_notes(STAGE, written.notes)
-    facts = {"n_patients": predictions["patient_id"].nunique(), **written.facts}
-    run.record_stage(STAGE, key, written.files, time.monotonic() - start, **facts)
+    run.record_stage(STAGE, key, written.files, time.monotonic() - start, **facts, **written.facts)
     reporter.say(f"explain: {run.explanations}")
     return True
+
+
+def _refuse_applied(run: RunFolder) -> None:
+    """Stop where the predictions are of a bundle that was trained elsewhere."""
+    stages = run.read_record()["stages"]
+    if "apply" in stages and "classify" not in stages:
+        message = f"the predictions in {run.path} are of a bundle that was applied ({stages['apply'].get('bundle')})"
+        raise StopRun("output_folder", message, remedy="explain the run that trained it, with that run's --out")
+
+
+def _clear(run: RunFolder, facts: Mapping[str, object]) -> None:
+    """Remove all earlier explanations, also those of a run that was killed, and say of what the next ones will be.
+
+    A run that ends before its time leaves some files, which then are not taken for those of later predictions.
+    """
+    for name in FILES:
+        (run.explanations / name).unlink(missing_ok=True)
+    run.record_stage(STAGE, "", (), 0.0, **facts)
 
 
 def inputs_key(config: Config, run: RunFolder, cohort: Cohort, features: Path) -> str:
@@ -91,6 +117,7 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort, features: Path) -
             "seed": config.seed,
             "features": source_key(features),
             "predictions": sha256_of_file(run.predictions_file),
+            "record": "predictions",  # the facts that the record must hold
             "bundle": sha256_of_file(manifest) if manifest.is_file() else "",
             "rows": rows,
         }

@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.explained_run import failed_tests, is_stale
+from analysis.explained_run import failed_tests
 from triher.config import build_config
 from triher.errors import StopRun
+from triher.explanations import NAME as MAPS
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
 from triher.labels import scheme_classes
 from triher.runfolder import RunFolder
@@ -107,9 +108,9 @@ class Viewed:
 
     @cached_property
     def maps_index(self) -> MapsIndex | None:
-        """Who has maps, None without maps, where they are of an earlier model, or where the file is damaged."""
+        """Who has maps, None without maps of these predictions or where the file is damaged."""
         path = self.maps_file
-        if self.is_stale or not path.is_file():
+        if not path.is_file() or self.run.explanations_are_stale:
             return None
         try:
             return read_maps_index(path)
@@ -119,17 +120,12 @@ class Viewed:
     @property
     def maps_file(self) -> Path:
         """The maps of the run."""
-        return self.run.explanations / "maps.h5"
-
-    @cached_property
-    def is_stale(self) -> bool:
-        """Whether the explanations are of an earlier model than the predictions; such ones are not shown."""
-        return is_stale(self.run)
+        return self.run.explanations / MAPS
 
     @cached_property
     def caution(self) -> str:
         """What to tell beside the maps, or in their place; empty where nothing speaks against them."""
-        if self.is_stale:
+        if self.run.explanations_are_stale:
             return "The explanations of this run are of an earlier model than the predictions, so they are not shown."
         try:
             failed = failed_tests(self.run) if self.maps_index else []
@@ -144,8 +140,8 @@ class Viewed:
 
     @cached_property
     def shares(self) -> Shares:
-        """What moved the predictions, by patient id."""
-        return {} if self.is_stale else read_shares(self.run)
+        """What moved the predictions, by patient id; nothing where it moved earlier ones."""
+        return {} if self.run.explanations_are_stale else read_shares(self.run)
 
     def maps(self, patient_id: str) -> PatientMaps | None:
         """The maps of a patient, None where there are none, or where the file was taken away since."""
