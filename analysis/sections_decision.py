@@ -116,6 +116,8 @@ def _spans(thresholds: Sequence[float], holds: Sequence[bool]) -> str:
 
     >>> _spans((0.1, 0.2, 0.3, 0.4), (True, True, False, True))
     '10 to 20 % and 40 %'
+    >>> _spans([k / 10 for k in range(1, 9)], [True, False] * 4)
+    '10 %, 30 % and 50 % (the longest of 4 stretches)'
     """
     spans: list[list[float]] = []
     for previous, (t, held) in zip((False, *holds), zip(thresholds, holds, strict=True), strict=False):
@@ -125,6 +127,6 @@ def _spans(thresholds: Sequence[float], holds: Sequence[bool]) -> str:
             spans.append([t, t])
     longest = sorted(sorted(spans, key=lambda s: s[0] - s[1])[:_MOST_SPANS])
     words = [f"{100 * a:.0f} to {100 * b:.0f} %" if a < b else f"{100 * a:.0f} %" for a, b in longest]
-    more = ["some more"] if len(spans) > _MOST_SPANS else []
-    *first, last = [*words, *more] or [""]
-    return f"{', '.join(first)} and {last}" if first else last
+    *first, last = words or [""]
+    rest = f" (the longest of {len(spans)} stretches)" if len(spans) > _MOST_SPANS else ""
+    return f"{', '.join(first)} and {last}{rest}" if first else last

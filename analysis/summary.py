@@ -141,12 +141,7 @@ def _given(part: Prognosis, model: CoxModel) -> str:
 
 
 def covariate_names(part: Prognosis) -> str:
-    """The covariates that the adjusted model takes into account.
-
-    >>> from types import SimpleNamespace
-    >>> covariate_names(SimpleNamespace(follow_up=SimpleNamespace(terms=(), names=("age", "grade"))))
-    'age and grade'
-    """
+    """The covariates that the adjusted model takes into account."""
     *most, last = dict.fromkeys(map(plain, part.follow_up.terms or part.follow_up.names))
     return f"{', '.join(most)} and {last}" if most else last
 

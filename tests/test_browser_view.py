@@ -170,7 +170,7 @@ def test_people_with_other_senses_can_use_it(page):
 def test_slices_phases_outline_and_map_change_the_picture(page):
     stage, shown = page.locator("#stage"), [picture(page)]
     assert page.inner_text("#slice-text") == "4 of 7, no. 15 of the exam, lesion 159 mm²"
-    assert "trained on this patient" in page.inner_text("#map-text")
+    assert "trained on this patient, and says zero at 50 %" in page.inner_text("#map-text")
     stage.focus()
     for key in ("m", "o", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)

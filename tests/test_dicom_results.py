@@ -209,10 +209,8 @@ def test_everybody_is_written_or_named(run, tmp_path):
 
 def test_maps_that_failed_a_sanity_test_say_so_wherever_they_go(run, tmp_path):
     def told(folder):
-        report = pydicom.dcmread(folder / "0001" / "report.dcm")
-        return "no" if "Sanity tests" not in str(report) else "yes", pydicom.dcmread(
-            folder / "0001" / "picture-01.dcm"
-        )
+        report, picture = (pydicom.dcmread(folder / "0001" / f"{name}.dcm") for name in ("report", "picture-01"))
+        return "Sanity tests" in str(report), picture
 
     first = run.predictions_file.read_text(encoding="utf-8").splitlines()[1].split(",")[0]
     export(run, tmp_path / "good", Reporter(quiet=True), only=[first])

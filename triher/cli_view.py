@@ -10,7 +10,13 @@ def view(
     run: Annotated[Path, typer.Argument(help="Run folder with predictions.", metavar="RUN", show_default=False)],
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any that is free.")] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
+    no_browser: Annotated[
+        bool,
+        typer.Option(
+            "--no-browser",
+            help="Print the address and open nothing; other users of a machine can read what opens a browser.",
+        ),
+    ] = False,
 ) -> int:
     """Look at a run patient by patient: slices, maps, enhancement, probabilities, neighbors; errors first."""
     from triher.view.server import serve

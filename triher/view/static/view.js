@@ -431,8 +431,14 @@ function prepareViewer() {
 
 function mapText(images) {
   if (!images.maps) return run.maps ? "This patient has no maps." : "";
-  const trained = images.maps.in_training ? " The model that is explained was trained on this patient." : "";
+  const trained = images.maps.in_training ? ` The model that is explained was trained on this patient, and says ${explained(images)}.` : "";
   return `Map: ${METHODS[run.maps.method] ?? run.maps.method}; one scale for all slices and classes; on the slices in amber.${trained}`;
+}
+
+// What the explained model says, which for a patient it was trained on is not what the list shows.
+function explained(images) {
+  const most = images.maps.log_odds.indexOf(Math.max(...images.maps.log_odds));
+  return `${run.maps.classes[most]} at ${percent(1 / (1 + Math.exp(-images.maps.log_odds[most])))}`;
 }
 
 function place(images) {
