@@ -74,6 +74,11 @@ def test_four_patients_are_reported_and_not_judged():
     assert all(check.n == 0 for check in judge_maps([], [], resamples=200, seed=0))
 
 
+def test_five_patients_cannot_fail_what_they_could_not_pass():
+    assert {check.passed for check in judged(5) if not math.isnan(check.p)} == {None}
+    assert {check.passed for check in judged(6) if check.test == DELETION} == {True}
+
+
 def test_p_is_that_of_the_exact_signed_rank_test():
     # all twelve differences have one sign: twice the chance of that, 2 / 2 ** 12 (Wilcoxon, Biometrics 1945)
     deletion = next(c for c in judged() if c.test == DELETION)

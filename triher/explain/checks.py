@@ -121,7 +121,8 @@ def _paired(
     difference, base = pairs[0] - pairs[1], float(pairs[1].mean())
     mean, low, high = _mean(difference, draws)
     p = float(wilcoxon(difference).pvalue) if np.any(np.abs(difference) > _SAME) else 1.0
-    passed = bool(p < _ALPHA and sign * mean > 0) if n >= FEWEST else None
+    can_pass = 2 / 2**n < _ALPHA  # where all differences have one sign, so that 5 patients are too few
+    passed = bool(p < _ALPHA and sign * mean > 0) if can_pass else None
     return Check(test, quantity, base + mean, base + low, base + high, n, base, passed, p)
 
 
