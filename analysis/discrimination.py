@@ -107,7 +107,7 @@ def conditional_positive(probabilities: Probabilities) -> Float[np.ndarray, " pa
 def conditional(other: Scores, wanted: Scores) -> Float[np.ndarray, " patient"]:
     """The probability of a class given that it is that or another one; one half where both are 0.
 
-    >>> conditional(np.array([0.1, 0.0]), np.array([0.3, 0.0])).tolist()
+    >>> conditional(np.array([1.0, 0.0]), np.array([3.0, 0.0])).tolist()
     [0.75, 0.5]
     """
     either = other + wanted

@@ -1,6 +1,7 @@
 """What the explaining stage left in a run folder, as far as it is of the model whose predictions are judged."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Explained:
     @property
     def failed(self) -> list[str]:
         """Names of the sanity tests that failed, in their order."""
-        return list(dict.fromkeys(check.test for check in self.checks if check.passed is False))
+        return _failed(self.checks)
 
     @property
     def n_judged(self) -> int:
@@ -59,6 +60,20 @@ def is_stale(run: RunFolder) -> bool:
     """Whether the explanations are of predictions that are no longer there."""
     made_of = run.read_record()["stages"].get("explain", {}).get("predictions", "")
     return bool(made_of) and made_of != sha256_of_file(run.predictions_file)
+
+
+def failed_tests(run: RunFolder) -> list[str]:
+    """Names of the sanity tests that the maps of a run failed.
+
+    Raises:
+        StopRun: as `triher.explanation_checks.read_checks`.
+    """
+    return _failed(read_checks(run.explanations / CHECKS))
+
+
+def _failed(checks: Iterable[Check]) -> list[str]:
+    """Each test once, in the order of the checks."""
+    return list(dict.fromkeys(check.test for check in checks if check.passed is False))
 
 
 def read_explained(run: RunFolder) -> Explained | None:

@@ -36,12 +36,12 @@ def groups_figure(rows: Sequence[GroupShare], classes: Sequence[str]) -> Drawing
         axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="Mean absolute share in the log-odds")
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=len(classes))
 
     said = "; ".join(
         f"{name}: {', '.join(f'{label} {sizes.get((name, label), 0.0):.2f}' for label in classes)}" for name in shown
     )
-    size = (5.8, 0.9 + 0.2 * len(classes) * max(2, len(shown)))
+    size = (5.8, 1.1 + 0.2 * len(classes) * max(2, len(shown)))
     return draw("shap-groups", "Shares of views and covariates", f"{said}.", size, paint, wide=True)
 
 

@@ -46,7 +46,9 @@ def _flow_table(flow: Flow) -> Table:
     rows += [[f"... {split_name(end.split)}", str(end.n)] for end in flow.ends]
     unlabeled = sum(end.unlabeled for end in flow.ends)
     rows.append(["Predicted, but without HER2 label (not in discrimination and calibration)", str(unlabeled)])
-    return Table("Every patient is accounted for", ["Patients", "Number"], rows, folded="The figure as a table")
+    return Table(
+        "Every patient is accounted for", ["Patients", "Number"], rows, folded="The figure as a table", sortable=False
+    )
 
 
 def _left_out_tables(left_out: Sequence[Skipped]) -> list[Block]:

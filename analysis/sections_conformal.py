@@ -109,7 +109,8 @@ def _split_blocks(sets: Sets, rows: Sequence[Coverage], classes: tuple[str, ...]
     blocks += [_table(sets.split, [row for row in rows if row.site], alpha, n_sites=n_sites)] if many else []
     shown = [row for row in rows if _is_shown(row) and not (many and row.site)]
     forest = [ForestRow(_who(row), row.covered, class_name=row.class_name) for row in shown]
-    title = f"Coverage with 95 % intervals; promised {1 - alpha:.0%}"
+    n = rows[0].covered.n
+    title = f"Coverage of the sets (n = {n}) with Wilson's 95 % intervals; promised {1 - alpha:.0%}"
     label = "Share of patients whose set holds the true class"
     figure = forest_figure(f"coverage-{sets.split}", title, forest, x_label=label, line_at=1 - alpha)
     return [*blocks, Gallery("", [figure])]

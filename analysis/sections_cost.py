@@ -139,14 +139,15 @@ def _facts(record: Mapping[str, Any], extracted: Mapping[str, Any]) -> list[tupl
 def in_time(seconds: float) -> str:
     """A duration in print.
 
-    >>> [in_time(seconds).split() for seconds in (4.92, 75, 4000)]
+    >>> [in_time(seconds).split() for seconds in (4.92, 75.0, 4000.0)]
     [['4.9', 's'], ['1', 'min', '15', 's'], ['1', 'h', '7', 'min']]
     """
     minutes, rest = divmod(round(seconds), 60)
+    hours, over = divmod(round(seconds / 60), 60)
     if minutes == 0:
         text = f"{seconds:.1f} s"
     else:
-        text = f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+        text = f"{minutes} min {rest} s" if minutes < 60 else f"{hours} h {over} min"
     return text.replace(" ", "\u00a0")  # a unit stays with its number
 
 

@@ -70,7 +70,8 @@ def _split_blocks(judged: Sequence[Judged]) -> list[Block]:
         blocks.append(Paragraph(_sentence(j)))
         if not math.isfinite(j.curve.at("net_benefit", 0.5).value):
             continue
-        drawings.append(decision_figure(f"decision-{name}", f"{action.label}: net benefit", j.curve, j.beside))
+        title = f"{action.label}: net benefit (n = {len(j.sample.y)}), pointwise 95 % bootstrap bands"
+        drawings.append(decision_figure(f"decision-{name}", title, j.curve, j.beside))
         if j.given is not None and math.isfinite(j.given.at("net_benefit", 0.5).value):
             title = f"{action.label}: net benefit with the given class shares"
             given.append(decision_figure(f"decision-given-{name}", title, j.given, None))

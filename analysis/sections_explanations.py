@@ -155,7 +155,7 @@ def _group_table(explained: Explained, classes: Sequence[str]) -> Table:
         [name, *(f"{sizes[name, label].mean:.3f}" if (name, label) in sizes else "-" for label in classes)]
         for name in names
     ]
-    data = [[one.name, one.label, one.mean, one.n] for one in sizes.values()]
+    data: list[list[str | int | float | None]] = [[o.name, o.label, o.mean, o.n] for o in sizes.values()]
     return Table(
         "Mean absolute share in the log-odds",
         ["View or covariate", *map(class_label, classes)],
@@ -206,7 +206,9 @@ def _purity_table(found: Sequence[Purity]) -> Table:
         for one in found
     ]
     header = ["Neighbors of the same", "Patients", "Groups", "Neighbors", "Share", "Without connection", "p"]
-    data = [[o.target, o.n, o.groups, o.k, o.purity, o.expected, o.p] for o in found]
+    data: list[list[str | int | float | None]] = [
+        [o.target, o.n, o.groups, o.k, o.purity, o.expected, o.p] for o in found
+    ]
     columns = ["target", "n", "groups", "k", "purity", "expected", "p"]
     caption = "Nearest neighbors in all dimensions of the embeddings"
     return Table(caption, header, rows, name="neighbors", data=Data(columns, data))

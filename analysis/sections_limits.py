@@ -1,6 +1,7 @@
 """The report's section on limits: those of this run, and those of every report."""
 
-from analysis.limits import Facts, limits
+from analysis.limit_facts import Facts
+from analysis.limits import limits
 from analysis.page import Block, Heading, Paragraph, Section
 from analysis.wording import count
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from analysis.cross_validation import Folds, folds_of
-from analysis.explained_run import explained_files, is_stale
+from analysis.explained_run import explained_files, failed_tests, is_stale
 from analysis.figures_matched import pairs_figure
 from analysis.matched import (
     Matched,
@@ -78,7 +78,7 @@ def judge_matched(material: Material) -> Part:
     splits = [_split_blocks(matched, material, with_ids=explained) for matched in paired]
     named: tuple[str, ...] = ()
     if explained and material.run is not None:
-        splits[0] += _pictures(paired[0], material.classes, Slides(material.run))
+        splits[0] += _pictures(paired[0], material.classes, Slides(material.run), failed_tests(material.run))
         members = [member for matched in paired for pair in matched.pairs for member in (pair.zero, pair.low)]
         named = tuple(member.patient.patient_id for member in members)
     else:
@@ -141,9 +141,12 @@ def _number_table(split: str, estimates: dict[str, Estimate]) -> Table:
     return Table(caption, ["", "Estimate", "n"], rows, name=f"matched-{split}", data=data)
 
 
-def _pictures(matched: Matched, classes: Sequence[str], slides: Slides) -> list[Block]:
-    """The pairs that stand for all, patient by patient."""
+def _pictures(matched: Matched, classes: Sequence[str], slides: Slides, failed: Sequence[str]) -> list[Block]:
+    """The pairs that stand for all, patient by patient; `failed` names sanity tests of the maps."""
     blocks: list[Block] = [Heading("Pairs as pictures"), Paragraph(_CHOICE)]
+    if failed:
+        text = f"The maps failed sanity tests ({', '.join(failed)}): they are no reasons of the model."
+        blocks.append(Paragraph(text, tone="note"))
     shown = shown_pairs(matched)
     if not any("wrong" in kind for kind, _ in shown):
         blocks.append(Paragraph("No pair is told apart wrongly here."))

@@ -88,8 +88,8 @@ def patient_blocks(explained: Explained, material: Material, run: RunFolder) -> 
         if rest:
             blocks.append(Folded(title, [block for one in rest for block in one]))
     if len(named) < len(cases):
-        rest = count(len(cases) - len(named), "more patient")
-        blocks.append(Paragraph(f"{rest} would make this page too large; `triher view RUN` shows everybody."))
+        more = count(len(cases) - len(named), "more patient")
+        blocks.append(Paragraph(f"{more} would make this page too large; `triher view RUN` shows everybody."))
     return blocks, tuple(named)
 
 

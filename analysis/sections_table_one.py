@@ -140,7 +140,7 @@ def _table(
     distance = ["Largest difference"] if len(compared) > 2 else ["Standardized difference"] * (len(compared) > 1)
     header = ["", *(group.name for group in groups), "Missing", *distance]
     cells = [cell for line in lines for cell in _cells(line, groups)]
-    return Table(caption, header, rows, name=name, data=Data(_COLUMNS, cells))
+    return Table(caption, header, rows, name=name, data=Data(_COLUMNS, cells), sortable=False)
 
 
 def _rows(line: Line, *, with_distance: bool, pair: bool) -> list[list[str]]:

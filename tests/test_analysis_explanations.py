@@ -232,7 +232,9 @@ def test_the_answer_and_the_truth_get_a_map(study):
 
 
 def test_a_failed_sanity_test_comes_first_and_reaches_the_summary(study):
-    part = judge_explanations(study(failing=True))
+    material = study(failing=True)
+    assert "The maps failed sanity tests (deletion)" in text_of(judge_matched(material))
+    part = judge_explanations(material)
     assert part.summary[0].startswith("The maps failed 1 of 2 sanity tests (deletion)")
     [note] = [block for block in blocks_of(part, Paragraph) if block.tone == "note"]
     assert "must not be read as the reasons" in note.text

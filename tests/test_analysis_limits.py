@@ -9,7 +9,8 @@ import pytest
 from analysis.confusion import confusion_matrix
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.flow import patient_flow
-from analysis.limits import Facts, limits
+from analysis.limit_facts import Facts
+from analysis.limits import limits
 from analysis.metrics import Metric
 from analysis.samples import split_samples
 from analysis.sections_limits import limits_section

@@ -63,6 +63,8 @@ def test_a_missing_phase_is_a_named_skip_and_the_others_are_done(cohort):
     assert "P2_early.nii.gz" in skipped.reason
     assert list(read_index(done.store).inputs) == ["P0", "P1", "P3"]
     facts = folder.read_record()["stages"]["extract"]
+    assert facts["device"].startswith(("cpu, ", "NVIDIA"))
+    assert facts["peak_memory_mb"] > 50
     assert facts["n_patients"] == facts["n_done"] + facts["n_skipped"] == 4
 
 

@@ -251,6 +251,8 @@
     const sections = all("main > section");
     const follow = () => {
       const reached = sections.filter((section) => section.getBoundingClientRect().top < innerHeight / 3);
+      // A short last section never climbs that high.
+      if (scrollY > 0 && innerHeight + scrollY > root.scrollHeight - 2) reached.push(sections[sections.length - 1]);
       jump.value = reached.length ? reached[reached.length - 1].id : "top";
     };
     let waiting = false;
