@@ -36,6 +36,8 @@ bench: $(VENV)/ready
 	$(BIN)/python -P benchmarks/classify.py
 	$(BIN)/python -P benchmarks/honesty.py
 	$(BIN)/python -P benchmarks/statistics.py
+	$(BIN)/python -P benchmarks/saliency.py
+	$(BIN)/python -P benchmarks/view.py
 
 install: $(VENV)/ready
 

@@ -172,7 +172,11 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             ],
             "follow_up": follow_up,
             "files": [_digest(path) for path in _files(config)],
-            "explained": [pathology, [[path.name, _digest(path)] for path in explained]],
+            "explained": [
+                pathology,
+                bool(explained) and run.explanations_are_stale,
+                [[path.name, _digest(path)] for path in explained],
+            ],
             "matching": dump_config(config)["explain"],
             "study": _study_key(config),
             "version": __version__,

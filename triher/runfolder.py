@@ -17,7 +17,7 @@ from triher.tables import read_own_table, write_table
 LIBRARIES = (
     "numpy", "scipy", "pandas", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "nibabel", "SimpleITK",
     "torch", "timm", "open_clip_torch", "statsmodels", "scikit-misc", "firthmodels", "venn-abers", "pydeseq2",
-    "gseapy",
+    "gseapy", "captum", "shap", "umap-learn",
 )  # fmt: skip
 
 

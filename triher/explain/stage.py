@@ -117,7 +117,6 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort, features: Path) -
             "seed": config.seed,
             "features": source_key(features),
             "predictions": sha256_of_file(run.predictions_file),
-            "record": "predictions",  # the facts that the record must hold
             "bundle": sha256_of_file(manifest) if manifest.is_file() else "",
             "rows": rows,
         }
