@@ -31,11 +31,11 @@ def validation(facts: Facts) -> list[Limit]:
     """Who the judged patients are in relation to those trained on."""
     judged = [s.sample.split for s in facts.evaluation.splits if s.sample.split in ("test", "new")]
     if not judged:
-        n = len(facts.frame[["repeat", "fold"]].drop_duplicates())
+        n, each = len(facts.frame[["repeat", "fold"]].drop_duplicates()), int(facts.frame["repeat"].nunique())
+        models = f"{'one' if each == 1 else each} of {count(n, 'model')}"
         text = (
             f"No patients were held out: all {len(facts.flow.done)} took part in the development, each predicted by "
-            f"one of {count(n, 'model')} that had not seen that patient. How the model does elsewhere is not known. "
-            "See classify.split."
+            f"{models} that had not seen that patient. How the model does elsewhere is not known. See classify.split."
         )
         return [Limit(90, "Internal validation only", text)]
     test = facts.sites(judged[0])

@@ -122,8 +122,9 @@ def _text(groups: Sequence[Group]) -> list[str]:
     limit = chance_limit(sizes[0], sizes[1])
     return [
         first,
-        f"With groups of {sizes[0]} and {sizes[1]} patients, chance alone makes a standardized difference of up to "
-        f"{limit:.2f} in 95 of 100 variables that do not differ.",
+        f"With groups of {sizes[0]} and {sizes[1]} patients, chance alone makes the standardized difference of a "
+        f"number, or of two levels, up to {limit:.2f} in 95 of 100 variables that do not differ. Several levels, and "
+        "the largest of several pairs of groups, exceed that more often.",
     ]
 
 

@@ -18,7 +18,7 @@ from triher.errors import SkipPatient
 from triher.explanations import NAME as MAPS
 from triher.explanations import PatientMaps, read_maps, read_maps_index
 from triher.runfolder import RunFolder
-from triher.store import read_index
+from triher.slab_files import slabs_of_store
 
 _FEWEST_PX, _MOST_PX = 96, 192  # of a picture's longer side; the page stretches it
 
@@ -120,10 +120,7 @@ class Slides:
         """Patient -> slab of whom the run's feature store holds embeddings."""
         name = self.run.read_record()["stages"].get("extract", {}).get("store", "")
         store = self.run.features / str(name)
-        if not name or not store.is_file():
-            return {}
-        found = {who: self.run.slabs / f"{digest}.safetensors" for who, digest in read_index(store).inputs.items()}
-        return {who: path for who, path in found.items() if path.is_file()}
+        return slabs_of_store(store) if name and store.is_file() else {}
 
     @cached_property
     def _mapped(self) -> frozenset[str]:

@@ -157,6 +157,7 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
     ]
     explained = explained_files(run)
     pathology = [p.her2_entry() for p in cohort.patients] if explained else []
+    stale = bool(explained) and run.explanations_are_stale
     notes = [astuple(note) for note in run.read_notes(but=STAGE)]
     return sha256_of_json(
         {
@@ -173,7 +174,7 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
             ],
             "follow_up": follow_up,
             "files": [_digest(path) for path in _files(config)],
-            "explained": [pathology, [[path.name, _digest(path)] for path in explained]],
+            "explained": [pathology, stale, [[path.name, _digest(path)] for path in explained]],
             "matching": dump_config(config)["explain"],
             "study": _study_key(config),
             "version": __version__,

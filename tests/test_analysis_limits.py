@@ -96,6 +96,9 @@ def test_who_was_held_out_decides_what_is_known_of_elsewhere():
     inside = facts(table(test=""))
     assert titles(inside)[0] == "Internal validation only"
     assert "all 90 took part" in text(inside, "Internal validation only")
+    assert "by one of 5 models that" in text(inside, "Internal validation only")
+    repeated = pd.concat([table(test=""), table(test="").assign(repeat=1)], ignore_index=True)
+    assert "by 2 of 10 models that" in text(facts(repeated), "Internal validation only")
     mixed = table()
     mixed["split"] = np.where(np.arange(90) < 30, "test", "oof")
     assert "come from site" in text(facts(mixed), "Held-out patients of the same sites")

@@ -23,6 +23,7 @@ from analysis.sections_origin import model_section
 from analysis.stage import analyze, inputs_key
 from triher.cohort import Cohort, read_cohort
 from triher.errors import Note, Skipped, StopRun
+from triher.files import sha256_of_file
 from triher.labels import scheme_classes
 from triher.predictions import probability_columns, write_predictions
 from triher.progress import Reporter
@@ -434,6 +435,19 @@ def test_what_stands_beside_the_model_belongs_to_the_key(make):
 
 @pytest.mark.fault("E20")
 @pytest.mark.usefixtures("without_parts")
+def test_equal_explanations_of_other_predictions_make_another_report(make):
+    """A model that differs in its prediction sets alone has equal maps; the page must not go on calling them old."""
+    config, run = make(n=30)
+    cohort = read_cohort(config.cohort, images=False)
+    run.explanations.mkdir()
+    (run.explanations / "sanity.csv").write_text("test\n")
+    keys = []
+    for digest in ("0" * 64, sha256_of_file(run.predictions_file)):
+        run.record_stage("explain", "key", [], 1.0, predictions=digest)
+        keys.append(inputs_key(config, run, cohort))
+    assert keys[0] != keys[1]
+
+
 def test_thresholds_are_shown_as_they_came_from_training_and_none_is_chosen_here(make):
     threshold = {"task": "zero vs low+positive", "threshold": 0.4321, "sensitivity": 0.8, "specificity": 0.7, "n": 60}
     config, run = make(survival=False, reference=False)

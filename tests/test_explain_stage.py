@@ -175,6 +175,20 @@ def test_predictions_of_an_applied_bundle_are_explained_where_it_was_trained(mak
         explain(study.config, study.run, study.store, Reporter(quiet=True))
 
 
+def test_nobody_is_explained_who_is_not_predicted(world):
+    """Patients without HER2 label, or of whom the split makes no use, have features as well."""
+    from classify.bundle import read_bundle
+    from classify.source import read_source
+    from triher.cohort import read_cohort
+    from triher.explain.stage import _everyone
+
+    config, run = world
+    cohort, source = read_cohort(config.cohort), read_source(next(run.features.glob("*.h5")))
+    predicted = [patient.patient_id for patient in cohort.patients[3:9]]
+    everyone = _everyone(read_bundle(run.bundle), source, cohort, predicted)
+    assert [patient.patient_id for patient in everyone.patients] == predicted
+
+
 def test_a_table_of_features_has_attributions_and_no_maps(tmp_path, monkeypatch):
     monkeypatch.setattr("triher.explain.attributed.METHODS", {})
     rng = np.random.default_rng(0)

@@ -208,6 +208,14 @@ def test_the_list_says_who_has_what(viewed):
     json.dumps(found, allow_nan=False)
 
 
+def test_explanations_of_earlier_predictions_are_not_shown(viewed):
+    run, who = viewed.run, viewed.cases[0].patient_id
+    run.record_stage("explain", "key", [], 1.0, predictions="0" * 64)
+    later = open_run(run.path)
+    assert later.maps_index is later.maps(who) is None
+    assert later.shares == {}
+
+
 def test_pictures_hold_what_the_slab_and_the_maps_hold(viewed):
     facts, arrays = unpacked(pictures(viewed, viewed.cases[0]))
     slab, maps = make_slab(), viewed.maps(viewed.cases[0].patient_id)

@@ -23,9 +23,13 @@ def standard_vectors(inputs: Inputs) -> Float64[np.ndarray, "patient feature"]:
     count as the median. Sites are left in, so that what they do to the features shows; a head that takes bags is
     described by the mean of each bag.
     """
-    vectors = inputs.means()
-    vectors = filled(vectors, medians(vectors))
-    return standardize(vectors, *center_and_scale(vectors))
+    return standardized(inputs.means())
+
+
+def standardized(vectors: Vectors) -> Float64[np.ndarray, "patient feature"]:
+    """Each feature less its mean, in its deviations; one that never varies counts nothing, a gap as the median."""
+    whole = filled(vectors, medians(vectors))
+    return standardize(whole, *center_and_scale(whole))
 
 
 def nearest(vectors: Vectors, k: int) -> Int[np.ndarray, "patient neighbor"]:

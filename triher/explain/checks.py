@@ -18,8 +18,6 @@ LIKE = 0.5
 """Absolute rank correlation from which maps count as alike: a quarter of the variance of the ranks in common. A
 convention, as Adebayo et al. name none."""
 _ALPHA = 0.05
-_FEWEST_SIGNED = 6
-"""Patients from whom on a signed-rank test can reach 0.05 at all: of five with one sign, p is 2 / 2 ** 5 = 0.06."""
 _SAME = 1e-9  # differences below are rounding errors, and none
 
 
@@ -123,7 +121,8 @@ def _paired(
     difference, base = pairs[0] - pairs[1], float(pairs[1].mean())
     mean, low, high = _mean(difference, draws)
     p = float(wilcoxon(difference).pvalue) if np.any(np.abs(difference) > _SAME) else 1.0
-    passed = bool(p < _ALPHA and sign * mean > 0) if n >= _FEWEST_SIGNED else None
+    can_pass = 2 / 2**n < _ALPHA  # where all differences have one sign, so that 5 patients are too few
+    passed = bool(p < _ALPHA and sign * mean > 0) if can_pass else None
     return Check(test, quantity, base + mean, base + low, base + high, n, base, passed, p)
 
 

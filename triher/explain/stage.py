@@ -1,7 +1,8 @@
 """The stage ``explain``: bundle, slabs and embeddings to maps, attributions, projections and sanity tests."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -62,7 +63,8 @@ def explain(config: Config, run: RunFolder, features: Path, reporter: Reporter) 
         return False
     predictions = read_predictions(run.predictions_file, config.scheme)
     source, bundle = read_source(features), _bundle(run)
-    everyone = None if bundle is None else _everyone(bundle, source, cohort)
+    predicted = set(predictions["patient_id"])
+    everyone = None if bundle is None else _everyone(bundle, source, cohort, predicted)
     material = Material(config, run, cohort, source, everyone, predictions)
     facts = {"predictions": sha256_of_file(run.predictions_file), "n_patients": predictions["patient_id"].nunique()}
     _clear(run, facts)
@@ -117,7 +119,6 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort, features: Path) -
             "seed": config.seed,
             "features": source_key(features),
             "predictions": sha256_of_file(run.predictions_file),
-            "record": "predictions",  # the facts that the record must hold
             "bundle": sha256_of_file(manifest) if manifest.is_file() else "",
             "rows": rows,
         }
@@ -131,9 +132,10 @@ def _bundle(run: RunFolder) -> Bundle | None:
     return read_bundle(run.bundle) if has_bundle else None
 
 
-def _everyone(bundle: Bundle, source: Source, cohort: Cohort) -> Everyone:
-    """The patients before the model, whose features they must be."""
+def _everyone(bundle: Bundle, source: Source, cohort: Cohort, predicted: Collection[str]) -> Everyone:
+    """The predicted patients before the model, whose features they must be; nobody of whom the run makes no use."""
     if bundle.header.identity != source.header.identity:
         message = "the bundle was trained on other features than the configuration names"
         raise StopRun("bundle_encoder", message, remedy="run 'triher classify CONFIG' first")
-    return everyone_of(bundle, source, cohort)
+    people = tuple(patient for patient in cohort.patients if patient.patient_id in predicted)
+    return everyone_of(bundle, source, replace(cohort, patients=people))

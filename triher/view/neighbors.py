@@ -13,16 +13,10 @@ Directions = Float32[np.ndarray, "patient feature"]
 
 
 def directions(vectors: Vectors) -> Directions:
-    """Unit vectors of the patients, whose inner product is the cosine of two.
+    """Unit vectors of the patients, standardized over all of them, whose inner product is the cosine of two."""
+    from classify.attribution.neighborhood import standardized
 
-    Each feature is standardized over the patients; one that never varies counts nothing, and a gap counts as the
-    median.
-    """
-    from classify.gaps import filled, medians
-    from classify.rotation import center_and_scale, standardize
-
-    whole = filled(vectors, medians(vectors))
-    standard = standardize(whole, *center_and_scale(whole))
+    standard = standardized(vectors)
     lengths = np.linalg.norm(standard, axis=1, keepdims=True)
     return (standard / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 

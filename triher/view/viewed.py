@@ -14,7 +14,7 @@ from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_ind
 from triher.labels import scheme_classes
 from triher.runfolder import RunFolder
 from triher.settings import Config
-from triher.store import read_index
+from triher.slab_files import slabs_of_store
 from triher.view.cases import Case, read_cases
 from triher.view.neighbors import Directions, directions
 from triher.view.shares import Shares, read_shares
@@ -63,10 +63,7 @@ class Viewed:
         """Patient id -> slab, of those that lie beside the feature store; sources are not needed."""
         if self.features is None or self.features.suffix != ".h5":
             return {}
-        folder = self.features.parent.parent / self.run.slabs.name
-        there = {path.name for path in folder.glob("*.safetensors")}
-        names = {patient: f"{digest}.safetensors" for patient, digest in read_index(self.features).inputs.items()}
-        return {patient: folder / name for patient, name in names.items() if name in there}
+        return slabs_of_store(self.features)
 
     @property
     def why_no_images(self) -> str:
