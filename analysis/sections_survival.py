@@ -31,6 +31,8 @@ def prognosis_section(evaluation: Evaluation, config: AnalysisConfig) -> Section
     strata = f" The baseline hazard may differ by {' and '.join(config.strata)}." if config.strata else ""
     text = (
         f"The score is the predicted probability of {class_label(config.score)}, of patients the model had not seen. "
+        "The event, and the day from which time runs, are those of the cohort table, which does not name them: a "
+        "paper has to. "
         "Hazard ratios are per standard deviation of the score; covariates were chosen beforehand and enter per "
         "unit, text as its levels against the most frequent one. Cox models use Efron's ties, those with Firth's "
         f"penalty Breslow's.{strata} Groups for the curves follow from the number of patients alone, never from the "

@@ -265,7 +265,10 @@ def test_one_site_leaves_no_clusters_to_tell_of(usual):
 
 
 def test_survival_is_told_only_where_patients_were_followed_up(usual):
-    assert "events" in answer(TRIPOD_AI, "21", make_facts(survival=True)).said
+    followed = make_facts(survival=True)
+    assert "events" in answer(TRIPOD_AI, "21", followed).said
+    assert "Name the event" in answer(TRIPOD_AI, "8a", followed).asked
+    assert "Name the event" not in answer(TRIPOD_AI, "8a", usual).asked
     without = usual
     assert "events" not in answer(TRIPOD_AI, "21", without).said
     assert "months" not in answer(TRIPOD_AI, "8a", without).said

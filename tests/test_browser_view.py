@@ -137,7 +137,7 @@ def picture(page):
 
 def test_it_opens_on_the_surest_error_whatever_her_name_is(page):
     assert page.inner_text("#who") == HOSTILE
-    assert page.inner_text("#verdict").startswith("Wrong: low, predicted positive at 98 %")
+    assert page.inner_text("#verdict").startswith("Wrong: truly low, predicted positive at 98 %")
     assert page.locator("[role=option]").count() == len(IDS)
     assert page.locator("[role=option] .id").first.inner_text() == HOSTILE
     assert page.inner_text("#run") == "run <b>"

@@ -58,10 +58,11 @@ def outcome(facts: Facts) -> Answer:
         return partly(f"Predicted are {scheme}; the cohort table holds no IHC.", asked, "discrimination")
     rules = RULE_SETS[facts.material.cohort.her2_rules]
     survival = _horizons(facts)
+    event = " Name the event of survival, and the day from which its time runs." if survival else ""
     return partly(
         f"Predicted are {scheme}, from immunohistochemistry and in-situ hybridization by the rules {rules.title} "
         f"({rules.source}). How every entry was read is counted in a table.{survival}",
-        asked,
+        f"{asked}{event}",
         "patients",
         *(("prognosis",) if survival else ()),
         files=("label_audit.csv",),
@@ -188,4 +189,4 @@ def _horizons(facts: Facts) -> str:
     if not facts.material.follow_ups:
         return ""
     months = ", ".join(f"{m:g}" for m in facts.config.analysis.horizons_months)
-    return f" Survival was looked at besides, at {months} months."
+    return f" Survival was looked at besides, at {months} months as far as the follow-up reaches."

@@ -256,7 +256,7 @@ function verdict(c) {
   const predicted = ["predicted ", className(c.predicted), ` at ${percent(c.p[c.predicted])}`];
   if (c.truth < 0) return ["True class not known, ", ...predicted, ` · ${place}`];
   const word = el("b", { className: `mark ${isWrong(c) ? "wrong" : "right"}` }, isWrong(c) ? "Wrong" : "Right");
-  return [word, ": ", className(c.truth), ", ", ...predicted, ` · ${place}`];
+  return [word, ": truly ", className(c.truth), ", ", ...predicted, ` · ${place}`];
 }
 
 function drawPrediction(c) {
@@ -331,7 +331,7 @@ function drawShares() {
   const largest = Math.max(...shares.groups.flatMap((group) => group.values.map(Math.abs)), 1e-9);
   const head = el("tr", {}, el("th", { scope: "col" }, "group"), ...run.classes.map((name) => el("th", { scope: "col", className: name }, name)));
   const rows = shares.groups.map((group) => el("tr", {}, el("th", { scope: "row" }, group.name), ...group.values.map((value) => push(value, largest))));
-  const base = el("tr", { className: "base" }, el("th", { scope: "row" }, "mean of others"), ...shares.base.map((value) => el("td", {}, signed(value))));
+  const base = el("tr", { className: "base" }, el("th", { scope: "row" }, "mean in training"), ...shares.base.map((value) => el("td", {}, signed(value))));
   at("shap").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows, base)),
     el("p", { className: "soft" }, "Shapley values in log-odds of each class: what the model, as locked, adds to the mean of the training patients it is compared with; above 0 speaks for the class."));
 }
@@ -353,7 +353,7 @@ function push(value, largest) {
 function drawNeighbors(c) {
   const near = about.neighbors;
   const same = near.filter((n) => run.cases[n.case].truth === c.truth).length;
-  const agreement = c.truth >= 0 && near.length ? ` ${same} of ${near.length} are truly ${run.classes[c.truth]}, too.` : "";
+  const agreement = c.truth >= 0 && near.length ? ` ${same} of ${near.length} ${same === 1 ? "is" : "are"} truly ${run.classes[c.truth]}, too.` : "";
   at("near-text").textContent = about.why_no_neighbors || `By the cosine of the standardized vectors that the head was given.${agreement}`;
   at("near").replaceChildren(...near.map((n) => {
     const other = run.cases[n.case];
