@@ -268,6 +268,7 @@ def test_a_phone_shows_everything_in_one_column(page):
         ("/cases/0/pictures", {"Cookie": "{cookie}"}, 200),
         ("/cases/99", {"Cookie": "{cookie}"}, 404),
         ("/cases/-1", {"Cookie": "{cookie}"}, 404),
+        (f"/cases/{'9' * 5000}", {"Cookie": "{cookie}"}, 404),
         ("/static/..%2fapp.py", {"Cookie": "{cookie}"}, 404),
         ("/docs", {"Cookie": "{cookie}"}, 404),
         ("/openapi.json", {"Cookie": "{cookie}"}, 404),
