@@ -18,9 +18,9 @@ from analysis.evaluation import Evaluation, evaluate
 from analysis.explained_run import explained_files
 from analysis.followup import all_follow_ups
 from analysis.metrics import find, write_metrics
-from analysis.page import write_page
 from analysis.part import Material, Part
 from analysis.parts import judge_parts
+from analysis.rendering import write_page
 from analysis.report import build_page
 from analysis.samples import split_samples
 from analysis.sections_cost import sizes_of

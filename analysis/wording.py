@@ -107,3 +107,12 @@ def class_list(classes: Sequence[str]) -> str:
     first, *rest = classes
     *middle, last = rest
     return ", ".join([f"HER2-{first}", *(f"-{name}" for name in middle)]) + f" and -{last}"
+
+
+def unbroken(cell: str) -> str:
+    """A cell whose intervals and p values are not broken over two lines.
+
+    >>> len(unbroken("0.8 (0.7 to 0.9)").split(" "))
+    2
+    """
+    return cell.replace(" to ", "\u00a0to\u00a0").replace("< ", "<\u00a0")

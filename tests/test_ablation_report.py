@@ -35,7 +35,8 @@ from analysis.ablation.stability import Stability
 from analysis.ablation.stage import STAGE, analyze_study, study_key
 from analysis.ablation.variance import NOISE, Share
 from analysis.canvas import Drawing
-from analysis.page import Paragraph, drawings, render, tables
+from analysis.page import Paragraph, drawings, tables
+from analysis.rendering import render
 from triher.ablation.axes import read_lattice
 from triher.config import build_config, dump_config
 from triher.errors import StopRun

@@ -26,8 +26,9 @@ from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.flow import patient_flow
 from analysis.followup import all_follow_ups
 from analysis.metrics import Metric
-from analysis.page import Page, Paragraph, Section, Table, render
+from analysis.page import Page, Paragraph, Section, Table
 from analysis.part import Material
+from analysis.rendering import render
 from analysis.samples import split_samples
 from analysis.stage import analyze
 from triher.cohort import Cohort, Patient

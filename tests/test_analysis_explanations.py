@@ -13,8 +13,9 @@ from analysis.explained_run import read_explained
 from analysis.figures_explanations import features_figure, groups_figure
 from analysis.figures_projection import class_figure, site_figure
 from analysis.overlay import with_outline
-from analysis.page import Folded, Gallery, Page, Paragraph, Pictures, Table, render, unfolded
+from analysis.page import Folded, Gallery, Page, Paragraph, Pictures, Table, unfolded
 from analysis.part import Material
+from analysis.rendering import render
 from analysis.samples import split_samples
 from analysis.sections_explanations import judge_explanations
 from analysis.sections_matched import judge_matched

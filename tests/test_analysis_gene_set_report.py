@@ -7,8 +7,9 @@ from analysis.camera import SetShift
 from analysis.enrichment import SetEnrichment, SetOverlap
 from analysis.figures_gene_sets import enrichment_figure
 from analysis.gene_sets import DroppedSet, GeneSet, GeneSets
-from analysis.page import Gallery, Page, Paragraph, Section, Table, drawings, render, tables
+from analysis.page import Gallery, Page, Paragraph, Section, Table, drawings, tables
 from analysis.pathways import judge_pathways
+from analysis.rendering import render
 from analysis.sections_gene_sets import gene_set_blocks
 from analysis.sections_pathways import pathway_blocks, pathway_metrics
 from analysis.sections_signatures import signature_blocks

@@ -14,9 +14,10 @@ from analysis.concordance import harrell_c
 from analysis.cox import fit_cox
 from analysis.followup import FollowUp
 from analysis.horizons import latest_horizon, time_dependent_auc, uno_c, usable_horizons
-from analysis.page import Page, drawings, render, tables
+from analysis.page import Page, drawings, tables
 from analysis.part import Material, Part
 from analysis.prediction_error import brier_scores, cross_fitted, prediction_error
+from analysis.rendering import render
 from analysis.sections_horizons import horizons_part
 from extract.torchvision_cure import import_torchvision
 from triher.cohort import Cohort

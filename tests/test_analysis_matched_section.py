@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis.metrics import find
-from analysis.page import Folded, Heading, Page, Paragraph, Pictures, Table, render, unfolded
+from analysis.page import Folded, Heading, Page, Paragraph, Pictures, Table, unfolded
 from analysis.part import Material
+from analysis.rendering import render
 from analysis.samples import split_samples
 from analysis.sections_matched import judge_matched
 from triher.cohort import Cohort, Patient

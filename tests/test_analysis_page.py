@@ -20,10 +20,9 @@ from analysis.page import (
     Table,
     drawings,
     fold_later,
-    render,
-    render_within,
     tables,
 )
+from analysis.rendering import render, render_within
 from analysis.report import _in_order
 
 

@@ -16,7 +16,8 @@ import pytest
 from analysis.evaluation import evaluate
 from analysis.followup import all_follow_ups
 from analysis.metrics import COLUMNS
-from analysis.page import Table, render
+from analysis.page import Table
+from analysis.rendering import render
 from analysis.report import build_page
 from analysis.samples import split_samples, subgroup_samples
 from analysis.sections_origin import model_section

@@ -18,9 +18,10 @@ from analysis.contrast_agreement import (
     resamples,
 )
 from analysis.metrics import find
-from analysis.page import Gallery, Page, Paragraph, Table, render, tables
+from analysis.page import Gallery, Page, Paragraph, Table, tables
 from analysis.part import Material, Part
 from analysis.parts import PARTS
+from analysis.rendering import render
 from analysis.samples import Sample
 from analysis.sections_transcriptomics import transcriptomics_part
 from analysis.shortcut import EVERYBODY

@@ -11,20 +11,8 @@ import pytest
 
 from analysis.canvas import draw
 from analysis.overlay import png
-from analysis.page import (
-    Card,
-    Facts,
-    Folded,
-    Gallery,
-    Heading,
-    Page,
-    Paragraph,
-    Picture,
-    Pictures,
-    Section,
-    Table,
-    render,
-)
+from analysis.page import Card, Facts, Folded, Gallery, Heading, Page, Paragraph, Picture, Pictures, Section, Table
+from analysis.rendering import render
 from analysis.stage import analyze
 from triher.errors import Note, Skipped
 from triher.predictions import probability_columns, write_predictions

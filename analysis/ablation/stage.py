@@ -9,7 +9,7 @@ from analysis.ablation.findings import Findings, find_out
 from analysis.ablation.material import read_material
 from analysis.ablation.report import build_study_page
 from analysis.ablation.results import Read, results_frame, write_results
-from analysis.page import write_page
+from analysis.rendering import write_page
 from triher import __version__
 from triher.config import dump_config
 from triher.files import sha256_of_file, sha256_of_json

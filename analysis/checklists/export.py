@@ -5,14 +5,12 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from analysis.checklists.fill import Filled, Line
 from analysis.checklists.wording import counted, remarks, scored, status
+from analysis.rendering import templates
 from triher.files import write_text
 from triher.runfolder import RunFolder
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 _MARKS = re.compile(r"([\\`*_\[\]|~$])")
 _HEADER = ("Item", "Topic", "What is asked", "Status", "What the run says", "Still to write", "Where")
 _REPORT = "../report.html"
@@ -73,17 +71,14 @@ def _safe(text: str) -> str:
 
 def as_html(filled: Filled) -> str:
     """A checklist as a page with one plain table; every text is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("checklist.html.j2").render(
-        filled=filled,
-        paragraphs=[text for text in (*remarks(filled), counted(filled), scored(filled)) if text],
-        header=_HEADER,
-        status=status,
-        report=_REPORT,
+    return (
+        templates()
+        .get_template("checklist.html.j2")
+        .render(
+            filled=filled,
+            paragraphs=[text for text in (*remarks(filled), counted(filled), scored(filled)) if text],
+            header=_HEADER,
+            status=status,
+            report=_REPORT,
+        )
     )
