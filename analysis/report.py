@@ -37,7 +37,7 @@ _TOPICS = {
     ),
     "Probabilities": ("calibration", "calibrators", "recalibration"),
     "Deciding": ("decision", "conformal", "reject"),
-    "Why the model said so": ("explanations", "matched"),
+    "Reasons": ("explanations", "matched"),
     "Survival": ("prognosis", "survival-measures"),
     "Genes": ("transcriptomics",),
     "Variants": ("study",),
