@@ -462,7 +462,15 @@ def test_the_template_of_the_report_asks_for_nothing_from_elsewhere():
     text = (ROOT / "analysis" / "templates" / "report.html.j2").read_text(encoding="utf-8")
     assert "default-src 'none'" in text
     assert not re.search(r"https?://", text.replace("http://www.w3.org/", ""))
-    assert not re.search(r"<(script|link|iframe|object|embed)\b|\son\w+=|@import|url\((?!#)|\|\s*safe", text)
+    assert "script-src 'sha256-{{ script_hash }}'" in text
+    assert re.findall(r"<script\b.*?</script>", text, re.DOTALL) == ["<script>{{ script }}</script>"]
+    for name in ("report.html.j2", "checklist.html.j2", "report.css"):
+        text = (ROOT / "analysis" / "templates" / name).read_text(encoding="utf-8").replace("<script>", "")
+        assert not re.search(r"<(script|link|iframe|object|embed)\b|\son\w+=|@import|url\((?!#)|\|\s*safe", text)
+    script = (ROOT / "analysis" / "templates" / "report.js").read_text(encoding="utf-8")
+    assert not re.search(
+        r"\b(fetch|XMLHttpRequest|WebSocket|import|eval|innerHTML|outerHTML|insertAdjacentHTML)\b", script
+    )
 
 
 @pytest.mark.fault("G24")

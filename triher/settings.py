@@ -379,7 +379,7 @@ class ExplainConfig(Section):
     """How many patients get maps: matched pairs, the surest errors and the surest right ones first; 0 for all."""
     patch_mm: Annotated[StrictFloat | StrictInt, Field(gt=0, le=100)] = 8
     """Side of the square that ``occlusion`` hides."""
-    stride_mm: Annotated[StrictFloat | StrictInt, Field(gt=0, le=100)] = 4
+    stride_mm: Annotated[StrictFloat | StrictInt, Field(gt=0, le=100)] = 8
     sanity_patients: Whole = 12
     """How many of these patients the sanity tests are run on: shuffled weights, deletion and insertion."""
     background: Positive = 100
