@@ -103,7 +103,7 @@ def test_the_report_stands_alone(demo):
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)
     assert html.count("<script") == 1  # our own, which the policy knows by its hash
     assert "script-src 'sha256-" in html
-    assert "not estimable" not in html.split("</header>")[0]
+    assert "not estimable" not in html.split("<header>")[1].split("</header>")[0]
 
 
 def test_a_real_breast_is_predicted_and_flagged(demo, shared, tmp_path):
@@ -152,7 +152,7 @@ def test_another_encoder_reads_no_source_volume(demo, tmp_path, opened_sources):
 
 
 def test_shuffled_labels_fall_to_guessing(demo):
-    assert triher("demo", "--out", demo, "--shuffle-labels", "--quiet") == 0
+    assert triher("demo", "--out", demo, "--shuffle-labels", "--set", "explain=null", "--quiet") == 0
     _, low, high = metric(demo, "test", "auc_macro")
     assert low < 0.5 < high
     html = (demo / "report.html").read_text()
