@@ -15,13 +15,6 @@ Color = UInt8[np.ndarray, "row col 3"]
 _OUTLINE = (64, 224, 208)
 _HEAT = "inferno"
 _MOST_HEAT = 0.65  # of the picture's light that the map may take at its hottest
-_PERCENTILES = (0.5, 99.5)
-
-
-def window_of(voxels: Real[np.ndarray, "..."]) -> tuple[float, float]:
-    """Darkest and brightest value to show of some voxels, in scanner units; the extreme half percents are cut."""
-    low, high = np.percentile(voxels, _PERCENTILES)
-    return float(low), float(max(high, low + 1e-6))
 
 
 def gray(voxels: Real[np.ndarray, "row col"], window: tuple[float, float]) -> Gray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Real
 
-from analysis.overlay import Color, Gray, enlarged, gray, png, window_of, with_heat, with_outline
+from analysis.overlay import Color, Gray, enlarged, gray, png, with_heat, with_outline
 from analysis.page import Picture
 from extract.cache import Slab, read_slab
 from triher.errors import SkipPatient
@@ -19,6 +19,7 @@ from triher.explanations import NAME as MAPS
 from triher.explanations import PatientMaps, read_maps, read_maps_index
 from triher.runfolder import RunFolder
 from triher.slab_files import slabs_of_store
+from triher.window import window_of
 
 _FEWEST_PX, _MOST_PX = 96, 192  # of a picture's longer side; the page stretches it
 

@@ -8,7 +8,6 @@ import pytest
 from scipy.spatial.distance import cdist
 from starlette.datastructures import Headers
 
-from analysis.overlay import window_of
 from extract.cache import Slab, write_slab
 from extract.histograms import count
 from triher.cohort import Patient
@@ -26,6 +25,7 @@ from triher.view.guard import Session, refusal
 from triher.view.images import grays, read_images, uptake_of
 from triher.view.neighbors import directions, nearest
 from triher.view.viewed import open_run
+from triher.window import window_of
 
 
 def unpacked(data):

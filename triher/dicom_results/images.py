@@ -13,18 +13,27 @@ from highdicom import (
 )
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.sc import SCImage
-from highdicom.sr import CodedConcept
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from analysis.overlay import enlarged, gray, window_of, with_heat, with_outline
+from analysis.overlay import enlarged, gray, with_heat, with_outline
 from extract.dicom_frames import Frame
 from triher import __version__
-from triher.dicom_results.labels import MAKER, NOTICE, SERIES_NUMBERS, Origin, describe, digest_of, own_code, own_uid
+from triher.dicom_results.labels import (
+    MAKER,
+    NO_UNITS,
+    NOTICE,
+    SERIES_NUMBERS,
+    Origin,
+    describe,
+    digest_of,
+    own_code,
+    own_uid,
+)
 from triher.dicom_results.originals import Originals
 from triher.dicom_results.placing import Placed
+from triher.window import window_of
 
-_NO_UNITS = CodedConcept("1", "UCUM", "no units")
 _SMALLEST = 384  # pixels along a side, below which a picture is enlarged so that its notice can be read
 _TOWARD = (("L", "R"), ("P", "A"), ("H", "F"))  # of each axis of the patient, with and against it
 _INK, _BAR = (255, 255, 255), 14
@@ -51,7 +60,7 @@ def parametric_map(placed: Placed, originals: Originals, classes: Sequence[str],
         RealWorldValueMapping(
             lut_label=f"{name}"[:16],
             lut_explanation=f"speaks for HER2-{name}, {NOTICE}"[:64],
-            unit=_NO_UNITS,
+            unit=NO_UNITS,
             value_range=(-limit, limit),
             slope=1.0,
             intercept=0.0,

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from triher import __version__
 
 MAKER = "TriHER"
+NO_UNITS = CodedConcept("1", "UCUM", "no units")
 NOTICE = "RESEARCH USE ONLY - not for diagnosis"
 SERIES_NUMBERS = {"map": 9801, "picture": 9802, "report": 9803}
 """Kind of object -> its series' number, behind those of scanners."""

@@ -19,10 +19,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from triher import __version__
-from triher.dicom_results.labels import MAKER, NOTICE, SERIES_NUMBERS, Origin, describe, own_code, own_uid
+from triher.dicom_results.labels import MAKER, NO_UNITS, NOTICE, SERIES_NUMBERS, Origin, describe, own_code, own_uid
 
 _BREAST_MRI = CodedConcept("241615005", "SCT", "Magnetic resonance imaging of breast")
-_NO_UNITS = CodedConcept("1", "UCUM", "no units")
 _BY = {
     "test": ("held-out", "by a model that was not trained on this patient (held-out)"),
     "oof": ("out-of-fold", "by a model of a fold that was not trained on this patient"),
@@ -73,7 +72,7 @@ def structured_report(statement: Statement, evidence: Sequence[Dataset], origin:
         tracking_identifier=TrackingIdentifier(own_uid(*key, "lesion"), "lesion"),
         algorithm_id=origin.algorithm(),
         measurements=[
-            Measurement(own_code(f"p-{name}", f"Probability of HER2-{name}"), round(p, 6), _NO_UNITS)
+            Measurement(own_code(f"p-{name}", f"Probability of HER2-{name}"), round(p, 6), NO_UNITS)
             for name, p in statement.probabilities.items()
         ],
         qualitative_evaluations=[QualitativeEvaluation(concept, value) for concept, value in _evaluations(statement)],

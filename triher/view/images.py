@@ -12,8 +12,8 @@ from jaxtyping import Float64, Real, UInt16
 
 from extract.sealed import read_sealed
 from triher.types import Mask, Phases
+from triher.window import window_of
 
-_PERCENTILES = (0.5, 99.5)  # as `analysis.overlay.window_of`, whose module takes longer to import than a slab to read
 _TOP = 65535
 
 
@@ -65,8 +65,8 @@ def grays(voxels: Real[np.ndarray, "..."]) -> Grays:
     low, high = float(voxels.min()), float(voxels.max())
     factor = _TOP / (high - low) if high > low else 0.0
     scaled = (voxels.astype(np.float32) - np.float32(low)) * np.float32(factor) + np.float32(0.5)
-    dark, bright = (float(value) for value in np.percentile(voxels, _PERCENTILES))
-    window = ((dark - low) * factor, (max(bright, dark + 1e-6) - low) * factor)
+    dark, bright = window_of(voxels)
+    window = ((dark - low) * factor, (bright - low) * factor)
     return Grays(np.clip(scaled, 0, _TOP).astype(np.uint16), window, (low, high))
 
 
