@@ -43,5 +43,5 @@ install: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[extract,weights,explain,view,dicom,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[extract,weights,finetune,explain,view,dicom,dev]'
 	touch $@

@@ -10,11 +10,11 @@ from classify.applicability import outside
 from classify.bundle import Bundle
 from classify.cases import inputs_of, leave_out_gaps
 from classify.source import Source
-from classify.splits import image_fingerprint
 from classify.table import Place, prediction_frame
 from classify.view_algebra import derive_views, needed_views
 from triher.cohort import Cohort
 from triher.errors import Skipped, StopRun
+from triher.images import image_fingerprint
 from triher.predictions import TRAINED
 from triher.store import COSMETIC, Header
 

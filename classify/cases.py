@@ -193,16 +193,6 @@ def _same_images(group: Int[np.ndarray, " patient"], patients: Sequence[Patient]
     )
 
 
-def shuffle_within(y: Labels, sites: Names, seed: int) -> Labels:
-    """Permute the labels within each site, as a negative control that keeps site effects."""
-    rng = np.random.default_rng(seed)
-    shuffled = y.copy()
-    for site in sorted(set(sites)):
-        here = np.flatnonzero(sites == site)
-        shuffled[here] = y[rng.permutation(here)]
-    return shuffled
-
-
 def _not_extracted(patient: Patient) -> Skipped:
     """A patient who joined the cohort after the extraction."""
     reason, remedy = "in the cohort table and not in the feature store", "run triher extract again"

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from classify.cases import Cases, Gathered
 from classify.inputs import Inputs, columns_alone, without_covariates
 from classify.label_noise import exchange_labels, exchangeable
-from classify.splits import derived_seed
+from triher.seeds import derived_seed
 from triher.settings import ClassifyConfig, HarmonizeConfig
 from triher.types import Labels
 

@@ -7,18 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from classify.cases import Cases
-from classify.splits import (
-    Divide,
-    Split,
-    derived_seed,
-    partitions,
-    refuse_leaks,
-    require_classes,
-    stratified_folds,
-)
+from classify.splits import Divide, Split, partitions, refuse_leaks, require_classes, stratified_folds
 from classify.table import Place
 from triher.cohort import Patient
 from triher.errors import StopRun
+from triher.seeds import derived_seed
 from triher.settings import ClassifyConfig
 
 _LEAST_NESTED = 3  # two outer folds must leave two patients of every class for the inner ones

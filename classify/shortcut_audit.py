@@ -8,8 +8,8 @@ import numpy as np
 from classify.cases import Gathered
 from classify.gaps import filled, medians
 from classify.shortcuts import Shortcut, tell_class_from_site, tell_groups
-from classify.splits import derived_seed
 from triher.cohort import Patient
+from triher.seeds import derived_seed
 from triher.tables import write_table
 
 _AUDIT = 5  # first number of the derived seed

@@ -14,8 +14,9 @@ from classify import logistic
 from classify.design import one_row_each
 from classify.objectives import macro_auc
 from classify.prior import align_prior
-from classify.splits import derived_seed, stratified_folds
+from classify.splits import stratified_folds
 from triher.errors import Note
+from triher.seeds import derived_seed
 from triher.types import Labels, Names, Vectors
 
 FROM_SITE = "her2 from site"

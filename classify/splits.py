@@ -1,6 +1,5 @@
 """Which patients train and which are held out."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -133,15 +132,6 @@ def image_groups(input_sha256: Sequence[str]) -> Int[np.ndarray, " patient"]:
     return np.array([first.setdefault(digest[:32], i) for i, digest in enumerate(input_sha256)], dtype=np.int64)
 
 
-def image_fingerprint(input_sha256: str) -> str:
-    """A short hash of an exam's images, which says nothing to those who do not hold the images themselves.
-
-    >>> len(image_fingerprint("a" * 64))
-    20
-    """
-    return hashlib.sha256(b"triher-bundle" + input_sha256[:32].encode()).hexdigest()[:20]
-
-
 def refuse_leaks(splits: Sequence[Split], group: Int[np.ndarray, " patient"], patient_id: Sequence[str]) -> None:
     """Stop when one image lies on both sides of a split under two ids.
 
@@ -224,12 +214,3 @@ def _strata(y: Labels, cohort: Names, least: int) -> Int[np.ndarray, " patient"]
             small.append(str(values[np.argmax(counts)]))
         names[np.isin(names, small)] = f"{label}|other"
     return np.unique(names.astype(str), return_inverse=True)[1].astype(np.int64)
-
-
-def derived_seed(seed: int, *path: int) -> int:
-    """An independent seed for a place in the run, such as (repeat, fold).
-
-    >>> derived_seed(0, 1, 2) == derived_seed(0, 1, 2) != derived_seed(0, 2, 1)
-    True
-    """
-    return int(np.random.SeedSequence((seed, *path)).generate_state(1)[0] & 0x7FFFFFFF)

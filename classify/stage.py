@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from classify.bundle import Bundle, write_bundle
-from classify.cases import Gathered, gather, shuffle_within
+from classify.cases import Gathered, gather
 from classify.companions import Companion, companions
 from classify.control import control_companion
 from classify.facts import class_counts, openings, record_of
@@ -24,20 +23,20 @@ from classify.remarks import as_notes, remarks
 from classify.shortcut_audit import audit_shortcuts, write_shortcuts
 from classify.shortcuts import shortcut_notes
 from classify.source import Source, read_source, source_key
-from classify.splits import derived_seed, image_fingerprint
 from triher import __version__
 from triher.cohort import Cohort, contradictions, labels, read_cohort
 from triher.errors import StopRun
 from triher.files import sha256_of_json
+from triher.images import image_fingerprint
 from triher.label_audit import audit, write_audit
 from triher.labels import scheme_classes
 from triher.predictions import write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
+from triher.training_labels import training_labels
 
 STAGE = "classify"
-_SHUFFLE = 3  # first number of the derived seed; 0 divides the folds, 1 and 2 train
 
 
 def classify(config: Config, run: RunFolder, features: Path, reporter: Reporter) -> bool:
@@ -135,8 +134,8 @@ def gather_cases(config: Config, cohort: Cohort, source: Source, accounted: Coll
     Raises:
         StopRun: as `triher.cohort.labels` and `classify.cases.gather`.
     """
-    known, unlabeled = labels(cohort, config.scheme)
-    gathered = gather(
+    known, unlabeled = training_labels(config, cohort)
+    return gather(
         cohort,
         known,
         unlabeled,
@@ -146,11 +145,6 @@ def gather_cases(config: Config, cohort: Cohort, source: Source, accounted: Coll
         classes=scheme_classes(config.scheme),
         feature_names=source.names,
     )
-    if not config.classify.shuffle_labels:
-        return gathered
-    sites = gathered.cases.inputs.site
-    y = shuffle_within(gathered.cases.y, sites, derived_seed(config.seed, _SHUFFLE))
-    return replace(gathered, cases=replace(gathered.cases, y=y))
 
 
 def lint_cases(config: Config, gathered: Gathered, plan: Plan, before: Sequence[str] = ()) -> tuple[Finding, ...]:

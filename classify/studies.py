@@ -28,10 +28,10 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from classify.heads import Params, Range
-from classify.splits import derived_seed
 from classify.trials import NO_NUMBER, Result
 from triher.errors import StopRun
 from triher.owners import Owner, this_process
+from triher.seeds import derived_seed
 
 START_UP_TRIALS = 10
 _OWNER, _ERROR, _DIAL = "owner", "error", "dial"

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from classify.calibration import log_loss
-from classify.cases import Cases, shuffle_within
+from classify.cases import Cases
 from classify.heads import HEADS
 from classify.inputs import Inputs
 from classify.splits import stratified_folds
@@ -102,10 +102,3 @@ def test_the_calibration_sees_only_patients_whom_the_predicting_model_did_not_se
     fresh = cases(p=300, seed=1)
     prior = np.log(3)
     assert log_loss(model.predict(fresh.inputs), fresh.y) < 1.3 * prior
-
-
-def test_labels_are_permuted_within_sites_only():
-    y, sites = np.array([0, 0, 0, 0, 1, 2, 1, 2]), np.array(list("aaaabbbb"), dtype=object)
-    shuffled = [shuffle_within(y, sites, seed) for seed in range(10)]
-    assert all((s[:4] == 0).all() and sorted(s[4:]) == [1, 1, 2, 2] for s in shuffled)
-    assert len({tuple(s) for s in shuffled}) > 1

@@ -17,11 +17,11 @@ from triher.tables import read_own_table, write_table
 LIBRARIES = (
     "numpy", "scipy", "pandas", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "nibabel", "SimpleITK",
     "torch", "timm", "open_clip_torch", "statsmodels", "scikit-misc", "firthmodels", "venn-abers", "pydeseq2",
-    "gseapy", "captum", "shap", "umap-learn",
+    "gseapy", "captum", "shap", "umap-learn", "lightning",
 )  # fmt: skip
 
 
-_OWN_FOLDERS = ("slabs", "features", "bundle", "explanations", "checklists", "figures", "tables")
+_OWN_FOLDERS = ("slabs", "encoders", "features", "bundle", "explanations", "checklists", "figures", "tables")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class RunFolder:
     def slabs(self) -> Path:
         """The slab cache."""
         return self.path / "slabs"
+
+    @property
+    def encoders(self) -> Path:
+        """Encoders that were trained here."""
+        return self.path / "encoders"
 
     @property
     def features(self) -> Path:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
 
-STAGES = ("extract", "classify", "explain", "analysis")
+STAGES = ("finetune", "extract", "classify", "explain", "analysis")
 
 Positive = Annotated[StrictInt, Field(ge=1)]
 Whole = Annotated[StrictInt, Field(ge=0)]
@@ -176,7 +176,8 @@ class ExtractConfig(Section):
     """From volumes to a feature store."""
 
     encoder: str = "efficientnet-lite0"
-    """A name of the encoder table, ``timm:MODEL``, ``open_clip:MODEL/PRETRAINED`` or ``file:MODEL@CHECKPOINT``."""
+    """A name of the encoder table, ``timm:MODEL``, ``open_clip:MODEL/PRETRAINED``, ``file:MODEL@CHECKPOINT``, or
+    ``file:PATH`` for an encoder that `triher finetune` wrote."""
     also: tuple[str, ...] = ()
     """Further encoders, whose stores are made in the same pass over the slabs."""
     weights_dir: Path | None = None
@@ -221,8 +222,17 @@ class ExtractConfig(Section):
     """Threads that read and prepare volumes."""
 
     def choices(self) -> dict[str, Any]:
-        """What decides the embeddings, as JSON values; device, batches and threads do not."""
-        return self.model_dump(mode="json", exclude=_HOW | ({"perturb"} if self.perturb.is_none else set()))
+        """What decides the embeddings, as JSON values; device, batches and threads do not.
+
+        A trained encoder goes by the name of its file, which holds a hash of its training, wherever that lies.
+        """
+        chosen = self.model_dump(mode="json", exclude=_HOW | ({"perturb"} if self.perturb.is_none else set()))
+        return chosen | ({"encoder": f"file:{Path(self.encoder).name}"} if self.is_trained else {})
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the encoder is a file that `triher finetune` wrote."""
+        return self.encoder.startswith("file:") and "@" not in self.encoder
 
 
 class SplitConfig(Section):
@@ -295,6 +305,77 @@ class ClassifyConfig(Section):
     """Negative control: permute the labels within sites; the AUC must fall to what the site alone tells."""
 
 
+class AugmentConfig(Section):
+    """How training pictures are varied, anew in every epoch; each number is drawn evenly up to it, on both sides."""
+
+    flips: Literal["none", "horizontal", "both"] = "both"
+    rotate_deg: Annotated[StrictFloat | StrictInt, Field(ge=0, le=180)] = 15
+    scale: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.1
+    """Larger or smaller by at most this share."""
+    shift: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.05
+    """Along rows and columns, as a share of the side."""
+    brightness: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.1
+    """Added, as a share of white; the same for all channels, so that enhancement stays."""
+    contrast: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.1
+    """Multiplied by 1 plus or minus this; the same for all channels."""
+    noise: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0
+    """Standard deviation of Gaussian noise, as a share of white."""
+
+
+class FinetuneConfig(Section):
+    """Training ``extract.encoder`` end to end on the cohort; then it is frozen and judged like any other."""
+
+    network: Literal["plain", "dual-attention"] = "plain"
+    """``plain``: a linear classifier on the encoder's own vector. ``dual-attention``: system C's heads on its last
+    feature map, see ``heads``."""
+    heads: Literal["parallel", "phases", "tasks", "sequential"] = "parallel"
+    """What "triple head" means. ``parallel``: channel-attended, spatially attended and plainly pooled features, one
+    classifier each. ``phases``: each channel of the picture goes through the backbone alone, to a head of its own.
+    ``tasks``: one head for HER2, one for each column of ``also_predict``. ``sequential``: channel, then spatial
+    attention and one head, as CBAM and a published re-implementation have it."""
+    combine: Literal["average", "concatenate"] = "average"
+    """Of several heads: the mean of their log-odds, or one classifier on all their features."""
+    also_predict: tuple[str, ...] = ()
+    """Columns of ``cohort.groups`` that ``heads: tasks`` learns beside HER2, hormone receptors and response say."""
+    task: Literal["classes", "nested"] = "classes"
+    """``classes``: one choice among the classes. ``nested``: zero against the rest, then low against positive among
+    the rest, whose probabilities multiply to those of the classes."""
+    dropout: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.5
+    """Before each classifier."""
+    pretrained: StrictBool = True
+    """Start from the encoder's weights; from random ones otherwise."""
+    input_size: Annotated[StrictInt, Field(ge=32, le=1024)] | None = None
+    """Side of the pictures in pixels; the encoder's own when null."""
+    folds: Annotated[StrictInt, Field(ge=0, le=20)] = 5
+    """Networks that each do without one part of the development patients, whom they score. 0: one network alone, and
+    nobody whom it was trained on is scored. Where the split holds out each site or cohort in turn, there is one
+    network for each, whatever is said here."""
+    validation: str = ""
+    """``COLUMN=VALUE`` of ``cohort.groups``: the patients who decide when the training of the final network stops;
+    ``official_split=validation`` for BreastDCEDL. A share of each network's training patients when empty."""
+    validation_share: Annotated[StrictFloat, Field(gt=0, le=0.5)] = 0.15
+    epochs: Positive = 30
+    patience: Positive = 8
+    """Epochs without a better validation loss before the training stops; the best epoch's weights are kept."""
+    batch_size: Positive = 64
+    learning_rate: Annotated[StrictFloat, Field(gt=0, le=1)] = 1e-4
+    """The largest, after a linear rise; it falls as half a cosine."""
+    warmup: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.1
+    """Share of all steps in which the learning rate rises."""
+    weight_decay: Annotated[StrictFloat, Field(ge=0)] = 0.05
+    label_smoothing: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    """Of the loss."""
+    balanced_sampling: StrictBool = False
+    """Draw slices so that every class comes up alike; spoils the calibration, as ``class_weights`` does."""
+    augment: AugmentConfig = AugmentConfig()
+    resident: Literal["auto", "device", "host"] = "auto"
+    """Where the pictures lie while the network is trained; ``auto``: on the device if they take less than half of
+    its free memory."""
+    devices: Whole = 0
+    """How many GPUs train one network together; 0 for all that ``extract.device`` names."""
+
+
 class TranscriptomicsConfig(Section):
     """What genes tell two classes apart, by true and by predicted class."""
 
@@ -321,6 +402,23 @@ class TranscriptomicsConfig(Section):
 
 
 Share = Annotated[StrictFloat, Field(gt=0, lt=1)]
+
+
+class PublishedConfig(Section):
+    """A number of a publication, to stand beside this run's."""
+
+    source: str
+    """Who, where and when: ``Fridman & Goldstein 2025, arXiv 2510.13897``."""
+    quantity: str
+    """``auc``, ``accuracy``, ``sensitivity``, ``specificity`` of the scheme ``binary``, or a quantity of
+    ``metrics.csv``."""
+    value: Share
+    low: Share | None = None
+    high: Share | None = None
+    """The 95 % interval, where one is given."""
+    split: Literal["oof", "test", "new"] = "test"
+    cohort: str = ""
+    """All cohorts of that split when empty."""
 
 
 class AnalysisConfig(Section):
@@ -365,6 +463,8 @@ class AnalysisConfig(Section):
     transcriptomics: TranscriptomicsConfig | None = None
     reference: Path | None = None
     """Prediction table of a reference (the phantom's best possible classifier) to print beside the model's."""
+    published: tuple[PublishedConfig, ...] = ()
+    """Published values to stand beside this run's."""
     study: Path | None = None
     """Folder of an ablation study (`triher ablate --out`) whose lattice and differences the report repeats."""
 
@@ -431,6 +531,8 @@ class Config(Section):
     scheme: Literal["triple", "binary", "ultralow"] = "triple"
     seed: Whole = 0
     extract: ExtractConfig = ExtractConfig()
+    finetune: FinetuneConfig | None = None
+    """Train ``extract.encoder`` on this cohort before it embeds it; it stays as it came without."""
     classify: ClassifyConfig = ClassifyConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     explain: ExplainConfig | None = None

@@ -14,10 +14,10 @@ from classify.gaps import filled
 from classify.inputs import Inputs
 from classify.sitewise import LEAST_ROWS, standardize_new
 from classify.source import Source
-from classify.splits import image_fingerprint
 from classify.view_algebra import derive_views
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun
+from triher.images import image_fingerprint
 from triher.store import Features
 
 

@@ -1,0 +1,1 @@
+"""Training an encoder end to end on lesion slices."""

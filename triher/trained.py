@@ -1,0 +1,129 @@
+"""The file of a trained encoder, format ``triher-network`` version 1: its networks, and a card that says all of them.
+
+A safetensors file. Its metadata holds ``format``, ``version`` and ``card``, a JSON object with the fields of `Card`.
+Tensors are named ``NETWORK/NAME``: one network for each part of the development patients, who were kept from it, and
+``final``, trained on all of them. A patient is embedded by the network that was not trained on her; whoever is not on
+the card, by ``final``. The file's name holds a hash of everything that the training depended on.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from triher.errors import StopRun
+from triher.images import image_fingerprint
+
+FORMAT, VERSION = "triher-network", 1
+FINAL = "final"
+SAW = "encoder_saw"
+"""Fact in a feature store about a patient: what the encoder that embedded her knew of her; see `Route`."""
+TRAINED, VALIDATED = 1.0, 0.5
+Role = Literal["train", "validation", ""]
+_MAX_HEADER = 100_000_000  # bytes; the library's own limit
+_LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the networks knew of one patient."""
+
+    fold: int
+    """Number of the network that was neither trained on her nor stopped by her; -1 where there is none."""
+    role: Role
+    """In the training of the final network."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which network embeds a patient, and what it knew of her."""
+
+    network: str
+    saw: float
+    """0: nothing; `VALIDATED`: she helped to decide when its training stopped; `TRAINED`: it was trained on her."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a trained encoder is, and what it was trained on; JSON values throughout."""
+
+    name: str
+    """Stem of the file's name."""
+    start: dict[str, Any]
+    """Fields of the `extract.encoder_spec.EncoderSpec` that the training started from."""
+    start_sha256: str
+    """Of its weights; empty for random ones."""
+    settings: dict[str, Any]
+    """The section ``finetune`` of the configuration."""
+    scheme: str
+    classes: tuple[str, ...]
+    tasks: dict[str, tuple[str, ...]]
+    """Further labels -> their values, of ``heads: tasks``."""
+    input_size: int
+    recipe: dict[str, Any]
+    """How the pictures were drawn, as a feature store says it."""
+    seed: int
+    networks: tuple[str, ...]
+    """``fold-0`` and so on, and ``final``."""
+    best_epochs: dict[str, int]
+    """Network -> epoch whose weights were kept, counted from 1."""
+    class_counts: dict[str, int]
+    """Patients that ``final`` was trained on."""
+    labels_shuffled: bool
+    versions: dict[str, str]
+    patients: dict[str, Part] = field(repr=False, default_factory=dict)
+    """Fingerprint of the images -> what the networks knew of her."""
+
+    def route(self, images: str) -> Route:
+        """Who embeds an exam.
+
+        Args:
+            images: 32 hex digits of the exam's voxels, or an input hash that begins with them.
+        """
+        part = self.patients.get(image_fingerprint(images))
+        if part is None:
+            return Route(FINAL, 0.0)
+        if part.fold >= 0:
+            return Route(f"fold-{part.fold}", 0.0)
+        return Route(FINAL, {"train": TRAINED, "validation": VALIDATED, "": 0.0}[part.role])
+
+    def to_metadata(self) -> dict[str, str]:
+        """As the metadata of a safetensors file."""
+        facts = asdict(self) | {"patients": {key: [part.fold, part.role] for key, part in self.patients.items()}}
+        return {"format": FORMAT, "version": str(VERSION), "card": json.dumps(facts, sort_keys=True)}
+
+
+def read_card(path: Path) -> Card:
+    """Read the card of a trained encoder; no tensor is read and no torch is needed.
+
+    Raises:
+        StopRun: ``weights_missing`` when there is no file, ``weights_hash`` when it is none of ours.
+    """
+    if not path.is_file():
+        raise StopRun("weights_missing", f"there is no trained encoder at {path.absolute()}")
+    try:
+        return _card_of(_read_metadata(path))
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = "name a file that 'triher finetune' wrote, or file:MODEL@CHECKPOINT for another one"
+        raise StopRun("weights_hash", f"{path} is no trained encoder: {error}", remedy=remedy) from error
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata in the head of a safetensors file."""
+    with path.open("rb") as handle:
+        length = int.from_bytes(handle.read(_LENGTH_BYTES), "little")
+        if length > min(_MAX_HEADER, path.stat().st_size):
+            raise ValueError("it is no safetensors file")
+        head = json.loads(handle.read(length))
+    return dict(head.get("__metadata__", {}))
+
+
+def _card_of(metadata: dict[str, Any]) -> Card:
+    """The card from the metadata."""
+    if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
+        raise ValueError(f"expected format '{FORMAT}' version {VERSION}, found {metadata.get('format')!r}")
+    facts = json.loads(metadata["card"])
+    lists = {name: tuple(facts[name]) for name in ("classes", "networks")}
+    tasks = {name: tuple(values) for name, values in facts["tasks"].items()}
+    patients = {key: Part(int(fold), role) for key, (fold, role) in facts["patients"].items()}
+    return Card(**facts | lists | {"tasks": tasks, "patients": patients})
