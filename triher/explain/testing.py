@@ -18,6 +18,7 @@ from triher.explain.patients import Looked, draw_maps
 from triher.explain.scene import Scene
 
 _N_NETWORKS = 3  # with shuffled weights, which the patients of a network take in turn; each takes a second to build
+_MOVED = 0.9  # share of the features, which permutations of 20 and more all but surely reach
 _MOST = 6  # of them held in memory at once
 
 _NO_CURVES = Curves(float("nan"), float("nan"), float("nan"))
@@ -60,8 +61,9 @@ def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -
     """
     rng = np.random.default_rng([shuffles.seed, number])
     label, heat = looked.predicted, looked.maps.maps[looked.predicted]
-    of_weights = draw_maps(scene, shuffles.network(looked.network, number), looked.drawing, looked.chain, looked.views, label)[0]
-    head = ShuffledHead(looked.chain, rng.permutation(next(iter(looked.views.values())).shape[1]))
+    blank = shuffles.network(looked.network, number)
+    of_weights = draw_maps(scene, blank, looked.drawing, looked.chain, looked.views, label)[0]
+    head = ShuffledHead(looked.chain, exchanged(next(iter(looked.views.values())).shape[1], rng))
     of_head = draw_maps(scene, looked.network, looked.drawing, head, looked.views, label)[0]
     spacing_mm, patch_mm = looked.drawing.slab.spacing_mm, float(scene.options.patch_mm)
     squares = tiles(heat.shape, spacing_mm, patch_mm)
@@ -78,6 +80,13 @@ def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -
         hide_in_turn(heat, squares, judge, rng) if looked.network.spec.dimensions == 2 else _NO_CURVES,
         lesion_share(of_weights, looked.drawing.mask, spacing_mm),
     )
+
+
+def exchanged(n: int, rng: np.random.Generator) -> Int[np.ndarray, " feature"]:
+    """Features in another order; few of them, as probabilities are, are moved on, so that none keeps its place."""
+    order = rng.permutation(n)
+    is_moved = np.mean(order != np.arange(n)) > _MOVED
+    return order if is_moved else np.roll(np.arange(n), 1 + int(rng.integers(max(1, n - 1))))
 
 
 @dataclass(frozen=True)
