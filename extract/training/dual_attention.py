@@ -110,6 +110,6 @@ class Classifiers(nn.Module):
 
     def forward(self, features: Float[torch.Tensor, "picture feature"]) -> Float[torch.Tensor, "picture output"]:
         """Log-odds: their mean over the branches, or of each label from its own branch."""
-        parts = features.split(self._n_features, dim=1)
+        parts = torch.split(features, self._n_features, dim=1)
         found = [layer(part) for layer, part in zip(self.layers, parts, strict=True)]
         return torch.cat(found, dim=1) if self._apart else torch.stack(found).mean(dim=0)

@@ -75,7 +75,7 @@ def losses(
             weights. A boundary's two sides are weighted by what the weights say of the classes on them, so that
             weights that balance the classes balance each boundary.
     """
-    own, *others = outputs.float().split(sizes(design), dim=1)
+    own, *others = torch.split(outputs.float(), sizes(design), dim=1)
     smoothing = design.options.label_smoothing
     if design.options.task == "nested":
         total = _nested(own, y, smoothing, class_weights)
@@ -113,7 +113,6 @@ def boundary_weights(
     >>> [side.tolist() for side in boundary_weights(torch.tensor([2.0, 2.0, 1.0]))]  # of sizes 1, 1 and 2
     [[2.0, 1.5], [0.6666666865348816, 0.75]]
     """
-    sizes_ = 1 / class_weights
-    reach = sizes_.flip(0).cumsum(0).flip(0)
-    here, later, all_ = sizes_[:-1], reach[1:], reach[:-1]
-    return all_ / (2 * here), all_ / (2 * later)
+    counts = 1 / class_weights
+    reaching = counts.flip(0).cumsum(0).flip(0)
+    return reaching[:-1] / (2 * counts[:-1]), reaching[:-1] / (2 * reaching[1:])
