@@ -387,6 +387,10 @@ CODES: dict[str, tuple[str, str]] = {
     "time_missing": ("survival time or event is missing", "complete the follow-up"),
     "time_negative": ("the survival time is below 0", "count it from the same day for everybody"),
     "time_zero": ("the survival time is 0", "nothing, if the event was on the first day"),
+    "training_diverged": (
+        "the loss of a network in training is no number any more",
+        "lower finetune.learning_rate, or raise finetune.warmup; the epochs before are kept",
+    ),
     "transfer_syntax": (
         "the images are compressed in a way for which no decoder is installed",
         "pip install pylibjpeg pylibjpeg-openjpeg pyjpegls python-gdcm",
