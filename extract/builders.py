@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from extract.encoder_spec import EncoderSpec
+from extract.encoder_spec import TRAINED, EncoderSpec
 from extract.tokens import LastLayer, Layout, check_pooling, pool
 from triher.errors import unknown_name
 
@@ -71,6 +71,7 @@ BUILDERS = {
     "open_clip": "extract.build_open_clip:build_open_clip",
     "transformers": "extract.build_transformers:build_transformers",
     "vit3d": "extract.vit3d:build_vit3d",
+    TRAINED: "extract.trained:build_trained",
 }
 """Their libraries take seconds to import, so that each is imported when it is asked for, like a plug-in's."""
 
