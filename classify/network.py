@@ -7,8 +7,9 @@ are learned as for every head, from the labels of other patients, and do not cha
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -162,11 +163,12 @@ def require_probabilities(header: Header, features: Features, views: Sequence[st
     Raises:
         StopRun: ``not_probabilities``.
     """
-    known = classes_of(header)
-    if known is None:
-        message = f"the features come from '{header.encoder.get('name', '')}', which gives no probabilities"
+    facts = header.encoder
+    if facts.get("builder") != "trained" or facts.get("tokens", "default") != "default":
+        message = f"the features come from '{facts.get('name', '')}', which gives no probabilities"
         raise StopRun("not_probabilities", message, remedy=_REMEDY)
-    if known != tuple(classes):
+    known = _stated_classes(facts)
+    if known and known != tuple(classes):
         message = f"the encoder knows the classes {', '.join(known)}, and the scheme has {', '.join(classes)}"
         raise StopRun("not_probabilities", message, remedy="set scheme as in the training, or train another encoder")
     for view in views or sorted(features.views):
@@ -176,15 +178,12 @@ def require_probabilities(header: Header, features: Features, views: Sequence[st
         _require_rows(features.views[view], view, len(classes))
 
 
-def classes_of(header: Header) -> tuple[str, ...] | None:
-    """The classes whose probabilities a store holds, in order; None where it holds something else."""
-    facts = header.encoder
-    if facts.get("builder") != "trained" or facts.get("tokens", "default") != "default":
-        return None
+def _stated_classes(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes that an encoder says it tells apart; empty where only their number tells the scheme."""
     try:
         return tuple(json.loads(facts["settings"])["classes"])
     except (ValueError, KeyError, TypeError):
-        return None
+        return ()
 
 
 def _require_rows(rows: Float[np.ndarray, "slice column"], view: str, n_classes: int) -> None:

@@ -176,7 +176,6 @@ def header_of(facts, width=3):
     [
         ({"name": "resnet34", "builder": "timm"}, "'resnet34', which gives no probabilities"),
         (encoder(tokens="mean"), "gives no probabilities"),
-        (encoder(settings="{}"), "gives no probabilities"),
         (encoder(classes=("negative", "positive")), "knows the classes negative, positive"),
         (encoder(classes=CLASSES[::-1]), "knows the classes positive, low, zero"),
     ],
@@ -203,6 +202,14 @@ def test_rows_that_are_no_probabilities_are_refused(rows, text):
     with pytest.raises(StopRun, match=text) as caught:
         network.require_probabilities(header_of(encoder()), features, (), CLASSES)
     assert caught.value.code == "not_probabilities"
+
+
+def test_an_encoder_that_does_not_name_its_classes_goes_by_their_number():
+    features = features_of([1], {"rgb": np.array([[0.2, 0.3, 0.5]], np.float32)})
+    for settings in ("", "{}", "final"):
+        network.require_probabilities(header_of(encoder(settings=settings)), features, (), CLASSES)
+    with pytest.raises(StopRun, match="has 3 columns, expected 2"):
+        network.require_probabilities(header_of(encoder(settings="")), features, (), CLASSES[:2])
 
 
 def test_computed_views_are_refused_and_gaps_and_half_precision_are_not():
