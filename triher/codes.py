@@ -235,6 +235,10 @@ CODES: dict[str, tuple[str, str]] = {
     "no_mr_image": ("the folder holds no MR image", "check cohort.exam, or export the images again"),
     "no_table": ("the import made the rows from folders, without a table", "name the table of labels with --table"),
     "not_extracted": ("the patient has no embeddings in the feature store", "run triher extract again"),
+    "not_probabilities": (
+        "the head network takes a trained encoder's probabilities, and the features are none",
+        "train the encoder (a section finetune), or choose classify.head=logistic",
+    ),
     "number_format": ("a cell is not a number", "use a decimal point and no unit"),
     "official_split": ("the collection's own split does not fit train and test", "see the column official_split"),
     "orientation": ("collections whose axes differ are in one table", "import them one by one"),

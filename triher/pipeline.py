@@ -147,17 +147,19 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
 
 
 def check_classification(config: Config, cohort: Cohort) -> None:
-    """Refuse an unknown head, pooling or covariate, and a split that the cohort does not have.
+    """Refuse an unknown head, pooling or covariate, a head without what it needs, and a split that there is not.
 
     Raises:
         StopRun: as the modules of `classify`.
     """
-    from classify.heads import find_head
+    from classify.heads import check_head
+    from classify.network import check_encoder
     from classify.pooling import check_pooling
     from classify.splits import partitions
     from classify.stage import refuse_unknown_covariates
 
-    find_head(config.classify.head)
+    if check_head(config.classify).takes_probabilities:
+        check_encoder(config)
     check_pooling(config.classify.pooling)
     refuse_unknown_covariates(config)
     labels(cohort, config.scheme)
