@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from analysis.canvas import plain
 from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells, find
 from analysis.page import Block, Data, Heading, Paragraph, Section, Table, fold_later
-from analysis.paper_rows import COMPANION, MODEL, RUN, TRAINED, Row, View
+from analysis.paper_rows import MODEL, TRAINED, Row, View
 from analysis.part import Material, Part
 from analysis.published import Beside, compare_published
+from analysis.questions import QUESTIONS
+from analysis.samples import class_label
 from analysis.sections_beside import companion_name
 from analysis.wording import p_value, split_name, told
 from triher.estimate import Estimate
@@ -32,7 +34,7 @@ _PUBLISHED = (
     *(f"own_{name}" for name in ESTIMATE_COLUMNS), "own_interval_holds_it", "expected_low", "expected_high",
     "expected_method", "expected_reason", "n_positive", "n_negative",
 )  # fmt: skip
-_TITLE = "The columns of the papers"
+_TITLE = "As papers print it: accuracy, AUC, sensitivity, specificity"
 
 
 def paper_part(material: Material, rows: Sequence[Row], new: Sequence[Metric], all_metrics: Sequence[Metric]) -> Part:
@@ -67,7 +69,8 @@ def _texts(rows: Sequence[Row]) -> list[str]:
     text = (
         "The columns that papers on this task print, with what they leave out: an interval of each number (AUC of "
         "one question: DeLong; proportions: Wilson; means over classes: bootstrap), how many patients have the "
-        "condition, balanced accuracy, which naming the most common class for everybody does not lift, and paired tests. "
+        "condition, balanced accuracy, which naming the most common class for everybody does not lift, and paired "
+        "tests. "
     )
     text += "With several classes the likeliest one is taken. " if several else ""
     text += "A question is answered yes where its score is above 0.5. " if questions else ""
@@ -119,7 +122,7 @@ def _test_table(view: View, rows: Sequence[Row], slug: str, metrics: Sequence[Me
     cells, lines = [], []
     for row in rows:
         after = {name: _corrected(row, name, metrics) for name in shown}
-        cells.append([_label(row), *(_told_p(row.p[name], after[name]) for name in shown), str(len(row.sample.y))])
+        cells.append([_label(row), *(_told_p(row.p[name], after[name]) for name in shown), str(row.p["accuracy"].n)])
         for name in shown:
             p = row.p[name]
             numbers = [v if math.isfinite(v) else None for v in (p.value, after[name])]
@@ -145,13 +148,9 @@ def _told_p(p: Estimate, after: float) -> str:
 
 def _label(row: Row) -> str:
     """The line's heading: cohort and model."""
-    names = {
-        MODEL: "The model",
-        TRAINED: f"The model at {row.threshold:.2f}, the threshold of the training",
-        COMPANION: companion_name(row.name),
-        RUN: plain(row.name),
-    }
-    return f"{plain(row.sample.cohort)}: {names[row.kind]}" if row.sample.cohort else names[row.kind]
+    own = {MODEL: "the model", TRAINED: f"the model at {row.threshold:.2f}, the threshold of the training"}
+    name = own.get(row.kind) or companion_name(row.name)
+    return f"{plain(row.sample.cohort)}: {name}" if row.sample.cohort else f"{name[:1].upper()}{name[1:]}"
 
 
 def _sizes(row: Row) -> str:
@@ -195,12 +194,10 @@ def _published_cells(one: Beside) -> list[str]:
     it = one.published
     limits = f" ({it.low:z.2f} to {it.high:z.2f})" if it.low is not None and it.high is not None else ""
     holds = {None: "-", True: "yes", False: "no"}[one.holds]
-    name, _, class_name = it.quantity.partition(":")
-    words = _MEASURES.get(name, name.replace("_", " "))
     expected = f"{one.expected.low:z.2f} to {one.expected.high:z.2f}"
     return [
         it.source,
-        f"{words}, {class_name}" if class_name else words[:1].upper() + words[1:],
+        _quantity(it.quantity),
         ", ".join(filter(None, [split_name(it.split), plain(it.cohort)])),
         f"{it.value:z.2f}{limits}",
         told(one.own),
@@ -208,6 +205,20 @@ def _published_cells(one: Beside) -> list[str]:
         f"{one.sides.n_positive} / {one.sides.n_negative}" if one.sides else "-",
         expected if math.isfinite(one.expected.low) else f"not estimable: {one.expected.reason}",
     ]
+
+
+def _quantity(quantity: str) -> str:
+    """A quantity in words.
+
+    >>> _quantity("sensitivity_low_vs_positive"), _quantity("auc:low")
+    ('Sensitivity, low against positive', 'AUC, HER2-low')
+    """
+    name, _, class_name = quantity.partition(":")
+    for measure, question in ((m, q) for m in _MEASURES for q in QUESTIONS.values()):
+        if name == measure + question.quantity.removeprefix("auc") and not question.class_name:
+            return f"{_MEASURES[measure]}, {question.label[:1].lower()}{question.label[1:]}"
+    words = _MEASURES.get(name, name[:1].upper() + name[1:].replace("_", " "))
+    return f"{words}, {class_label(class_name)}" if class_name else words
 
 
 def _published_line(one: Beside) -> list[str | int | float | None]:
