@@ -90,7 +90,7 @@ class Training(Section):
     skipped: tuple[LeftOut, ...] = ()
 
     @property
-    def judges_all(self) -> bool:
+    def judges_development(self) -> bool:
         """Whether every development patient has a network that was not trained on her."""
         return self.n_networks > 1
 
@@ -114,6 +114,11 @@ class Embedding(Section):
     was not made at one go."""
     device: str
     skipped: tuple[LeftOut, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The encoder's name, marked where it was trained."""
+        return f"{self.encoder}, trained" if self.training else self.encoder
 
 
 class CellRun(Section):

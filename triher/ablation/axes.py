@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triher.config import build_config
-from triher.effective import training_choices
+from triher.effective import training_choices, trains
 from triher.errors import StopRun, unknown_name
 from triher.files import sha256_of_json
 from triher.settings import STAGES, AblationConfig, Config, Level
@@ -204,11 +204,6 @@ def _refuse_equal(configs: Mapping[str, Config]) -> None:
         if text in known:
             raise StopRun("ablation_axis", f"the cells '{known[text]}' and '{name}' would predict the same")
         known[text] = name
-
-
-def trains(config: Config) -> bool:
-    """Whether an encoder is trained before it embeds; not where features come from a table."""
-    return config.finetune is not None and config.has_images
 
 
 def _computed(config: Config) -> list[Any]:

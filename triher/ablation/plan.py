@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from triher.ablation.axes import Lattice, trains
+from triher.ablation.axes import Lattice
 from triher.ablation.keys import DIGITS, Cohorts
 from triher.ablation.nodes import EmbedNode, RunNode, StudyPlan, TrainNode
+from triher.effective import trains
 from triher.errors import StopRun
 from triher.files import sha256_of_file
 from triher.settings import AblationConfig, Config, PerturbConfig
