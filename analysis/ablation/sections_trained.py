@@ -9,8 +9,9 @@ from analysis.wording import count
 from triher.study import Training
 
 _TRAINED = (
-    "Encoders were trained end to end on the development patients of this cohort. A development patient is scored by a "
-    "network that was not trained on her, held-out patients by the final one; each seed of a cell trained its own."
+    "Encoders were trained end to end on the development patients of this cohort. A development patient is scored "
+    "by a network that was not trained on her, held-out patients by the final one; each seed trained networks of its "
+    "own."
 )
 
 
@@ -47,8 +48,8 @@ def _few(cells: Sequence[str]) -> str:
     """Why cells with one network judge fewer patients."""
     named = f"'{cells[0]}'" + (f" and {count(len(cells) - 1, 'other cell')}" if len(cells) > 1 else "")
     return (
-        f"The encoder of {named} is one network alone (finetune.folds=0), which scores nobody that it was trained on: "
-        "such cells judge fewer patients, and all cells are compared on the patients whom every cell predicted."
+        f"The encoder of {named} is one network alone (finetune.folds=0), which scores nobody whom it was trained "
+        "on: such cells judge fewer patients, and all cells are compared on the patients whom every cell predicted."
     )
 
 

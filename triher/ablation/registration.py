@@ -9,7 +9,6 @@ from triher.ablation.axes import Lattice
 from triher.ablation.data_hashes import compare_data, data_of, hash_cells
 from triher.cohort import read_cohort
 from triher.config import build_config, dump_config
-from triher.effective import trains
 from triher.errors import StopRun
 from triher.files import locked, write_json
 from triher.held_out import is_held_out
@@ -230,8 +229,8 @@ def _weights(lattice: Lattice, own: AblationConfig) -> tuple[dict[str, str], dic
 
 
 def _has_weights(config: Config) -> bool:
-    """Whether a cell's encoder comes with weights; not for a table of features, or where training begins at random."""
-    begins_at_random = trains(config) and config.finetune is not None and not config.finetune.pretrained
+    """Whether a cell uses the weights that its encoder comes with; not where a training begins with random ones."""
+    begins_at_random = config.finetune is not None and not config.finetune.pretrained
     return config.has_images and not begins_at_random
 
 
