@@ -2,33 +2,60 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
 from triher.config import read_config, write_config
 from triher.files import sha256_of_json
+from triher.labels import scheme_classes
 from triher.pipeline import Outcome, run_stages
+from triher.predictions import read_predictions, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
+from triher.systems import PROBE_FOLDER, find_system, reduced_tree
 from triher.tables import read_own_table
 
-COHORT_FOLDER = "cohort"
+COHORT_FOLDER, CONFIG_FILE = "cohort", "config.yaml"
+BINARY_REFERENCE = "best_possible_binary.csv"
+_TRIPLE = scheme_classes("triple")
 
 
-def run_demo(run: RunFolder, *, n_patients: int, seed: int, overrides: Sequence[str], reporter: Reporter) -> Outcome:
+@dataclass(frozen=True)
+class Demo:
+    """What is to be shown."""
+
+    n_patients: int
+    """Over three sites; two are trained on, the third is held out."""
+    seed: int
+    """Of the phantom and of the run."""
+    system: str = ""
+    """A key of `triher.systems.SYSTEMS`, which then runs in its reduced size; empty for the chain with its defaults."""
+
+
+def run_demo(run: RunFolder, demo: Demo, *, overrides: Sequence[str], reporter: Reporter) -> Outcome:
     """Write the phantom cohort where it is not there yet, then run every stage that is stale.
+
+    A system with a probe runs that one first, in a folder within the run's, and is compared with it.
 
     Args:
         run: everything goes here, the cohort included.
-        n_patients: over three sites; two are trained on, the third is held out.
-        seed: of the phantom and of the run.
+        demo: what is to be shown.
         overrides: as ``--set``.
         reporter: where progress goes.
+
+    Raises:
+        StopRun: as the stages; ``unknown_name`` for a system that is none.
     """
-    config = read_config(_write_inputs(run, n_patients, seed, reporter), overrides)
-    return run_stages(config, run, reporter)
+    path = _write_inputs(run, demo, reporter)
+    if demo.system and find_system(demo.system).probe:
+        probe = RunFolder(run.path / PROBE_FOLDER)
+        reporter.say(f"the frozen encoder that the trained one is compared with: {probe.path}")
+        frozen = read_config(path, [*overrides, *find_system(demo.system).probe])
+        run_stages(frozen, probe, reporter, ("extract", "classify", "analysis"))
+    return run_stages(read_config(path, overrides), run, reporter)
 
 
 def demo_config(seed: int) -> Config:
@@ -53,26 +80,47 @@ def demo_config(seed: int) -> Config:
     )
 
 
-def _write_inputs(run: RunFolder, n_patients: int, seed: int, reporter: Reporter) -> Path:
+def system_config(name: str, seed: int) -> Config:
+    """The configuration of a published system in its reduced size, with paths relative to the run folder.
+
+    Raises:
+        StopRun: ``unknown_name`` for a system that is none.
+    """
+    return Config.model_validate(reduced_tree(find_system(name), seed=seed))
+
+
+def _write_inputs(run: RunFolder, demo: Demo, reporter: Reporter) -> Path:
     """The cohort and the configuration; the path of the latter."""
     from extract import phantom
     from extract.encoders import find_encoder
     from extract.weights import locate_weights
 
-    locate_weights(find_encoder(Config.model_fields["extract"].get_default().encoder), None)
+    config = system_config(demo.system, demo.seed) if demo.system else demo_config(demo.seed)
+    locate_weights(find_encoder(config.extract.encoder), None)
     run.prepare()
     folder = run.path / COHORT_FOLDER
-    key = sha256_of_json({"n_patients": n_patients, "seed": seed})
+    facts = {"n_patients": demo.n_patients, "seed": demo.seed}
+    key = sha256_of_json(facts)
     if run.is_fresh("phantom", key):
-        reporter.say(f"phantom: up to date ({n_patients} patients in {folder})")
+        reporter.say(f"phantom: up to date ({demo.n_patients} patients in {folder})")
     else:
         start = time.monotonic()
-        phantom.write_phantom(folder, n_patients=n_patients, seed=seed, reporter=reporter)
+        phantom.write_phantom(folder, **facts, reporter=reporter)
         tables = sorted(folder.glob("*.csv"))
-        run.record_stage("phantom", key, tables, time.monotonic() - start, n_patients=n_patients, seed=seed)
-    path = run.path / "config.yaml"
-    write_config(demo_config(seed), path)
+        run.record_stage("phantom", key, tables, time.monotonic() - start, **facts)
+    if config.scheme == "binary":
+        _write_binary_reference(folder)
+    path = run.path / CONFIG_FILE
+    write_config(config, path)
     return path
+
+
+def _write_binary_reference(folder: Path) -> None:
+    """The best possible classifier of positive against all others, from that of three classes."""
+    best = read_predictions(folder / "best_possible.csv", "triple")
+    negative = best.pop("p_zero") + best.pop("p_low")
+    both = best.assign(p_negative=negative, y=(best["y"] == len(_TRIPLE) - 1).astype(int))
+    write_predictions(folder / BINARY_REFERENCE, both, "binary")
 
 
 def closing_table(run: RunFolder) -> Table:
