@@ -35,10 +35,10 @@ from classify.heads import HEADS, find_head
 from classify.inputs import Inputs
 from classify.manifest import TrainingFacts
 from classify.source import Source
-from classify.splits import Split, stratified_folds
 from classify.training import fit_model
 from classify.tuning import InnerFold, Search, Tuned, tune
 from triher.cohort import Cohort, Patient
+from triher.folds import Split, stratified_folds
 from triher.labels import scheme_classes
 from triher.settings import ClassifyConfig
 from triher.store import Features, Header

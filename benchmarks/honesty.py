@@ -27,9 +27,9 @@ from classify.heads import HEADS
 from classify.inputs import Inputs
 from classify.plan import make_plan
 from classify.predicting import Task, predict_plan
-from classify.splits import image_groups
 from classify.training import fit_model
 from triher.cohort import Patient
+from triher.folds import image_groups
 from triher.predictions import one_row_a_patient, probability_columns
 from triher.settings import ClassifyConfig, HarmonizeConfig
 from triher.store import Features

@@ -86,7 +86,7 @@ def choose(spec: EncoderSpec, options: ExtractConfig) -> Choice | RadiomicsChoic
         return RadiomicsChoice(spec, RadiomicsSettings(**options.radiomics.model_dump()))
     weights, digest = locate_weights(spec, options.weights_dir, options.accept_license)
     runtime = _runtime(options.runtime)
-    return Choice(spec, weights, digest, _precision(options), runtime, options.compile, options.crop)
+    return Choice(spec, weights, digest, resolved_precision(options), runtime, options.compile, options.crop)
 
 
 def _runtime(name: str) -> str:
@@ -98,7 +98,7 @@ def _runtime(name: str) -> str:
     return "torch" if lacking else name
 
 
-def _precision(options: ExtractConfig) -> str:
+def resolved_precision(options: ExtractConfig) -> str:
     """What ``auto`` means here; torch, which takes seconds to import, is asked only where there may be a GPU."""
     if options.precision != "auto":
         return options.precision

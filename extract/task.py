@@ -1,6 +1,6 @@
 """All that an extraction has decided before it reads an image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,24 @@ def decide(config: Config) -> Task:
         StopRun: for whatever the configuration says that cannot be done.
     """
     options = config.extract
+    names = dict.fromkeys([options.encoder, *options.also])
+    encoders = tuple(choose(find_encoder(name, options.tokens), options) for name in names)
+    return replace(decide_pictures(config), encoders=encoders)
+
+
+def decide_pictures(config: Config) -> Task:
+    """The same without any encoder: what is drawn.
+
+    Raises:
+        StopRun: for whatever the configuration says that cannot be done.
+    """
+    options = config.extract
     find_normalization(options.normalization)
     phases = tuple(config.cohort.phases)
     require_phase(options.perturb, phases)
     fusions = find_fusions(options.fusions, phases)
     standard = StandardScale(options.standard_scale) if options.standard_scale else None
-    names = dict.fromkeys([options.encoder, *options.also])
-    encoders = tuple(choose(find_encoder(name, options.tokens), options) for name in names)
-    task = Task(config, encoders, fusions, standard)
+    task = Task(config, (), fusions, standard)
     if task.needs_fit:
         require_one_training_part(config.classify.split)
     return task

@@ -8,9 +8,9 @@ from classify.calibration import log_loss
 from classify.cases import Cases
 from classify.heads import HEADS
 from classify.inputs import Inputs
-from classify.splits import stratified_folds
 from classify.training import fit_model
 from triher.errors import StopRun
+from triher.folds import stratified_folds
 from triher.settings import ClassifyConfig
 
 

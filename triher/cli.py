@@ -170,8 +170,14 @@ for _name, _stages, _help, _change in (
     (
         "run",
         STAGES,
-        "Run whatever is stale of extract, classify, explain, analysis.",
+        "Run whatever is stale of finetune, extract, classify, explain, analysis.",
         "extract.encoder=dinov2-small",
+    ),
+    (
+        "finetune",
+        ("finetune",),
+        "Train the encoder end to end on the development patients.",
+        "finetune.folds=0",
     ),
     ("extract", ("extract",), "Volumes to slabs to a feature store.", "extract.normalization=clip98-volume"),
     (

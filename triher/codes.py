@@ -87,6 +87,10 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "embedding_nonfinite": ("the encoder returned NaN or infinity", "look at the patient's images"),
     "embedding_zero": ("the embedding of a slice is zero in every feature", "look at the patient's images"),
+    "encoder_stale": (
+        "the trained encoder was made with other choices",
+        "run triher finetune, or triher run, with the same --out; or undo the change",
+    ),
     "encoding": ("the table is not UTF-8", "save it as UTF-8"),
     "event_codes": (
         "the event column holds a code that is not known",
