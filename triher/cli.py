@@ -74,7 +74,8 @@ def demo(
     quiet: Quiet = False,
 ) -> int:
     """Run the whole chain on a synthetic cohort whose truth is known, in a few minutes."""
-    from triher.demo import Demo, closing_table, run_demo
+    from triher.demo import Demo, run_demo
+    from triher.demo_table import closing_table
 
     reporter = Reporter(quiet=quiet)
     run = RunFolder(out)

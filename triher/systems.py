@@ -1,11 +1,10 @@
 """The published systems on the phantom: each design as it is shipped, and what is smaller there.
 
-A design is written once, in ``configs/``, where people read and copy it; a wheel carries these files along. What makes
-it small enough for a processor and a few minutes are assignments as ``--set`` takes them, so that everybody sees what
-was changed and can put it back.
+A design is written once, in ``configs/``, where people read and copy it; a wheel carries these files along. What
+makes it small enough for a processor and a few minutes are assignments as ``--set`` takes them, so that everybody
+sees what was changed and can put it back.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,13 @@ class System:
     """What differs from the reduced system in the frozen encoder that it is compared with; empty for none."""
 
 
-_PHANTOM = "cohort={table: cohort/cohort.csv, name: phantom, covariates: [age], time_unit: months}"
-_EARLY = (
-    'cohort={table: cohort/cohort.csv, name: phantom, covariates: [age], time_unit: months, phases: {early: "{early}"}}'
-)
+_TABLE = "table: cohort/cohort.csv, name: phantom, covariates: [age], time_unit: months"
+_PHANTOM = f"cohort={{{_TABLE}}}"
+_EARLY = f'cohort={{{_TABLE}, phases: {{early: "{{early}}"}}}}'
 _PLAIN = ("classify.split={kind: sites, test: [C]}", "analysis.published=[]")
 _OFFLINE = "extract.encoder=efficientnet-lite0"  # its weights come as a package
-PROBE_FOLDER = "linear-probe"
-_COMPARED = f"analysis.compare={{linear probe: {PROBE_FOLDER}/predictions.csv}}"
+PROBE, PROBE_FOLDER = "linear probe", "linear-probe"
+_COMPARED = f"analysis.compare={{{PROBE}: {PROBE_FOLDER}/predictions.csv}}"
 _PROBE = ("finetune=null", "classify.head=logistic", "analysis.compare={}", "explain=null")
 
 SYSTEMS: dict[str, System] = {
@@ -45,10 +43,10 @@ SYSTEMS: dict[str, System] = {
             _PHANTOM,
             *_PLAIN,
             _OFFLINE,
-            "extract.slices.n=3",
+            "extract.slices.n=2",
             "analysis.subgroups={age: [50]}",
             "analysis.reference=cohort/best_possible.csv",
-            "explain={patients: 8, sanity_patients: 6, background: 40, match_on: [age], calipers: {age: 5}}",
+            "explain={patients: 2, sanity_patients: 0, background: 30, match_on: [age], calipers: {age: 5}}",
         ),
     ),
     "b": System(
@@ -119,15 +117,14 @@ def design_file(system: System) -> Path:
     raise StopRun("file_unreadable", message, remedy="install triher again, or copy its folder configs there")
 
 
-def reduced_tree(system: System, *, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """The design as it runs on the phantom, with paths relative to the run folder.
+def reduced_tree(system: System, *, seed: int) -> dict[str, Any]:
+    """The design as it runs on the phantom, unchecked, with paths relative to the run folder.
 
     Args:
         system: an entry of `SYSTEMS`.
         seed: of the run.
-        changes: further assignments, as ``--set``.
 
     Raises:
-        StopRun: as `triher.config.read_tree`.
+        StopRun: as `design_file` and `triher.config.read_tree`.
     """
-    return read_tree(design_file(system), [*system.reduced, f"seed={seed}", *changes])
+    return read_tree(design_file(system), [*system.reduced, f"seed={seed}"])
