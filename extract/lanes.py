@@ -5,9 +5,9 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from extract.encoder_spec import EncoderSpec
+from extract.encoder_spec import TRAINED, EncoderSpec
 from extract.radiomics_settings import RadiomicsSettings
 from extract.weights import locate_weights
 from triher.errors import StopRun
@@ -25,6 +25,8 @@ _RUNTIME_MODULES = ("onnxruntime", "onnx")
 RADIOMICS = "radiomics"
 """The builder of the entry that has no network."""
 
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -33,7 +35,7 @@ class Choice:
     spec: EncoderSpec
     weights: Path
     sha256: str
-    precision: str
+    precision: Precision
     runtime: str
     compiles: bool
     crop: CropConfig
@@ -52,8 +54,13 @@ class Choice:
         from extract.crops import CropRecipe
         from extract.models import Encoder, Running
 
+        how = Running(self.precision, self.runtime, self.compiles)
+        if self.spec.builder == TRAINED:
+            from extract.trained import TrainedEncoder
+
+            return TrainedEncoder(self.spec, self.weights, device, how)
         crop = CropRecipe(self.crop.mode, self.spec.input_size, float(self.crop.margin_mm))
-        return Encoder(self.spec, self.weights, device, Running(self.precision, self.runtime, self.compiles), crop)
+        return Encoder(self.spec, self.weights, device, how, crop)
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def _runtime(name: str) -> str:
     return "torch" if lacking else name
 
 
-def resolved_precision(options: ExtractConfig) -> str:
+def resolved_precision(options: ExtractConfig) -> Precision:
     """What ``auto`` means here; torch, which takes seconds to import, is asked only where there may be a GPU."""
     if options.precision != "auto":
         return options.precision

@@ -87,9 +87,21 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "embedding_nonfinite": ("the encoder returned NaN or infinity", "look at the patient's images"),
     "embedding_zero": ("the embedding of a slice is zero in every feature", "look at the patient's images"),
+    "encoder_recipe": (
+        "a trained encoder is shown pictures of another kind than it was trained on",
+        "set under extract what the message names, or train the encoder again",
+    ),
     "encoder_stale": (
         "the trained encoder was made with other choices",
         "run triher finetune, or triher run, with the same --out; or undo the change",
+    ),
+    "encoder_trained_on": (
+        "the encoder was trained on the patient, so that nothing it says of her is a prediction",
+        "set finetune.folds to 5, say, so that networks score whom they did without; or use other patients",
+    ),
+    "encoder_validated": (
+        "the training of the encoder was stopped by some patients, whom it has not learned from",
+        "report results on other patients beside theirs",
     ),
     "encoding": ("the table is not UTF-8", "save it as UTF-8"),
     "event_codes": (
@@ -391,6 +403,10 @@ CODES: dict[str, tuple[str, str]] = {
     "time_missing": ("survival time or event is missing", "complete the follow-up"),
     "time_negative": ("the survival time is below 0", "count it from the same day for everybody"),
     "time_zero": ("the survival time is 0", "nothing, if the event was on the first day"),
+    "training_diverged": (
+        "the loss of a network in training is no number any more",
+        "lower finetune.learning_rate, or raise finetune.warmup; the epochs before are kept",
+    ),
     "transfer_syntax": (
         "the images are compressed in a way for which no decoder is installed",
         "pip install pylibjpeg pylibjpeg-openjpeg pyjpegls python-gdcm",
