@@ -70,8 +70,8 @@ def measure_plan(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Pl
     """Measure what is left, each thing once.
 
     Slabs are measured for every cut, steps of training for every network, the forward pass for every encoder, drawing
-    for every recipe, and one model for every head, width of features and number of patients. Nothing is written into the study. What cannot be measured
-    here, an encoder without weights for instance, is NaN and says why.
+    for every recipe, and one model for every head, width of features and number of patients. Nothing is written into
+    the study. What cannot be measured here, an encoder without weights for instance, is NaN and says why.
 
     Args:
         plan: the graph.
