@@ -132,7 +132,7 @@ class _Running:
     def __init__(self, design: Design, classifier: Classifier, device: torch.device, config: Config) -> None:
         """Put it there."""
         self.design, self._device = design, device
-        self.classifier = classifier.to(device, memory_format=torch.channels_last)
+        self.classifier = classifier.to(device).to(memory_format=torch.channels_last)
         self._optimizer = make_optimizer(self.classifier, design.options)
         self._inputs = PictureInputs(design.spec, device)
         self._generator = torch.Generator(device).manual_seed(0)
@@ -142,7 +142,7 @@ class _Running:
         """One step on n pictures."""
         self.classifier.train()
         self._optimizer.zero_grad()
-        self._loss(n).backward()
+        torch.autograd.backward(self._loss(n))
         self._optimizer.step()
         self._wait()
 
@@ -165,7 +165,7 @@ class _Running:
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             mean = self._loss(n)
-        mean.backward()
+        torch.autograd.backward(mean)
         return sum(n_bytes for place, n_bytes in kept.items() if place not in own)
 
     def _loss(self, n: int) -> torch.Tensor:

@@ -115,7 +115,8 @@ def _rows(plan: StudyPlan, cost: PlanCost) -> list[_Row]:
         left, costs = (n, (part,)) if part is not None else (0, ())
         rows[what] = _Row(what, seen.n + n, seen.left + left, (*seen.costs, *costs))
 
-    for key, node in {node.slabs: node for node in reversed((*plan.trainings, *plan.embeddings))}.items():
+    cut: list[EmbedNode | TrainNode] = [*plan.trainings, *plan.embeddings]
+    for key, node in {node.slabs: node for node in reversed(cut)}.items():
         add(f"slabs: {_slabs_text(node)}", cost.slabs.get(key))
     for training in plan.trainings:
         add(f"networks: {_short(training.encoder)}", cost.trainings.get(training.key), len(training.lessons))
