@@ -12,10 +12,11 @@ from rich.console import Console
 
 from extract.stage import extract
 from triher.ablation.axes import Lattice, read_lattice
-from triher.ablation.cost import PartCost, PlanCost, measure_plan
+from triher.ablation.cost import PlanCost, measure_plan
 from triher.ablation.head_cost import Shape, alike, draw_features
 from triher.ablation.keys import Cohorts
 from triher.ablation.nodes import RunNode, StudyPlan
+from triher.ablation.part_cost import PartCost
 from triher.ablation.printing import print_plan
 from triher.config import read_tree
 from triher.progress import Reporter

@@ -63,7 +63,7 @@ def _make(node: EmbedNode, trained: Path | None, folder: StudyFolder, reporter: 
         options = config.extract.model_copy(update={"encoder": f"file:{trained}"})
         config = config.model_copy(update={"extract": options})
     make_slabs(config, folder.run, reporter)
-    begun = slug(node.encoder if trained is None else trained.stem)
+    begun = slug(node.encoder if trained is None else f"file:{trained.name}")
     at_one_go = not any(folder.run.features.glob(f"{begun}-*.shards/*.h5"))
     start = time.monotonic()
     done = extract(config, folder.run, reporter)

@@ -18,8 +18,10 @@ class TrainNode:
     """Of one of its cells, with the seed of the training."""
     slabs: str
     """As `EmbedNode.slabs`."""
-    lessons: tuple[int, ...]
-    """How many patients each network learns from, if the images of all can be used."""
+    lessons: tuple[tuple[int, int], ...]
+    """For each network, how many patients it learns from and how many tell when to stop, if all images are usable."""
+    n_patients: int
+    """Development patients."""
     cells: tuple[str, ...]
     """Names of the cells that need it."""
     path: Path | None
