@@ -1,6 +1,6 @@
 """A bundle applied to the feature store of a new cohort."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,15 @@ import pandas as pd
 from classify.applicability import outside
 from classify.bundle import Bundle
 from classify.cases import inputs_of, leave_out_gaps
+from classify.encoder_saw import leave_out_seen
 from classify.source import Source
 from classify.table import Place, prediction_frame
 from classify.view_algebra import derive_views, needed_views
 from triher.cohort import Cohort
 from triher.errors import Skipped, StopRun
 from triher.images import image_fingerprint
-from triher.predictions import TRAINED
-from triher.store import COSMETIC, Header
+from triher.predictions import TRAINED, VALIDATED
+from triher.store import COSMETIC, Features, Header
 
 
 def apply_bundle(
@@ -33,7 +34,7 @@ def apply_bundle(
     Returns:
         A prediction table (split ``new``) with two more columns: ``set``, the classes that cannot be ruled out,
         and ``outside``, what lies outside the training range (empty for a patient inside); and who was left out
-        because of gaps.
+        because of gaps, or because a trained encoder was trained on her.
 
     Raises:
         StopRun: ``bundle_encoder`` (encoder, recipe, views or columns differ), ``transform_drift`` (the encoder
@@ -44,7 +45,9 @@ def apply_bundle(
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     people = {patient.patient_id: patient for patient in cohort.patients if patient.patient_id in place}
     views = derive_views(features.select([place[name] for name in people]), bundle.views)
-    chosen, skipped = leave_out_gaps(views, people, config, source.names)
+    unseen = leave_out_seen(views, {name: patient.cohort for name, patient in people.items()})
+    chosen, gaps = leave_out_gaps(unseen.features, people, config, source.names)
+    skipped = [*unseen.skipped, *gaps]
     patients = [people[name] for name in chosen.patient_id]
     if not patients:
         message = (
@@ -56,18 +59,24 @@ def apply_bundle(
     p = bundle.model.predict(inputs)
     known = labels or {}
     y = np.array([known.get(patient.patient_id, np.nan) for patient in patients], dtype=np.float64)
-    trained_on = set(bundle.training.images)
-    reasons = [
-        [*([TRAINED] if image_fingerprint(digest) in trained_on else []), *found]
-        for digest, found in zip(
-            chosen.input_sha256, outside(bundle.seen, chosen.acquisition, inputs.means()), strict=True
-        )
-    ]
+    found = outside(bundle.seen, chosen.acquisition, inputs.means())
+    known_images = _known_images(bundle, chosen, unseen.validated)
+    reasons = [[*knows, *what] for knows, what in zip(known_images, found, strict=True)]
     place_new = Place("new", 0, 0, bundle.training.seed)
     frame = prediction_frame(
         patients, y, p, model=bundle.model, scheme=bundle.scheme, place=place_new, reasons=reasons
     )
     return frame, skipped
+
+
+def _known_images(bundle: Bundle, features: Features, validated: Collection[str]) -> list[list[str]]:
+    """For each patient, whether the head was trained on her images, or the encoder's training stopped by them."""
+    trained_on = set(bundle.training.images)
+    pairs = zip(features.patient_id, features.input_sha256, strict=True)
+    return [
+        [TRAINED] * (image_fingerprint(digest) in trained_on) + [VALIDATED] * (name in validated)
+        for name, digest in pairs
+    ]
 
 
 def _check_origin(bundle: Bundle, source: Source) -> None:

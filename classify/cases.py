@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 
+from classify.encoder_saw import leave_out_seen
 from classify.heads import find_head
 from classify.inputs import Inputs
 from classify.near_copies import merge_groups
@@ -67,7 +68,7 @@ def gather(
     """Bring cohort, labels and embeddings together, sorted by patient id.
 
     Sorting makes the result independent of the order of the table and of the store. Patients of whom the split makes
-    no use are left out.
+    no use are left out, and those whom a trained encoder was trained on.
 
     Args:
         cohort: the patients.
@@ -89,8 +90,10 @@ def gather(
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     usable = sorted(place.keys() & labels.keys() & patients.keys())
     chosen = features.select([place[patient_id] for patient_id in usable])
-    chosen, gaps = leave_out_gaps(chosen, patients, config, feature_names)
-    skipped = [row for row in unlabeled if row.patient_id in place.keys() & patients.keys()] + gaps
+    unseen = leave_out_seen(chosen, {name: patient.cohort for name, patient in patients.items()})
+    chosen, gaps = leave_out_gaps(unseen.features, patients, config, feature_names)
+    skipped = [row for row in unlabeled if row.patient_id in place.keys() & patients.keys()]
+    skipped += [*unseen.skipped, *gaps]
     known = {*place, *accounted, *unused}
     skipped += [_not_extracted(patient) for patient in cohort.patients if patient.patient_id not in known]
     left_out = unused - {*accounted}
@@ -111,7 +114,7 @@ def gather(
         merge_groups(_image_groups(chosen, feature_names), inputs.means()),
         tuple(classes),
     )
-    notes = _same_images(cases.group, people)
+    notes = (*unseen.notes(chosen.patient_id), *_same_images(cases.group, people))
     views = tuple(features.views)
     return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes)
 

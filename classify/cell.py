@@ -9,7 +9,8 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from classify.cases import Gathered, inputs_of, leave_out_gaps
-from classify.heads import find_head
+from classify.encoder_saw import leave_out_seen
+from classify.heads import check_head, find_head
 from classify.leaks import refuse
 from classify.plan import make_plan
 from classify.pooling import check_pooling
@@ -78,7 +79,7 @@ def predict_cell(
     Raises:
         StopRun: as `classify.stage.classify`; ``cohort_empty`` when `shown` holds nobody whom the plan would predict.
     """
-    find_head(config.classify.head)
+    check_head(config.classify)
     check_pooling(config.classify.pooling)
     refuse_unknown_covariates(config)
     key = _gathered_key(config, store, accounted)
@@ -120,6 +121,7 @@ def _gathered_key(config: Config, store: Path, accounted: Collection[str]) -> Ha
         config.scheme,
         config.classify.model_dump_json(include={*_GATHERED}),
         find_head(config.classify.head).takes_bags,
+        find_head(config.classify.head).takes_probabilities,
         split.model_dump_json() if split.train else "",
         config.seed if config.classify.shuffle_labels else None,
         frozenset(accounted),
@@ -134,7 +136,9 @@ def _shown(
     features = derive_views(source.features, config.classify.views)
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     chosen = features.select([place[patient_id] for patient_id in patients if patient_id in place])
-    chosen, skipped = leave_out_gaps(chosen, patients, config.classify, source.names)
+    unseen = leave_out_seen(chosen, {name: patient.cohort for name, patient in patients.items()})
+    chosen, gaps = leave_out_gaps(unseen.features, patients, config.classify, source.names)
+    skipped = [*unseen.skipped, *gaps]
     skipped += [_not_shown(p) for p in gathered.patients if p.patient_id not in {*place, *accounted}]
     if not chosen.patient_id:
         raise _nobody()

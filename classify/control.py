@@ -9,6 +9,9 @@ import numpy as np
 
 from classify.cases import Cases, Gathered, inputs_of, leave_out_gaps
 from classify.companions import Companion
+from classify.encoder_saw import leave_out_seen
+from classify.heads import find_head
+from classify.network import require_probabilities
 from classify.source import is_store
 from classify.view_algebra import derive_views
 from triher.errors import StopRun
@@ -25,7 +28,7 @@ def control_companion(config: ClassifyConfig, gathered: Gathered) -> Companion:
 
     Raises:
         StopRun: ``control_region`` when the store is none of control regions or has too few of the patients;
-            as `triher.store.read_store`.
+            as `triher.store.read_store` and, for the head ``network``, `classify.network.require_probabilities`.
     """
     path = config.control
     if path is None or not is_store(path):
@@ -34,6 +37,8 @@ def control_companion(config: ClassifyConfig, gathered: Gathered) -> Companion:
     kind = header.recipe.get("region", {}).get("kind", "")
     if kind != "control":
         raise StopRun("control_region", f"{path} holds regions of kind '{kind}', not 'control'")
+    if find_head(config.head).takes_probabilities:
+        require_probabilities(header, features, config.views, gathered.cases.classes)
     chosen, rows = _of_patients(features, path, config, gathered)
     people = [gathered.patients[i] for i in rows]
     cases = gathered.cases
@@ -51,6 +56,7 @@ def _of_patients(
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     people = {patient.patient_id: patient for patient in gathered.patients}
     chosen = features.select([place[patient_id] for patient_id in people if patient_id in place])
+    chosen = leave_out_seen(chosen, {name: patient.cohort for name, patient in people.items()}).features
     chosen, _ = leave_out_gaps(chosen, people, config, {})
     if len(chosen.patient_id) < len(people) / 2:
         message = f"{path} holds control regions of {len(chosen.patient_id)} of the {len(people)} patients"

@@ -1,7 +1,6 @@
 """The image tower of a CLIP model, with its projection; the text tower is never built."""
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 
 from extract.build_timm import layout_of
-from extract.builders import Network, assemble
+from extract.builders import Blueprint, Reading
 from extract.checkpoints import build_hollow, fill, misfit, read_tensors
 from extract.encoder_spec import EncoderSpec
 from extract.tokens import Layout
@@ -28,17 +27,16 @@ _OTHER_PARTS = (
 )
 
 
-def build_open_clip(spec: EncoderSpec, weights: Path) -> Network:
-    """The image tower of a model that open_clip knows, or of the configuration that the entry carries."""
-    config = _config_of(spec)
+def _load(spec: EncoderSpec, weights: Path) -> torch.nn.Module:
+    """The image tower of a whole model's file."""
     stored = read_tensors(weights)
     tower = {name.removeprefix(_TOWER): tensor for name, tensor in stored.items() if name.startswith(_TOWER)}
     if not tower:
         raise misfit(spec, weights, f"no tensor's name begins with '{_TOWER}'")
     rest = {name: tensor for name, tensor in stored.items() if not name.startswith((_TOWER, *_OTHER_PARTS))}
-    visual: Any = build_hollow(partial(_tower, config))
+    visual = build_hollow(partial(_make, spec))
     fill(visual, tower | rest, spec, weights)
-    return assemble(spec, visual, visual, _last_layer(visual), _layout(visual))
+    return visual
 
 
 def _config_of(spec: EncoderSpec) -> dict[str, Any]:
@@ -48,8 +46,9 @@ def _config_of(spec: EncoderSpec) -> dict[str, Any]:
     return config | {"quick_gelu": tag["quick_gelu"]} if "quick_gelu" in tag else config
 
 
-def _tower(config: dict[str, Any]) -> torch.nn.Module:
-    """An image tower without pretrained weights."""
+def _make(spec: EncoderSpec) -> torch.nn.Module:
+    """The image tower of a model that open_clip knows, or of the configuration that the entry carries."""
+    config = _config_of(spec)
     vision = config["vision_cfg"] | {"timm_model_pretrained": False}
     tower: torch.nn.Module = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu", False))
     return tower
@@ -66,19 +65,29 @@ def _layout(visual: Any) -> Layout | None:  # noqa: ANN401 - one of three classe
     return Layout(1, has_cls=True, grid=tuple(visual.grid_size))
 
 
-def _last_layer(visual: Any) -> Callable[[torch.Tensor], torch.Tensor]:  # noqa: ANN401 - one of three classes
+def _own(visual: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - one of three classes
+    """The image's feature, projected."""
+    vectors: torch.Tensor = visual(batch)
+    return vectors
+
+
+def _last(visual: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - one of three classes
     """The last layer's normalized tokens, or its feature map."""
+    if hasattr(visual, "trunk"):
+        features: torch.Tensor = visual.trunk.forward_features(batch)
+        return features
+    has_tokens = hasattr(visual, "grid_size")
+    options = {"normalize_intermediates": True, "output_fmt": "NLC"} if has_tokens else {}
+    found = visual.forward_intermediates(
+        batch, indices=1, intermediates_only=True, output_extra_tokens=has_tokens, **options
+    )
+    patches: torch.Tensor = found["image_intermediates"][-1]
+    return torch.cat([found["image_intermediates_prefix"][-1], patches], dim=1) if has_tokens else patches
 
-    def last(batch: torch.Tensor) -> torch.Tensor:
-        if hasattr(visual, "trunk"):
-            features: torch.Tensor = visual.trunk.forward_features(batch)
-            return features
-        has_tokens = hasattr(visual, "grid_size")
-        options = {"normalize_intermediates": True, "output_fmt": "NLC"} if has_tokens else {}
-        found = visual.forward_intermediates(
-            batch, indices=1, intermediates_only=True, output_extra_tokens=has_tokens, **options
-        )
-        patches: torch.Tensor = found["image_intermediates"][-1]
-        return torch.cat([found["image_intermediates_prefix"][-1], patches], dim=1) if has_tokens else patches
 
-    return last
+def _read(_spec: EncoderSpec, visual: torch.nn.Module) -> Reading:
+    """The projected feature, and the last layer before it."""
+    return Reading(_own, _last, _layout(visual))
+
+
+build_open_clip = Blueprint(_make, _load, _read)

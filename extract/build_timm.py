@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from extract.builders import Network, assemble
+from extract.builders import Blueprint, Reading
 from extract.checkpoints import Tensors, build_hollow, fill, misfit, read_tensors, without_prefix
 from extract.encoder_spec import EncoderSpec
 from extract.tokens import Layout
@@ -21,29 +21,34 @@ _CHILDREN = {0: "conv1", 1: "bn1", 4: "layer1", 5: "layer2", 6: "layer3", 7: "la
 """Positions of a torchvision ResNet's children; 2 and 3 are the activation and the pooling, 8 the last pooling."""
 
 
-def build_timm(spec: EncoderSpec, weights: Path) -> Network:
-    """A timm network without its classifier; a checkpoint of another size has its position table resampled."""
-    module: Any = build_hollow(partial(_create, spec, num_classes=0))
+def _make(spec: EncoderSpec) -> torch.nn.Module:
+    """A timm network without its classifier."""
+    return _create(spec, num_classes=0)
+
+
+def _load(spec: EncoderSpec, weights: Path) -> torch.nn.Module:
+    """A checkpoint of another size has its position table resampled."""
+    module = build_hollow(partial(_make, spec))
     fill(module, _converted(module, spec, weights), spec, weights, unused=_classifiers(module))
-    return _network(module, spec)
+    return module
 
 
-def build_timm_by_order(spec: EncoderSpec, weights: Path) -> Network:
-    """A timm network with a checkpoint of the same tensors under other names, in the same order."""
-    module = build_hollow(partial(_create, spec))
-    stored, names = read_tensors(weights), list(module.state_dict())
+def _load_by_order(spec: EncoderSpec, weights: Path) -> torch.nn.Module:
+    """A checkpoint of the same tensors under other names, in the same order, those of the classifier last."""
+    module = build_hollow(partial(_make, spec))
+    stored, names = read_tensors(weights), list(build_hollow(partial(_create, spec)).state_dict())
     if len(names) != len(stored):
         raise misfit(spec, weights, f"it holds {len(stored)} tensors where {len(names)} were expected")
-    fill(module, dict(zip(names, stored.values(), strict=True)), spec, weights)
-    return _network(module, spec)
+    fill(module, dict(zip(names, stored.values(), strict=True)), spec, weights, unused=_classifiers(module))
+    return module
 
 
-def build_from_children(spec: EncoderSpec, weights: Path) -> Network:
+def _load_children(spec: EncoderSpec, weights: Path) -> torch.nn.Module:
     """A ResNet saved as ``Sequential(*resnet.children())`` without its classifier, as ``Lab-Rasool/RadImageNet``."""
-    module = build_hollow(partial(_create, spec, num_classes=0))
+    module = build_hollow(partial(_make, spec))
     stored = without_prefix(read_tensors(weights), "backbone.")
     fill(module, {_child_name(name): tensor for name, tensor in stored.items()}, spec, weights)
-    return _network(module, spec)
+    return module
 
 
 def _create(spec: EncoderSpec, **options: Any) -> torch.nn.Module:  # noqa: ANN401 - passed on to timm
@@ -82,20 +87,33 @@ def _child_name(name: str) -> str:
     return f"{child}.{rest}" if child else name
 
 
-def _network(module: Any, spec: EncoderSpec) -> Network:  # noqa: ANN401 - timm has no common type
-    """The network's own pooling, or one over its last layer."""
-
-    def default(batch: torch.Tensor) -> torch.Tensor:
-        pooled: torch.Tensor = module.forward_head(module.forward_features(batch), pre_logits=True)
-        return pooled
-
-    return assemble(spec, module, default, module.forward_features, layout_of(module))
+def _pooled(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - timm has no common type
+    """The network's own vector."""
+    vectors: torch.Tensor = module.forward_head(module.forward_features(batch), pre_logits=True)
+    return vectors
 
 
-def layout_of(module: Any) -> Layout:  # noqa: ANN401 - timm has no common type
-    """What the last layer of a timm network holds."""
+def _last(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - timm has no common type
+    """The last layer's normalized tokens, or its feature map."""
+    found: torch.Tensor = module.forward_features(batch)
+    return found
+
+
+def _read(_spec: EncoderSpec, module: torch.nn.Module) -> Reading:
+    """The network's own pooling, and its last layer."""
+    return Reading(_pooled, _last, layout_of(module))
+
+
+def layout_of(module: Any) -> Layout | None:  # noqa: ANN401 - timm has no common type
+    """What the last layer of a timm network holds; None where its patches lie on no known grid."""
     prefix = getattr(module, "num_prefix_tokens", None)
     if prefix is None:
         return Layout(channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC")
+    grid = getattr(module.patch_embed, "grid_size", None)
     has_cls = getattr(module, "cls_token", None) is not None
-    return Layout(prefix, has_cls, tuple(module.patch_embed.grid_size))
+    return None if grid is None else Layout(prefix, has_cls, tuple(grid))
+
+
+build_timm = Blueprint(_make, _load, _read)
+build_timm_by_order = Blueprint(_make, _load_by_order, _read)
+build_from_children = Blueprint(_make, _load_children, _read)

@@ -2,21 +2,18 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from extract.builders import Network, assemble
+from extract.builders import Blueprint, Read, Reading
 from extract.checkpoints import check_complete, misfit, read_tensors
 from extract.encoder_spec import EncoderSpec
 from extract.tokens import Layout
 from extract.torchvision_cure import import_torchvision
 from triher.errors import StopRun, unknown_name
-
-Read = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 def _pooled(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - any network of the library
@@ -31,21 +28,38 @@ def _hidden(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     return tokens
 
 
+def _stretched(module: Any, batch: torch.Tensor) -> Any:  # noqa: ANN401
+    """What a network gives whose position table is interpolated for pictures of another size."""
+    return module(batch, interpolate_pos_encoding=True)
+
+
+def _vit_hidden(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    """The last layer's tokens, normalized."""
+    tokens: torch.Tensor = _stretched(module, batch).last_hidden_state
+    return tokens
+
+
 def _class_token(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """The class token, normalized."""
-    return _hidden(module, batch)[:, 0]
+    return _vit_hidden(module, batch)[:, 0]
 
 
 def _clip_pooled(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """CLIP's image feature, projected."""
-    vectors: torch.Tensor = module(batch).image_embeds
+    vectors: torch.Tensor = _stretched(module, batch).image_embeds
     return vectors
 
 
 def _clip_hidden(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """CLIP's tokens, which come before the norm that its class token goes through."""
-    tokens: torch.Tensor = module.vision_model.post_layernorm(_hidden(module, batch))
+    tokens: torch.Tensor = module.vision_model.post_layernorm(_vit_hidden(module, batch))
     return tokens
+
+
+def _siglip_pooled(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    """SigLIP's own vector."""
+    vectors: torch.Tensor = _stretched(module, batch).pooler_output
+    return vectors
 
 
 def _cvt_hidden(module: Any, batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
@@ -86,6 +100,10 @@ class Family:
     unused: tuple[str, ...] = ()
     """Beginnings of the names of tensors that belong to other parts."""
     side: Callable[[dict[str, Any]], int] = _side_of_patch
+    without: dict[str, Any] = field(default_factory=dict)
+    """Settings that leave a classifier out."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Arguments that leave a pooling out that is not used."""
 
 
 _CLIP_REST = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
@@ -96,14 +114,24 @@ FAMILIES = {
         "Dinov2WithRegistersConfig", "Dinov2WithRegistersModel", _pooled, _hidden, unused=_HEADS
     ),
     "dinov3_vit": Family("DINOv3ViTConfig", "DINOv3ViTModel", _pooled, _hidden),
-    "vit": Family("ViTConfig", "ViTModel", _class_token, _hidden, unused=_HEADS),
+    "vit": Family(
+        "ViTConfig", "ViTModel", _class_token, _vit_hidden, unused=_HEADS, options={"add_pooling_layer": False}
+    ),
     "clip_vision_model": Family(
         "CLIPVisionConfig", "CLIPVisionModelWithProjection", _clip_pooled, _clip_hidden, unused=_CLIP_REST
     ),
     "siglip_vision_model": Family(
-        "SiglipVisionConfig", "SiglipVisionModel", _pooled, _hidden, has_cls=False, unused=_CLIP_REST
+        "SiglipVisionConfig", "SiglipVisionModel", _siglip_pooled, _vit_hidden, has_cls=False, unused=_CLIP_REST
     ),
-    "cvt": Family("CvtConfig", "CvtForImageClassification", _cvt_pooled, _cvt_hidden, side=_cvt_side),
+    "cvt": Family(
+        "CvtConfig",
+        "CvtForImageClassification",
+        _cvt_pooled,
+        _cvt_hidden,
+        unused=_HEADS,
+        side=_cvt_side,
+        without={"num_labels": 0},
+    ),
 }
 """By the ``model_type`` of a ``config.json``."""
 _TOWERS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
@@ -124,27 +152,31 @@ def vision_settings(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def build_transformers(spec: EncoderSpec, weights: Path) -> Network:
-    """The image tower that the entry's settings describe; heads and text towers in the file are left out."""
+def _family(spec: EncoderSpec) -> tuple[Family, dict[str, Any]]:
+    """The kind of network that the entry's settings describe, and the settings without a classifier."""
     settings = json.loads(spec.settings)
     family = FAMILIES[settings["model_type"]]
-    module: Any = _filled(family, settings, spec, weights)
-    config = module.config
-    prefix = int(family.has_cls) + getattr(config, "num_register_tokens", 0)
-    patches = spec.input_size // family.side(config.to_dict())
-    layout = Layout(prefix, family.has_cls, (patches, patches))
-    return assemble(spec, module, partial(family.default, module), partial(family.last, module), layout)
+    return family, settings | family.without
 
 
-def _filled(family: Family, settings: dict[str, Any], spec: EncoderSpec, weights: Path) -> torch.nn.Module:
-    """The network with every tensor in its place; the library renames those of older files."""
+def _make(spec: EncoderSpec) -> torch.nn.Module:
+    """The image tower."""
+    family, settings = _family(spec)
     transformers = _library()
     config = getattr(transformers, family.config).from_dict(settings)
-    options = {"add_pooling_layer": False} if family.model == "ViTModel" else {}
+    module: torch.nn.Module = getattr(transformers, family.model)(config, **family.options)
+    return module
+
+
+def _load(spec: EncoderSpec, weights: Path) -> torch.nn.Module:
+    """Heads and text towers in the file are left out; the library renames the tensors of older files."""
+    family, settings = _family(spec)
+    transformers = _library()
+    config = getattr(transformers, family.config).from_dict(settings)
     stored = read_tensors(weights)
     try:
         module, report = getattr(transformers, family.model).from_pretrained(
-            None, config=config, state_dict=stored, dtype=torch.float32, output_loading_info=True, **options
+            None, config=config, state_dict=stored, dtype=torch.float32, output_loading_info=True, **family.options
         )
     except (RuntimeError, ValueError) as error:
         raise misfit(spec, weights, str(error).splitlines()[0]) from error
@@ -152,6 +184,14 @@ def _filled(family: Family, settings: dict[str, Any], spec: EncoderSpec, weights
     check_complete(spec, weights, report["missing_keys"], unknown, [str(key) for key in report["mismatched_keys"]])
     found: torch.nn.Module = module
     return found
+
+
+def _read(spec: EncoderSpec, module: Any) -> Reading:  # noqa: ANN401 - any network of the library
+    """The network's own vector, and its tokens."""
+    family, _ = _family(spec)
+    prefix = int(family.has_cls) + getattr(module.config, "num_register_tokens", 0)
+    patches = spec.input_size // family.side(module.config.to_dict())
+    return Reading(family.default, family.last, Layout(prefix, family.has_cls, (patches, patches)))
 
 
 def _library() -> Any:  # noqa: ANN401 - a module
@@ -169,3 +209,6 @@ def _library() -> Any:  # noqa: ANN401 - a module
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return transformers
+
+
+build_transformers = Blueprint(_make, _load, _read)

@@ -56,7 +56,7 @@ def build_hollow(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
 
 
 def fill(
-    module: torch.nn.Module, tensors: Tensors, spec: EncoderSpec, weights: Path, unused: Sequence[str] = ()
+    module: torch.nn.Module, tensors: Tensors, spec: EncoderSpec, weights: Path | str, unused: Sequence[str] = ()
 ) -> None:
     """Put tensors into a network, each in its place and none left over.
 
@@ -64,7 +64,7 @@ def fill(
         module: the network.
         tensors: by the network's names.
         spec: the encoder, for messages.
-        weights: the file, for messages.
+        weights: the file, or where else they are from, for messages.
         unused: beginnings of names that belong to other parts than the network, such as a text tower.
 
     Raises:
@@ -85,7 +85,11 @@ def fill(
 
 
 def check_complete(
-    spec: EncoderSpec, weights: Path, missing: Collection[str], unknown: Collection[str], shapes: Collection[str] = ()
+    spec: EncoderSpec,
+    weights: Path | str,
+    missing: Collection[str],
+    unknown: Collection[str],
+    shapes: Collection[str] = (),
 ) -> None:
     """Refuse a file that lacks tensors, or holds some that nobody knows."""
     found = (("are missing", missing), ("are unknown", unknown), ("have another shape", shapes))
@@ -94,7 +98,7 @@ def check_complete(
         raise misfit(spec, weights, "; ".join(reasons))
 
 
-def misfit(spec: EncoderSpec, weights: Path, reason: str) -> StopRun:
+def misfit(spec: EncoderSpec, weights: Path | str, reason: str) -> StopRun:
     """The checkpoint is of another architecture."""
     message = f"{weights} does not fit {spec.model}: {reason}"
     return StopRun("weights_hash", message, remedy="name the architecture that the checkpoint was saved from")

@@ -11,6 +11,7 @@ from triher.runfolder import library_versions
 from triher.settings import ExtractConfig
 from triher.store import COSMETIC, Header
 from triher.store_compare import Distance, differing_keys, distance
+from triher.trained import find_trained
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,16 @@ class Drift:
         return f"within the tolerance of {self.tolerance:g}, as other threads and devices are"
 
 
-def measure_drift(header: Header, *, weights_dir: Path | None = None, device: str = "auto") -> Drift:
+def measure_drift(
+    header: Header, *, weights_dir: Path | None = None, device: str = "auto", beside: Path | None = None
+) -> Drift:
     """Build a store's encoder on this machine and embed the fixed pictures again.
 
     Args:
         header: what made the store.
         weights_dir: folder of weights that were placed by hand.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:0``.
+        beside: folder where a trained encoder is looked for after that; a run has it beside its stores.
 
     Raises:
         StopRun: ``unknown_name`` for an encoder that is not known here, ``weights_missing``, ``weights_hash`` or
@@ -60,6 +64,9 @@ def measure_drift(header: Header, *, weights_dir: Path | None = None, device: st
     """
     recorded = encoder_options(header.encoder)
     options = ExtractConfig.model_validate(recorded | {"weights_dir": weights_dir, "device": device})
+    if options.is_trained:
+        folders = [folder for folder in (weights_dir, beside) if folder]
+        options = options.model_copy(update={"encoder": find_trained(options.encoder, folders)})
     choice = choose(find_encoder(options.encoder, options.tokens), options)
     lines = differing_keys(header.encoder, choice.facts())
     named = {line: line.partition(":")[0] for line in lines}

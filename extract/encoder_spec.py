@@ -5,6 +5,8 @@ from typing import Any
 
 _NOT_IN_IDENTITY = ("package", "features", "gated", "non_commercial", "page", "caution")
 _IN_IDENTITY_IF_SET = ("dimensions", "channels", "interpolation", "settings")
+TRAINED = "trained"
+"""The builder of encoders that `triher finetune` wrote: several networks in one file, see `triher.trained`."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class EncoderSpec:
     interpolation: str = "bicubic"
     """How pictures are resized."""
     settings: str = ""
-    """The architecture as JSON, where its name is not enough."""
+    """The architecture as JSON, where its name is not enough; of a trained encoder, which network of its file."""
     features: int = 0
     """Length of the vector with ``default``; 0 where it is not known before the network is built."""
     gated: bool = False
@@ -64,8 +66,12 @@ class EncoderSpec:
         return self.gated or self.non_commercial
 
     def identity(self, weights_sha256: str) -> dict[str, Any]:
-        """What embeddings depend on, as JSON values; a key of `_IN_IDENTITY_IF_SET` only where it is no default."""
+        """What embeddings depend on, as JSON values; a key of `_IN_IDENTITY_IF_SET` only where it is no default.
+
+        Where the file of a trained encoder lies is no part of it, as a run folder may be moved.
+        """
         defaults = {field.name: field.default for field in fields(self)}
         facts = asdict(self) | {"mean": list(self.mean), "std": list(self.std), "sha256": weights_sha256}
         left_out = {key for key in _IN_IDENTITY_IF_SET if facts[key] == defaults[key]}.union(_NOT_IN_IDENTITY)
+        left_out |= {"weights"} if self.builder == TRAINED else set()
         return {key: value for key, value in facts.items() if key not in left_out}

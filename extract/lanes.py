@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extract.encoder_spec import EncoderSpec
+from extract.encoder_spec import TRAINED, EncoderSpec
 from extract.radiomics_settings import RadiomicsSettings
 from extract.weights import locate_weights
 from triher.errors import StopRun
@@ -52,8 +52,13 @@ class Choice:
         from extract.crops import CropRecipe
         from extract.models import Encoder, Running
 
+        how = Running(self.precision, self.runtime, self.compiles)
+        if self.spec.builder == TRAINED:
+            from extract.trained import TrainedEncoder
+
+            return TrainedEncoder(self.spec, self.weights, device, how)
         crop = CropRecipe(self.crop.mode, self.spec.input_size, float(self.crop.margin_mm))
-        return Encoder(self.spec, self.weights, device, Running(self.precision, self.runtime, self.compiles), crop)
+        return Encoder(self.spec, self.weights, device, how, crop)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Full batches across patients, and their rows cut up again by patient."""
+"""Full batches across patients, and their rows cut up again by patient; a batch goes to one network."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -14,6 +14,8 @@ from triher.store import Features
 from triher.types import Embeddings
 
 Rows = Float32[torch.Tensor, "row feature"]
+Kind = tuple[str, torch.Size]
+"""Which network, empty where the encoder has one, and the shape of its inputs."""
 
 
 @runtime_checkable
@@ -41,13 +43,21 @@ class Embedder(Protocol):
         """What happened that the user should know."""
 
 
+@runtime_checkable
+class Several(Embedder, Protocol):
+    """An encoder of several networks; `prepare` says which of them embeds a patient."""
+
+    def network(self, name: str) -> Embedder:
+        """One of them; the first call takes seconds."""
+
+
 @dataclass(frozen=True)
 class _Kept:
     """One patient among the rows of a shard."""
 
     job: Job
     slices: ChosenSlices
-    places: dict[str, tuple[torch.Size, int]]
+    places: dict[str, tuple[Kind, int]]
     """View -> which rows and where they start."""
 
 
@@ -57,8 +67,8 @@ class Embedded:
 
     encoder: str
     kept: list[_Kept]
-    rows: dict[torch.Size, list[torch.Tensor]]
-    """For each shape of input; on the device, perhaps still being computed."""
+    rows: dict[Kind, list[torch.Tensor]]
+    """On the device, perhaps still being computed."""
 
 
 class Packer:
@@ -69,26 +79,31 @@ class Packer:
         self._encoder = encoder
         self._batch_size = batch_size
         self._kept: list[_Kept] = []
-        self._batches: dict[torch.Size, _Batches] = {}
+        self._batches: dict[Kind, _Batches] = {}
 
     def add(self, job: Job, prepared: Prepared) -> None:
         """Take a patient's rows; full batches go to the encoder at once."""
         places = {}
         for name, inputs in prepared.views.items():
-            shape = inputs.shape[1:]
-            batches = self._batches.setdefault(shape, _Batches(self._encoder, self._batch_size))
-            places[name] = (shape, batches.n_rows)
-            batches.add(inputs, prepared.masks)
+            kind = prepared.network, inputs.shape[1:]
+            if kind not in self._batches:
+                self._batches[kind] = _Batches(self._network(prepared.network), self._batch_size)
+            places[name] = (kind, self._batches[kind].n_rows)
+            self._batches[kind].add(inputs, prepared.masks)
         self._kept.append(_Kept(job, prepared.slices, places))
+
+    def _network(self, name: str) -> Embedder:
+        """The encoder, or one network of it."""
+        return self._encoder.network(name) if isinstance(self._encoder, Several) else self._encoder
 
     def finish(self) -> Embedded:
         """Embed what is left."""
-        rows = {shape: batches.finish() for shape, batches in self._batches.items()}
+        rows = {kind: batches.finish() for kind, batches in self._batches.items()}
         return Embedded(self._encoder.name, self._kept, rows)
 
 
 class _Batches:
-    """Inputs of one shape, packed and embedded."""
+    """Inputs of one kind, packed and embedded."""
 
     def __init__(self, encoder: Embedder, size: int) -> None:
         """Start an empty batch."""
@@ -137,10 +152,10 @@ def _empty_batch(like: torch.Tensor, size: int) -> torch.Tensor:
 def by_patient(embedded: Embedded) -> tuple[dict[Job, Features], list[Skipped]]:
     """Cut the rows up; patients with values that are not finite are left out."""
     found, skipped = {}, []
-    rows = {shape: torch.cat(parts).cpu().numpy() for shape, parts in embedded.rows.items()}
+    rows = {kind: torch.cat(parts).cpu().numpy() for kind, parts in embedded.rows.items()}
     for kept in embedded.kept:
         n = len(kept.slices.index)
-        views = {name: rows[shape][start : start + n] for name, (shape, start) in kept.places.items()}
+        views = {name: rows[kind][start : start + n] for name, (kind, start) in kept.places.items()}
         if all(np.isfinite(block).all() for block in views.values()):
             found[kept.job] = _features(kept.job, kept.slices, views)
         else:

@@ -53,6 +53,8 @@ class Prepared:
     views: dict[str, Shaped[torch.Tensor, "chosen ..."]]
     masks: UInt8[torch.Tensor, "chosen ..."] | None = None
     """The lesion's share, 0..255, at the size of the pictures or cubes, for encoders that ask for it."""
+    network: str = ""
+    """Which network of an encoder embeds the patient, where it has several."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.cache import VERSION as SLAB_VERSION
+from extract.encoder_spec import TRAINED
 from extract.encoders import find_encoder
 from extract.fusion import Fusion, find_fusions
 from extract.landmarks import StandardScale
@@ -12,11 +13,13 @@ from extract.lanes import Choice, RadiomicsChoice, choose
 from extract.normalization import find_normalization
 from extract.perturb import require_phase
 from extract.recipe import perturb_facts
+from extract.trained_spec import check_use
 from extract.weights import slug
 from triher.held_out import require_one_training_part
 from triher.recorded import RECIPE_KEYS
 from triher.settings import Config
 from triher.store import identity
+from triher.trained import read_card
 
 PICTURE_VERSION = 1  # raised when normalization, fusion, slice choice or resizing changes what the encoder sees
 
@@ -63,8 +66,8 @@ def decide(config: Config) -> Task:
     """
     options = config.extract
     names = dict.fromkeys([options.encoder, *options.also])
-    encoders = tuple(choose(find_encoder(name, options.tokens), options) for name in names)
-    return replace(decide_pictures(config), encoders=encoders)
+    encoders = tuple(choose(find_encoder(name, options.tokens, options.weights_dir), options) for name in names)
+    return _as_trained(replace(decide_pictures(config), encoders=encoders))
 
 
 def decide_pictures(config: Config) -> Task:
@@ -82,4 +85,15 @@ def decide_pictures(config: Config) -> Task:
     task = Task(config, (), fusions, standard)
     if task.needs_fit:
         require_one_training_part(config.classify.split)
+    return task
+
+
+def _as_trained(task: Task) -> Task:
+    """The same, if trained encoders were trained for it; Nyul's standard scale is theirs where none is configured."""
+    chosen = [choice for choice in task.encoders if isinstance(choice, Choice) and choice.spec.builder == TRAINED]
+    for choice in chosen:
+        card = read_card(choice.weights)
+        if task.needs_fit and "standard_scale" in card.recipe:
+            task = replace(task, standard=StandardScale(tuple(card.recipe["standard_scale"])))
+        check_use(card, choice.spec.tokens, task.recipe())
     return task

@@ -31,13 +31,14 @@ def encoders(name: EncoderName = "") -> int:
         terms = f" ({row.consent})" if row.consent else ""
         table.add_row(row.name, row.input, row.features, plain(row.license + terms))
     Console().print(table)
-    typer.echo("Others: timm:MODEL, open_clip:MODEL/TAG, hf:OWNER/NAME, file:MODEL@CHECKPOINT.")
+    typer.echo("Others: timm:MODEL, open_clip:MODEL/TAG, hf:OWNER/NAME, file:MODEL@CHECKPOINT, file:PATH.")
     typer.echo("'triher encoders NAME' says the rest: weights, terms, citation, what to keep in mind.")
     return 0
 
 
 def _facts(spec: "EncoderSpec") -> list[tuple[str, str]]:
     """What is known of an encoder, one fact a row."""
+    from extract.encoder_spec import TRAINED
     from extract.weights import slug
 
     crop = "z-scored crop" if spec.dimensions == 3 else f"picture, {spec.interpolation}"
@@ -60,6 +61,6 @@ def _facts(spec: "EncoderSpec") -> list[tuple[str, str]]:
         "citation": spec.citation,
         "keep in mind": spec.caution,
     }
-    if not spec.weights:
+    if not spec.weights or spec.builder == TRAINED:
         del facts["placed by hand as"]
     return [(fact, value) for fact, value in facts.items() if value]

@@ -68,7 +68,8 @@ def _verify_encoder(file: Path, weights_dir: Path | None, device: str) -> None:
     from extract.drift import measure_drift
     from triher.store import read_header
 
-    drift = measure_drift(read_header(file), weights_dir=weights_dir, device=device)
+    beside = file.absolute().parent.parent / "encoders"
+    drift = measure_drift(read_header(file), weights_dir=weights_dir, device=device, beside=beside)
     groups = {
         "weights": drift.weights,
         "transform": drift.transform,

@@ -13,6 +13,11 @@ _NOT_DRAWN = ("tokens", "crop", "radiomics")
 """Keys of ``extract`` that say nothing about the pictures of a training."""
 
 
+def trains(config: Config) -> bool:
+    """Whether an encoder is trained before it embeds; not where features come from a table."""
+    return config.finetune is not None and config.has_images
+
+
 def training_choices(config: Config) -> dict[str, Any]:
     """What the configuration says of a training, as JSON values; no weights are looked for."""
     own = config.finetune or FinetuneConfig()

@@ -21,6 +21,7 @@ from triher.runfolder import RunFolder, changed_libraries
 from triher.settings import STAGES, CohortConfig, Config, ExtractConfig
 from triher.store import read_index
 from triher.study import StudyFolder
+from triher.trained import find_trained
 
 if TYPE_CHECKING:
     from classify.bundle import Bundle
@@ -146,17 +147,19 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
 
 
 def check_classification(config: Config, cohort: Cohort) -> None:
-    """Refuse an unknown head, pooling or covariate, and a split that the cohort does not have.
+    """Refuse an unknown head, pooling or covariate, a head without what it needs, and a split that there is not.
 
     Raises:
         StopRun: as the modules of `classify`.
     """
-    from classify.heads import find_head
+    from classify.heads import check_head
+    from classify.network import check_encoder
     from classify.pooling import check_pooling
     from classify.splits import partitions
     from classify.stage import refuse_unknown_covariates
 
-    find_head(config.classify.head)
+    if check_head(config.classify).takes_probabilities:
+        check_encoder(config)
     check_pooling(config.classify.pooling)
     refuse_unknown_covariates(config)
     labels(cohort, config.scheme)
@@ -251,7 +254,7 @@ def apply_to_cohort(
     if features is None and bundle.feature_names:
         message = f"{bundle_path} was trained on a table of {len(bundle.feature_names)} features"
         raise StopRun("bundle_encoder", message, remedy="give the new patients' table with --features")
-    config = config_for_bundle(bundle, cohort_file, images=features is None)
+    config = config_for_bundle(bundle, cohort_file, images=features is None, beside=bundle_path.absolute().parent)
     cohort = read_cohort(config.cohort, survival=False, images=features is None)
     run.prepare()
     _refuse_other_cohort(run, cohort, config.cohort.table)
@@ -283,16 +286,21 @@ def _library_notes(bundle_path: Path) -> list[Note]:
     return [Note("", "bundle_libraries", f"the bundle was trained with {'; '.join(changed)}")] if changed else []
 
 
-def config_for_bundle(bundle: "Bundle", cohort_file: Path, *, images: bool = True) -> Config:
+def config_for_bundle(
+    bundle: "Bundle", cohort_file: Path, *, images: bool = True, beside: Path | None = None
+) -> Config:
     """The configuration that extracts a cohort as the bundle's training cohort was extracted.
 
     Args:
         bundle: the model.
         cohort_file: a configuration, or a cohort table with our column names.
         images: whether anything is to be extracted.
+        beside: folder that the bundle lies in. A trained encoder is looked for in the cohort's
+            ``extract.weights_dir``, then in ``encoders`` there.
 
     Raises:
-        StopRun: ``bundle_encoder`` when the cohort has other phases; as `triher.config.read_config`.
+        StopRun: ``bundle_encoder`` when the cohort has other phases, ``weights_missing`` when a trained encoder is in
+            neither place; as `triher.config.read_config`.
     """
     if cohort_file.suffix in (".yaml", ".yml"):
         given = read_config(cohort_file)
@@ -307,4 +315,7 @@ def config_for_bundle(bundle: "Bundle", cohort_file: Path, *, images: bool = Tru
         raise StopRun("bundle_encoder", message, remedy="name the phases alike under cohort.phases, in that order")
     recorded = recipe_options(bundle.recipe) | encoder_options(bundle.encoder)
     extract_config = ExtractConfig.model_validate(options.model_dump() | recorded | {"also": ()})
+    if extract_config.is_trained:
+        folders = [folder for folder in (options.weights_dir, beside and beside / "encoders") if folder]
+        extract_config = extract_config.model_copy(update={"encoder": find_trained(extract_config.encoder, folders)})
     return Config(cohort=cohort, scheme=bundle.scheme, extract=extract_config)

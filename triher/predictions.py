@@ -19,6 +19,8 @@ _WHOLE = ("repeat", "fold", "seed")
 _SUM_TOLERANCE = 1e-6
 TRAINED = "the bundle was trained on these very images, so this is no prediction"
 """In the column ``outside`` of a patient whom an applied bundle was trained on."""
+VALIDATED = "the training of the encoder was stopped by these very images"
+"""In the same column, of a patient whom a trained encoder was validated on."""
 
 
 def probability_columns(scheme: str) -> list[str]:

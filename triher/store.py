@@ -17,7 +17,9 @@ Datasets (all MUST be contiguous, without filters, little-endian)
     - ``indptr [patient + 1]`` int64: the slices of patient *i* are rows ``indptr[i]:indptr[i + 1]``.
     - ``slice_index [slice]`` int32, position in the source volume; ``area_mm2 [slice]`` float32, lesion area.
     - ``views/<view>/embeddings [slice, feature]`` float32, one group for each phase or fusion.
-    - ``acquisition/<field> [patient]`` float64, facts about the source images (spacing, matrix, signal).
+    - ``acquisition/<field> [patient]`` float64, facts about the source images (spacing, matrix, signal). Beside them
+      ``encoder_saw`` MUST be there where the encoder was trained on patients whom it can tell apart: 1 for those whom
+      the network that embedded them was trained on, 0.5 for those by whom its training was stopped, 0 for all others.
     - ``probe [picture, feature]`` float32: the embedding of the fixed synthetic pictures, which shows drift.
 
 Readers MUST refuse soft and external links, external or virtual data, and datasets larger than the file; they

@@ -7,9 +7,12 @@ the card, by ``final``. The file's name holds a hash of everything that the trai
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from triher.errors import StopRun
 from triher.images import image_fingerprint
@@ -21,7 +24,9 @@ SAW = "encoder_saw"
 TRAINED, VALIDATED = 1.0, 0.5
 Role = Literal["train", "validation", ""]
 _MAX_HEADER = 100_000_000  # bytes; the library's own limit
-_LENGTH_BYTES = 8
+_LONGEST = 300  # characters of what a card is refused for
+LENGTH_BYTES = 8
+"""At the beginning of a safetensors file, the length of its header."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,29 @@ class Card:
         return {"format": FORMAT, "version": str(VERSION), "card": json.dumps(facts, sort_keys=True)}
 
 
+def find_trained(encoder: str, folders: Sequence[Path]) -> str:
+    """Where a trained encoder lies that is known by the name of its file.
+
+    Args:
+        encoder: ``file:NAME``, as a feature store or a bundle says it.
+        folders: where to look, in this order.
+
+    Returns:
+        ``file:PATH``, for ``extract.encoder``.
+
+    Raises:
+        StopRun: ``weights_missing`` when none of them holds it.
+    """
+    name = Path(encoder.removeprefix("file:")).name
+    for folder in folders:
+        if (folder / name).is_file():
+            return f"file:{folder / name}"
+    looked = " and ".join(str(folder) for folder in folders) or "no folder, as none was named"
+    message = f"the features come from the trained encoder {name}, which was looked for in {looked}"
+    remedy = "copy the file from encoders/ in the folder of the run that trained it, and name its new folder"
+    raise StopRun("weights_missing", message, remedy=f"{remedy} under extract.weights_dir")
+
+
 def read_card(path: Path) -> Card:
     """Read the card of a trained encoder; no tensor is read and no torch is needed.
 
@@ -103,15 +131,20 @@ def read_card(path: Path) -> Card:
         raise StopRun("weights_missing", f"there is no trained encoder at {path.absolute()}")
     try:
         return _card_of(_read_metadata(path))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         remedy = "name a file that 'triher finetune' wrote, or file:MODEL@CHECKPOINT for another one"
-        raise StopRun("weights_hash", f"{path} is no trained encoder: {error}", remedy=remedy) from error
+        raise StopRun("weights_hash", f"{path} is no trained encoder: {one_line(error)}", remedy=remedy) from error
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without its line breaks."""
+    return " ".join(str(error).split())[:_LONGEST]
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     """The metadata in the head of a safetensors file."""
     with path.open("rb") as handle:
-        length = int.from_bytes(handle.read(_LENGTH_BYTES), "little")
+        length = int.from_bytes(handle.read(LENGTH_BYTES), "little")
         if length > min(_MAX_HEADER, path.stat().st_size):
             raise ValueError("it is no safetensors file")
         head = json.loads(handle.read(length))
@@ -123,7 +156,9 @@ def _card_of(metadata: dict[str, Any]) -> Card:
     if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
         raise ValueError(f"expected format '{FORMAT}' version {VERSION}, found {metadata.get('format')!r}")
     facts = json.loads(metadata["card"])
-    lists = {name: tuple(facts[name]) for name in ("classes", "networks")}
-    tasks = {name: tuple(values) for name, values in facts["tasks"].items()}
-    patients = {key: Part(int(fold), role) for key, (fold, role) in facts["patients"].items()}
-    return Card(**facts | lists | {"tasks": tasks, "patients": patients})
+    patients = {key: {"fold": fold, "role": role} for key, (fold, role) in facts["patients"].items()}
+    card = TypeAdapter(Card).validate_python(facts | {"patients": patients})
+    named = {FINAL, *(f"fold-{part.fold}" for part in card.patients.values() if part.fold >= 0)}
+    if not named <= {*card.networks}:
+        raise ValueError(f"it names patients of the networks {sorted(named)}, and holds {sorted(card.networks)}")
+    return card

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from triher.ablation.head_cost import Models
-from triher.ablation.plan import Cohorts, EmbedNode, RunNode, StudyPlan
+from triher.ablation.keys import Cohorts
+from triher.ablation.nodes import EmbedNode, RunNode, StudyPlan
 from triher.errors import StopRun
 from triher.memory import peak_memory_bytes
 from triher.progress import Advance, Reporter

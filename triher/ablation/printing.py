@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from triher.ablation.cost import PartCost, PlanCost
-from triher.ablation.plan import EmbedNode, RunNode, StudyPlan
+from triher.ablation.nodes import EmbedNode, RunNode, StudyPlan
 from triher.printing import size_text, table_of
 from triher.progress import duration_text
 

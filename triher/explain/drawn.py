@@ -105,10 +105,10 @@ class _Walk:
 def _open_walk(material: Material, everyone: Everyone, n_tests: int) -> _Walk:
     """Load the encoder; torch is imported only from here on."""
     from triher.explain.scene import open_scene
-    from triher.explain.testing import make_shuffles
+    from triher.explain.testing import Shuffles
 
     scene = open_scene(material.config, everyone, material.run.slabs)
-    return _Walk(scene, make_shuffles(scene, material.config.seed) if n_tests else None, n_tests)
+    return _Walk(scene, Shuffles(material.config.seed) if n_tests else None, n_tests)
 
 
 def _walk(walk: _Walk, chosen: Sequence[Chosen], reporter: Reporter) -> Iterator[PatientMaps]:

@@ -38,6 +38,8 @@ class Looked:
     """A patient's pictures, the model's answer as a function of their embeddings, and the maps."""
 
     drawing: Drawing
+    network: Encoder
+    """That which embedded her."""
     chain: Chain
     views: Views
     """Embeddings of the undisturbed pictures."""
@@ -69,17 +71,17 @@ def look(scene: Scene, patient_id: str) -> Looked:
         message = "images, mask or geometry differ from those that were embedded"
         raise SkipPatient("source_changed", message, remedy="run 'triher run CONFIG' again")
     drawing = Drawing(read_slab(entry.path), scene.pictures)
-    chain = everyone.chain(place)
-    embedded = embed_pictures(scene.encoder, scene.encoder.prepare(drawing))
+    chain, network = everyone.chain(place), scene.network(drawing)
+    embedded = embed_pictures(network, network.prepare(drawing))
     _refuse_drift(embedded, stored, scene, patient_id)
     maps = PatientMaps(
         patient_id,
-        draw_maps(scene, scene.encoder, drawing, chain, embedded),
+        draw_maps(scene, network, drawing, chain, embedded),
         drawing.slices.index,
         _log_odds(chain, embedded),
         bool(everyone.in_training[place]),
     )
-    return Looked(drawing, chain, embedded, maps)
+    return Looked(drawing, network, chain, embedded, maps)
 
 
 def draw_maps(
@@ -89,7 +91,7 @@ def draw_maps(
 
     Args:
         scene: method and sizes.
-        encoder: that of the scene, or one with shuffled weights.
+        encoder: that of the patient, or one with shuffled weights.
         drawing: the patient's pictures.
         chain: from embeddings to log-odds.
         views: embeddings at which the slope of the log-odds is taken.

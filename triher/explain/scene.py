@@ -13,18 +13,20 @@ from extract.engines import picture_recipe
 from extract.landmarks import StandardScale
 from extract.lanes import Choice
 from extract.models import Encoder
-from extract.pictures import PictureRecipe
+from extract.pictures import Drawing, PictureRecipe
 from extract.recipe import SlabRecipe, slabs_of
 from extract.saliency.methods import best_method, check_method
 from extract.task import decide
+from extract.trained import TrainedEncoder
 from triher.settings import Config, ExplainConfig
+from triher.trained import FINAL
 
 
 @dataclass(frozen=True)
 class Scene:
     """What the maps of every patient are made with."""
 
-    encoder: Encoder
+    encoder: Encoder | TrainedEncoder
     everyone: Everyone
     """The patients before the locked model."""
     slabs: Path
@@ -34,6 +36,12 @@ class Scene:
     options: ExplainConfig
     method: str
     """A value of ``explain.method`` other than ``auto``."""
+
+    def network(self, drawing: Drawing) -> Encoder:
+        """The network that embeds a patient: that which was not trained on her, where the encoder has several."""
+        if isinstance(self.encoder, TrainedEncoder):
+            return self.encoder.network(self.encoder.route(drawing).network)
+        return self.encoder
 
     @cached_property
     def place(self) -> dict[str, int]:
@@ -63,12 +71,13 @@ def open_scene(config: Config, everyone: Everyone, slabs: Path) -> Scene:
     task = replace(task, standard=_standard(everyone.bundle.header.recipe))
     device = choose_devices(config.extract.device)[0]
     encoder = replace(choice, precision="float32", compiles=False).load(device)
-    if not isinstance(encoder, Encoder):
+    if not isinstance(encoder, Encoder | TrainedEncoder):
         raise TypeError(f"'{choice.spec.name}' is no network, which `is_drawable` tells")
     options = config.explain or ExplainConfig()
     smooth = is_smooth(everyone.bundle.model.fitted)
-    method = best_method(encoder, smooth) if options.method == "auto" else options.method
-    check_method(encoder, method, is_smooth=smooth)
+    any_network = encoder.network(FINAL) if isinstance(encoder, TrainedEncoder) else encoder
+    method = best_method(any_network, smooth) if options.method == "auto" else options.method
+    check_method(any_network, method, is_smooth=smooth)
     return Scene(encoder, everyone, slabs, slabs_of(config), picture_recipe(task), options, method)
 
 

@@ -1,7 +1,7 @@
 """Puts the map of one patient to the tests that can show it to be wrong."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -17,7 +17,9 @@ from triher.explain.likeness import rank_likeness, structure_likeness
 from triher.explain.patients import Looked, draw_maps
 from triher.explain.scene import Scene
 
-_N_NETWORKS = 3  # with shuffled weights, which the patients take in turn; each takes a second to build
+_N_NETWORKS = 3  # with shuffled weights, which the patients of a network take in turn; each takes a second to build
+_MOVED = 0.9  # share of the features, which permutations of 20 and more all but surely reach
+_MOST = 6  # of them held in memory at once
 
 _NO_CURVES = Curves(float("nan"), float("nan"), float("nan"))
 """Of cubes, which cannot be hidden slice by slice."""
@@ -25,15 +27,24 @@ _NO_CURVES = Curves(float("nan"), float("nan"), float("nan"))
 
 @dataclass(frozen=True)
 class Shuffles:
-    """Networks that have learned nothing."""
+    """Networks that have learned nothing, each made when it is first needed."""
 
-    networks: tuple[Encoder, ...]
     seed: int
+    made: dict[tuple[str, int], Encoder] = field(default_factory=dict)
 
+    def network(self, encoder: Encoder, number: int) -> Encoder:
+        """A patient's network with its weights shuffled.
 
-def make_shuffles(scene: Scene, seed: int) -> Shuffles:
-    """Shuffle the weights of the scene's encoder several times."""
-    return Shuffles(tuple(shuffled(scene.encoder, seed + i) for i in range(_N_NETWORKS)), seed)
+        Args:
+            encoder: the patient's.
+            number: of the patient among those tested.
+        """
+        key = encoder.spec.settings, number % _N_NETWORKS
+        if key not in self.made:
+            if len(self.made) == _MOST:
+                self.made.clear()
+            self.made[key] = shuffled(encoder, self.seed + key[1])
+        return self.made[key]
 
 
 def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -> Measured:
@@ -50,15 +61,15 @@ def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -
     """
     rng = np.random.default_rng([shuffles.seed, number])
     label, heat = looked.predicted, looked.maps.maps[looked.predicted]
-    network = shuffles.networks[number % len(shuffles.networks)]
-    of_weights = draw_maps(scene, network, looked.drawing, looked.chain, looked.views, label)[0]
-    head = ShuffledHead(looked.chain, rng.permutation(next(iter(looked.views.values())).shape[1]))
-    of_head = draw_maps(scene, scene.encoder, looked.drawing, head, looked.views, label)[0]
+    blank = shuffles.network(looked.network, number)
+    of_weights = draw_maps(scene, blank, looked.drawing, looked.chain, looked.views, label)[0]
+    head = ShuffledHead(looked.chain, exchanged(next(iter(looked.views.values())).shape[1], rng))
+    of_head = draw_maps(scene, looked.network, looked.drawing, head, looked.views, label)[0]
     spacing_mm, patch_mm = looked.drawing.slab.spacing_mm, float(scene.options.patch_mm)
     squares = tiles(heat.shape, spacing_mm, patch_mm)
 
     def judge(hidden: Bool[np.ndarray, "variant slice row col"]) -> Float64[np.ndarray, " variant"]:
-        views = embed_hidden(scene.encoder, looked.drawing, hidden, patch_mm)
+        views = embed_hidden(looked.network, looked.drawing, hidden, patch_mm)
         return looked.chain.log_odds(views)[:, label]
 
     return Measured(
@@ -66,9 +77,16 @@ def put_to_test(scene: Scene, looked: Looked, shuffles: Shuffles, number: int) -
         structure_likeness(heat, of_weights),
         rank_likeness(heat, of_head),
         structure_likeness(heat, of_head),
-        hide_in_turn(heat, squares, judge, rng) if scene.encoder.spec.dimensions == 2 else _NO_CURVES,
+        hide_in_turn(heat, squares, judge, rng) if looked.network.spec.dimensions == 2 else _NO_CURVES,
         lesion_share(of_weights, looked.drawing.mask, spacing_mm),
     )
+
+
+def exchanged(n: int, rng: np.random.Generator) -> Int[np.ndarray, " feature"]:
+    """Features in another order; few of them, as probabilities are, are moved on, so that none keeps its place."""
+    order = rng.permutation(n)
+    is_moved = np.mean(order != np.arange(n)) > _MOVED
+    return order if is_moved else np.roll(np.arange(n), 1 + int(rng.integers(max(1, n - 1))))
 
 
 @dataclass(frozen=True)
