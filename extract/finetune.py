@@ -98,9 +98,9 @@ def finetune(config: Config, run: RunFolder, reporter: Reporter) -> Trained:
         StopRun: before any work for mistakes in table, configuration or encoder; ``class_too_small``;
             ``training_diverged``; ``extra_missing`` without Lightning.
     """
-    from extract.training.learn import require_lightning
+    from extract.training.quiet import load
 
-    require_lightning()
+    load("lightning")
     began = time.monotonic()
     start = find_start(config)
     facts = facts_before(config, start)
@@ -170,7 +170,8 @@ def _train(
     recipe = picture_recipe(task)
     pixels, patient = draw_pictures(folder, slabs, recipe, design.spec, config.extract.readers, reporter)
     material = Material(pixels, patient, roster.y, roster.tasks)
-    where = Where(choose_devices(config.extract.device), resolved_precision(config.extract))
+    devices = tuple(choose_devices(config.extract.device))
+    where = Where(devices[: options.devices or len(devices)], resolved_precision(config.extract), options.resident)
     learned = {}
     for number, lesson in enumerate(roster.lessons, start=1):
         reporter.say(

@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from extract.encoder_spec import TRAINED, EncoderSpec
 from extract.radiomics_settings import RadiomicsSettings
@@ -25,6 +25,8 @@ _RUNTIME_MODULES = ("onnxruntime", "onnx")
 RADIOMICS = "radiomics"
 """The builder of the entry that has no network."""
 
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -33,7 +35,7 @@ class Choice:
     spec: EncoderSpec
     weights: Path
     sha256: str
-    precision: str
+    precision: Precision
     runtime: str
     compiles: bool
     crop: CropConfig
@@ -103,7 +105,7 @@ def _runtime(name: str) -> str:
     return "torch" if lacking else name
 
 
-def resolved_precision(options: ExtractConfig) -> str:
+def resolved_precision(options: ExtractConfig) -> Precision:
     """What ``auto`` means here; torch, which takes seconds to import, is asked only where there may be a GPU."""
     if options.precision != "auto":
         return options.precision

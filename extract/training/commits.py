@@ -82,9 +82,7 @@ class AtomicFiles(CheckpointIO):
         with replacing(Path(path)) as part:
             torch.save(checkpoint, part)
 
-    def load_checkpoint(
-        self, path: Path, map_location: object = None, weights_only: object = None
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: Path, map_location: object = None, weights_only: object = None) -> dict[str, Any]:
         """Read one on the host; Lightning copies what it holds to where it belongs."""
         del map_location, weights_only
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
