@@ -119,7 +119,7 @@ def pair_up(name: str, sample: Sample, rows: pd.DataFrame, scheme: str) -> Pair:
         probabilities=sample.probabilities[mine],
         place=sample.place[mine],
     )
-    folds = folds_of(rows, sample.split)
+    folds = folds_of(rows, sample.split, cohort=sample.cohort, site=sample.site)
     return Pair(name, common, other.probabilities[theirs], sample_strata(rows, common), folds)
 
 

@@ -56,8 +56,22 @@ def compare_models(material: Material) -> tuple[Comparison, ...]:
     """The model beside every companion (draws of label noise apart) and every run of ``analysis.compare``.
 
     Raises:
-        StopRun: as `triher.predictions.read_predictions` and `analysis.beside.pair_up`; ``config_value`` when a run
-            is called as a companion is, or has no split of this run.
+        StopRun: as `read_runs` and `analysis.beside.pair_up`.
+    """
+    runs = read_runs(material)
+    return tuple(
+        _compare(pair, material.config, is_run=pair.name in runs)
+        for sample in material.samples
+        for pair in all_pairs(material, runs, sample)
+    )
+
+
+def read_runs(material: Material) -> dict[str, pd.DataFrame]:
+    """The prediction tables of ``analysis.compare`` by name.
+
+    Raises:
+        StopRun: as `triher.predictions.read_predictions`; ``config_value`` when a run is called as a companion is, or
+            has no split of this run.
     """
     config = material.config
     runs = {name: read_predictions(path, config.scheme) for name, path in config.analysis.compare.items()}
@@ -67,11 +81,7 @@ def compare_models(material: Material) -> tuple[Comparison, ...]:
         if name in known:
             message = f"analysis.compare calls a run '{name}', as a model beside the model is called already"
             raise StopRun("config_value", message, remedy="choose another name")
-    return tuple(
-        _compare(pair, config, is_run=pair.name in runs)
-        for sample in material.samples
-        for pair in _all_pairs(material, runs, sample)
-    )
+    return runs
 
 
 def _require_a_split(runs: Mapping[str, pd.DataFrame], splits: list[str]) -> None:
@@ -84,8 +94,14 @@ def _require_a_split(runs: Mapping[str, pd.DataFrame], splits: list[str]) -> Non
             raise StopRun("config_value", message, remedy="name a run that predicts the same split")
 
 
-def _all_pairs(material: Material, runs: Mapping[str, pd.DataFrame], sample: Sample) -> Iterator[Pair]:
-    """The model beside everything that it is compared with in a split."""
+def all_pairs(material: Material, runs: Mapping[str, pd.DataFrame], sample: Sample) -> Iterator[Pair]:
+    """The model beside everything that it is compared with, draws of label noise apart.
+
+    Args:
+        material: with the companions.
+        runs: as `read_runs` gives them.
+        sample: of the model; a split, or a part of one.
+    """
     scheme = material.config.scheme
     if material.companions is not None:
         yield from (pair for pair in pairs(material.companions, sample, scheme) if not is_label_noise(pair.name))

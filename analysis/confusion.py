@@ -60,14 +60,19 @@ def predictive_values(counts: Confusion, classes: tuple[str, ...]) -> tuple[Esti
 
 
 def balanced_accuracy(counts: Confusion, classes: tuple[str, ...], *, resamples: int, seed: int) -> Estimate:
-    """The mean of the classes' sensitivities, with a stratified bootstrap interval.
+    """The mean of the classes' sensitivities, with a stratified bootstrap interval."""
+    return mean_sensitivity(counts, tuple(map(class_label, classes)), resamples=resamples, seed=seed)
 
-    Resampling within a class draws its hits from a binomial distribution, so no patient has to be drawn.
+
+def mean_sensitivity(counts: Confusion, labels: tuple[str, ...], *, resamples: int, seed: int) -> Estimate:
+    """The same of any groups, called in a reason as `labels` have it.
+
+    Resampling within a group draws its hits from a binomial distribution, so no patient has to be drawn.
     """
     method = f"balanced accuracy, {resamples} stratified bootstrap resamples, percentile"
     totals, hits = counts.sum(axis=1), np.diag(counts)
     n = int(totals.sum())
-    named = {class_label(name): int(total) for name, total in zip(classes, totals, strict=True)}
+    named = {label: int(total) for label, total in zip(labels, totals, strict=True)}
     missing = shortage(named, fewest=1)
     if missing:
         return not_estimable(missing, n=n, method=method)

@@ -15,6 +15,8 @@ from triher.errors import Skipped
 
 _FOREMOST = ("test", "new", "oof")
 _UNLABELED = "her2_unknown"
+LEARNED_FROM = "encoder_trained_on"
+"""Code of patients whom the encoder was trained on, and whom it therefore may not score."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _step(row: Skipped) -> int:
     """At which of the steps of `_exits` an entry leaves a patient out."""
     if row.stage != "classify" or row.code == "not_extracted":
         return 0
-    return 1 if row.code == _UNLABELED else 2
+    return {_UNLABELED: 1, LEARNED_FROM: 2}.get(row.code, 3)
 
 
 def _exits(
@@ -118,7 +120,8 @@ def _exits(
     steps = {
         0: no_images if has_images else ("Features not usable", "With features"),
         1: ("HER2 class not known", "With a HER2 class"),
-        2: ("Left out of training and testing", "Trained on or tested"),
+        2: ("The encoder was trained on them", "Not known to the encoder"),
+        3: ("Left out of training and testing", "Trained on or tested"),
     }
     exits = []
     for step, (title, reached) in steps.items():

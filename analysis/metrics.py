@@ -19,8 +19,8 @@ class Metric:
     """One estimate and its place."""
 
     part: str
-    """``discrimination``, ``nested``, ``calibration``, ``reference``, ``beside``, ``shortcut``, ``prognosis``, or the
-    name of one of `analysis.parts`."""
+    """``discrimination``, ``nested``, ``calibration``, ``reference``, ``beside``, ``shortcut``, ``prognosis``,
+    ``paper``, ``multiplicity``, or the name of one of `analysis.parts`."""
     split: str
     quantity: str
     estimate: Estimate

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from analysis.metrics import Metric
+from analysis.paper_rows import new_metrics, paper_rows
 from analysis.part import Material, Part
 from analysis.sections_calibrators import calibrators_part
 from analysis.sections_comparisons import judge_comparisons
@@ -13,6 +14,7 @@ from analysis.sections_horizons import horizons_part
 from analysis.sections_matched import judge_matched
 from analysis.sections_multiplicity import judge_multiplicity
 from analysis.sections_operating import judge_thresholds
+from analysis.sections_paper import paper_part
 from analysis.sections_recalibration import recalibration_part
 from analysis.sections_reject import judge_reject
 from analysis.sections_study import study_part
@@ -40,7 +42,7 @@ PARTS: dict[str, Judge] = {
 
 
 def judge_parts(material: Material, metrics: Iterable[Metric]) -> dict[str, Part]:
-    """Run all parts, and correct all p values at the end.
+    """Run all parts, gather the table of the papers from what they found, and correct all p values at the end.
 
     Args:
         material: what every part is given.
@@ -51,4 +53,8 @@ def judge_parts(material: Material, metrics: Iterable[Metric]) -> dict[str, Part
     """
     parts = {name: judge(material) for name, judge in PARTS.items()}
     found = [*metrics, *(row for part in parts.values() for row in part.metrics)]
-    return {**parts, "multiplicity": judge_multiplicity(material, found)}
+    rows = paper_rows(material, found)
+    new = new_metrics(rows, found)
+    multiplicity = judge_multiplicity(material, [*found, *new])
+    paper = paper_part(material, rows, new, [*found, *new, *multiplicity.metrics])
+    return {**parts, "paper": paper, "multiplicity": multiplicity}

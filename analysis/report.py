@@ -33,7 +33,7 @@ from triher.settings import Config
 _TOPICS = {
     "Patients": ("patients",),
     "Telling apart": (
-        "discrimination", "nested", "operating", "subgroups", "beside", "comparisons", "shortcuts",
+        "discrimination", "nested", "paper", "operating", "subgroups", "beside", "comparisons", "shortcuts",
     ),
     "Probabilities": ("calibration", "calibrators", "recalibration"),
     "Deciding": ("decision", "conformal", "reject"),

@@ -12,13 +12,20 @@ from triher.runfolder import RunFolder
 
 _STAGES = {
     "phantom": "Computing the phantoms",
+    "finetune": "Training the encoder end to end",
     "extract": "Reading volumes, cutting out lesions, embedding slices",
     "classify": "Tuning, training and predicting",
     "apply": "Predicting with a locked bundle",
     "explain": "Explanations",
 }
-_FOLDERS = ("slabs", "features", "bundle", "explanations")
-_NAMES = {"slabs": "Lesion slabs", "features": "Feature stores", "bundle": "Locked bundle", "explanations": "Maps"}
+_FOLDERS = ("slabs", "encoders", "features", "bundle", "explanations")
+_NAMES = {
+    "slabs": "Lesion slabs",
+    "encoders": "Trained encoders",
+    "features": "Feature stores",
+    "bundle": "Locked bundle",
+    "explanations": "Maps",
+}
 _STEP = 1000
 Cell = str | int | float | None
 

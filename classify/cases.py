@@ -12,10 +12,10 @@ from classify.heads import find_head
 from classify.inputs import Inputs
 from classify.near_copies import merge_groups
 from classify.pooling import instances, pool, skip_nonfinite
-from classify.splits import image_groups
 from classify.view_algebra import derive_views
 from triher.cohort import Cohort, Patient
 from triher.errors import Note, Skipped, StopRun
+from triher.folds import image_groups
 from triher.held_out import is_unused
 from triher.settings import ClassifyConfig
 from triher.store import Features

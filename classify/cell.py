@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from classify.cases import Gathered, inputs_of, leave_out_gaps
 from classify.encoder_saw import leave_out_seen
-from classify.heads import find_head
+from classify.heads import check_head, find_head
 from classify.leaks import refuse
 from classify.plan import make_plan
 from classify.pooling import check_pooling
@@ -79,7 +79,7 @@ def predict_cell(
     Raises:
         StopRun: as `classify.stage.classify`; ``cohort_empty`` when `shown` holds nobody whom the plan would predict.
     """
-    find_head(config.classify.head)
+    check_head(config.classify)
     check_pooling(config.classify.pooling)
     refuse_unknown_covariates(config)
     key = _gathered_key(config, store, accounted)
@@ -121,6 +121,7 @@ def _gathered_key(config: Config, store: Path, accounted: Collection[str]) -> Ha
         config.scheme,
         config.classify.model_dump_json(include={*_GATHERED}),
         find_head(config.classify.head).takes_bags,
+        find_head(config.classify.head).takes_probabilities,
         split.model_dump_json() if split.train else "",
         config.seed if config.classify.shuffle_labels else None,
         frozenset(accounted),

@@ -10,6 +10,8 @@ import numpy as np
 from classify.cases import Cases, Gathered, inputs_of, leave_out_gaps
 from classify.companions import Companion
 from classify.encoder_saw import leave_out_seen
+from classify.heads import find_head
+from classify.network import require_probabilities
 from classify.source import is_store
 from classify.view_algebra import derive_views
 from triher.errors import StopRun
@@ -26,7 +28,7 @@ def control_companion(config: ClassifyConfig, gathered: Gathered) -> Companion:
 
     Raises:
         StopRun: ``control_region`` when the store is none of control regions or has too few of the patients;
-            as `triher.store.read_store`.
+            as `triher.store.read_store` and, for the head ``network``, `classify.network.require_probabilities`.
     """
     path = config.control
     if path is None or not is_store(path):
@@ -35,6 +37,8 @@ def control_companion(config: ClassifyConfig, gathered: Gathered) -> Companion:
     kind = header.recipe.get("region", {}).get("kind", "")
     if kind != "control":
         raise StopRun("control_region", f"{path} holds regions of kind '{kind}', not 'control'")
+    if find_head(config.head).takes_probabilities:
+        require_probabilities(header, features, config.views, gathered.cases.classes)
     chosen, rows = _of_patients(features, path, config, gathered)
     people = [gathered.patients[i] for i in rows]
     cases = gathered.cases

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from classify import boosting, elastic_net, hierarchical, logistic, majority, mil, neighbors, ordinal
+from classify import boosting, elastic_net, hierarchical, logistic, majority, mil, neighbors, network, ordinal
 from classify.design import Design
 from triher.errors import unknown_name
+from triher.settings import ClassifyConfig
 from triher.types import Probabilities
 
 Params: TypeAlias = dict[str, int | float]
@@ -74,6 +75,8 @@ class Head:
     """Whether it wants every slice's row instead of one row a patient."""
     calibrated: bool = True
     """False where the probabilities are class shares and nothing else, which a temperature could only blur."""
+    takes_probabilities: bool = False
+    """Whether it wants a trained encoder's probabilities, as they are, and nothing else."""
     lockable: bool = True
     """False where the fitted head holds its training patients' vectors, so that no bundle may carry it."""
 
@@ -111,6 +114,7 @@ _LOGISTIC = Head("logistic", {}, _RIDGE, logistic.prepare, logistic.load, _ARRAY
 _XGBOOST = Head("xgboost", _TREES, _ROUNDS, boosting.prepare, boosting.load, _JSON)
 _ALL = (
     Head("majority", {}, Dial("unused", majority.DIAL), majority.prepare, majority.load, _JSON, calibrated=False),
+    Head("network", {}, Dial("unused", network.DIAL), network.prepare, network.load, _JSON, takes_probabilities=True),
     _LOGISTIC,
     Head(
         "elastic-net",
@@ -142,3 +146,15 @@ def find_head(name: str) -> Head:
     if name not in HEADS:
         raise unknown_name("head", name, HEADS)
     return HEADS[name]
+
+
+def check_head(config: ClassifyConfig) -> Head:
+    """The head that a configuration asks for, with the settings around it.
+
+    Raises:
+        StopRun: ``unknown_name``; ``config_value`` for settings that the head cannot work with.
+    """
+    head = find_head(config.head)
+    if head.takes_probabilities:
+        network.check_settings(config)
+    return head

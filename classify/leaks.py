@@ -8,8 +8,9 @@ from jaxtyping import Int
 
 from classify.leak_values import equal_ids, follow_order, rotated, scaled_to_range, standardized, tell_class
 from classify.near_copies import near_copies
-from classify.splits import Split, refuse_leaks
+from classify.splits import refuse_leaks
 from triher.errors import StopRun
+from triher.folds import Split
 from triher.label_names import tells_her2
 from triher.types import Labels, Vectors
 

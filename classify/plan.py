@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from classify.cases import Cases
-from classify.splits import Divide, Split, partitions, refuse_leaks, require_classes, stratified_folds
+from classify.splits import partitions, refuse_leaks
 from classify.table import Place
 from triher.cohort import Patient
 from triher.errors import StopRun
+from triher.folds import Divide, Split, require_classes, stratified_folds
 from triher.seeds import derived_seed
 from triher.settings import ClassifyConfig
 

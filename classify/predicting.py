@@ -13,10 +13,10 @@ from classify.inputs import Inputs
 from classify.plan import Fold, Plan
 from classify.preparation import within_cohort
 from classify.prior import align_prior
-from classify.splits import Divide, stratified_folds
 from classify.table import Place, prediction_frame
 from classify.training import Model, fit_model
 from triher.cohort import Patient
+from triher.folds import Divide, stratified_folds
 from triher.seeds import derived_seed
 from triher.settings import ClassifyConfig
 from triher.types import Labels, Probabilities

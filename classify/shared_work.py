@@ -12,9 +12,9 @@ from jaxtyping import Int
 from classify.cases import Gathered
 from classify.leaks import Finding
 from classify.source import Source, read_source, source_key
-from classify.splits import Split, stratified_folds
 from triher.cohort import Cohort, read_cohort
 from triher.files import sha256_of_json
+from triher.folds import Split, stratified_folds
 from triher.settings import Config
 from triher.types import Labels, Names
 
@@ -78,7 +78,7 @@ class SharedWork:
         n_classes: int,
         seed: int,
     ) -> list[Split]:
-        """`classify.splits.stratified_folds`: folds depend on labels, cohorts and groups, and on no feature."""
+        """`triher.folds.stratified_folds`: folds depend on labels, cohorts and groups, and on no feature."""
         key = sha256_of_json([y.tolist(), cohort.tolist(), group.tolist(), folds, n_classes, seed])
         return self.once(
             "division",

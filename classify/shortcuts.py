@@ -14,8 +14,8 @@ from classify import logistic
 from classify.design import one_row_each
 from classify.objectives import macro_auc
 from classify.prior import align_prior
-from classify.splits import stratified_folds
 from triher.errors import Note
+from triher.folds import stratified_folds
 from triher.seeds import derived_seed
 from triher.types import Labels, Names, Vectors
 

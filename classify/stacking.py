@@ -12,8 +12,8 @@ from jaxtyping import Float64
 
 from classify.design import Design, one_row_each
 from classify.heads import Fitted, find_head
-from classify.splits import Split
 from classify.tuning import InnerFold, Search, tune
+from triher.folds import Split
 from triher.types import Labels, Probabilities
 
 HEAD = "logistic"

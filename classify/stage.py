@@ -13,9 +13,10 @@ from classify.cases import Gathered, gather
 from classify.companions import Companion, companions
 from classify.control import control_companion
 from classify.facts import class_counts, openings, record_of
-from classify.heads import find_head
+from classify.heads import check_head, find_head
 from classify.leaks import Finding, Material, lint, refuse
 from classify.manifest import TrainingFacts
+from classify.network import require_probabilities
 from classify.plan import Plan, make_plan
 from classify.pooling import check_pooling
 from classify.predicting import Outcome, Task, predict_beside, predict_plan
@@ -56,7 +57,7 @@ def classify(config: Config, run: RunFolder, features: Path, reporter: Reporter)
         StopRun: unusable configuration, cohort, features or split; see the modules of this package.
     """
     started = time.monotonic()
-    find_head(config.classify.head)
+    check_head(config.classify)
     check_pooling(config.classify.pooling)
     cohort = read_cohort(config.cohort, images=config.has_images)
     key = prediction_key(config, cohort, source_key(features))
@@ -132,8 +133,12 @@ def gather_cases(config: Config, cohort: Cohort, source: Source, accounted: Coll
         accounted: patients whom the extraction left out and named.
 
     Raises:
-        StopRun: as `triher.cohort.labels` and `classify.cases.gather`.
+        StopRun: as `triher.cohort.labels` and `classify.cases.gather`; ``not_probabilities`` where the head needs a
+            trained encoder.
     """
+    classes = scheme_classes(config.scheme)
+    if find_head(config.classify.head).takes_probabilities:
+        require_probabilities(source.header, source.features, config.classify.views, classes)
     known, unlabeled = training_labels(config, cohort)
     return gather(
         cohort,
@@ -142,7 +147,7 @@ def gather_cases(config: Config, cohort: Cohort, source: Source, accounted: Coll
         source.features,
         accounted=accounted,
         config=config.classify,
-        classes=scheme_classes(config.scheme),
+        classes=classes,
         feature_names=source.names,
     )
 

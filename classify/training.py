@@ -13,11 +13,11 @@ from classify.conformal import Conformal, fit_conformal
 from classify.heads import Fitted, Params, find_head
 from classify.inputs import Inputs
 from classify.preparation import Preparation, fit_preparation, within_cohort
-from classify.splits import Divide, Split, stratified_folds
 from classify.stacking import Stack, fit_stack
 from classify.thresholds import Threshold, fit_thresholds
 from classify.tuning import InnerFold, Search, Tuned, tune
 from triher.errors import StopRun
+from triher.folds import Divide, Split, stratified_folds
 from triher.seeds import derived_seed
 from triher.settings import ClassifyConfig
 from triher.types import Probabilities

@@ -1,5 +1,7 @@
 """Which devices compute, and how exactly."""
 
+from typing import Literal
+
 import torch
 
 from triher.errors import StopRun
@@ -54,7 +56,7 @@ def describe_devices(name: str) -> str:
     return device_name(devices[0]) if len(devices) == 1 else f"{len(devices)} x {device_name(devices[0])}"
 
 
-def best_precision(device: str) -> str:
+def best_precision(device: str) -> Literal["float32", "bfloat16"]:
     """bfloat16 on GPUs that compute in it, float32 elsewhere."""
     is_gpu = choose_devices(device)[0].type == "cuda"
     return "bfloat16" if is_gpu and torch.cuda.is_bf16_supported() else "float32"

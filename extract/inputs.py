@@ -46,8 +46,8 @@ class PictureInputs:
         """The pictures of a patient at the size of the network's input."""
         return drawing.pictures(self._side, masks=self._masks, mode=self._mode)
 
-    def scale(self, inputs: UInt8[torch.Tensor, "input 3 row col"], batch: Batch) -> Batch:
-        """From bytes to the network's statistics."""
+    def scale(self, inputs: Shaped[torch.Tensor, "input 3 row col"], batch: Batch) -> Batch:
+        """From gray values, 0 to 255, to the network's statistics."""
         batch.copy_(inputs, non_blocking=True)
         return batch.sub_(self._mean).mul_(self._scale)
 

@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from extract.encoder_spec import TRAINED, EncoderSpec
 from extract.radiomics_settings import RadiomicsSettings
@@ -25,6 +25,8 @@ _RUNTIME_MODULES = ("onnxruntime", "onnx")
 RADIOMICS = "radiomics"
 """The builder of the entry that has no network."""
 
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -33,7 +35,7 @@ class Choice:
     spec: EncoderSpec
     weights: Path
     sha256: str
-    precision: str
+    precision: Precision
     runtime: str
     compiles: bool
     crop: CropConfig
@@ -91,7 +93,7 @@ def choose(spec: EncoderSpec, options: ExtractConfig) -> Choice | RadiomicsChoic
         return RadiomicsChoice(spec, RadiomicsSettings(**options.radiomics.model_dump()))
     weights, digest = locate_weights(spec, options.weights_dir, options.accept_license)
     runtime = _runtime(options.runtime)
-    return Choice(spec, weights, digest, _precision(options), runtime, options.compile, options.crop)
+    return Choice(spec, weights, digest, resolved_precision(options), runtime, options.compile, options.crop)
 
 
 def _runtime(name: str) -> str:
@@ -103,7 +105,7 @@ def _runtime(name: str) -> str:
     return "torch" if lacking else name
 
 
-def _precision(options: ExtractConfig) -> str:
+def resolved_precision(options: ExtractConfig) -> Precision:
     """What ``auto`` means here; torch, which takes seconds to import, is asked only where there may be a GPU."""
     if options.precision != "auto":
         return options.precision

@@ -61,7 +61,7 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
             with reporter.bar("lesion slabs", len(cohort.patients)) as advance:
                 jobs = list(_reported(slabs.each(advance), slabs, run, reporter))
         if task.needs_fit:
-            task = _fit_scale(task, slabs)
+            task = fit_scale(task, slabs)
         stores = task.stores(run.features)
         for choice, store in zip(task.encoders, stores, strict=True):
             refuse_other(store, choice.facts(), task.recipe())
@@ -77,7 +77,7 @@ def extract(config: Config, run: RunFolder, reporter: Reporter) -> Extracted:
     return Extracted(stores[0], did_work, len({row.patient_id for row in skipped}))
 
 
-def make_slabs(config: Config, run: RunFolder, reporter: Reporter) -> None:
+def make_slabs(config: Config, run: RunFolder, reporter: Reporter) -> Slabs:
     """Make the slabs of a cohort that are not there yet, and embed nothing.
 
     Raises:
@@ -89,6 +89,7 @@ def make_slabs(config: Config, run: RunFolder, reporter: Reporter) -> None:
     with reporter.bar("lesion slabs", len(cohort.patients)) as advance:
         for _ in _reported(slabs.each(advance), slabs, run, reporter):
             pass
+    return slabs
 
 
 def _slabs(config: Config, run: RunFolder, cohort: Cohort) -> Slabs:
@@ -106,7 +107,7 @@ def _reported(jobs: Iterable[Job], slabs: Slabs, run: RunFolder, reporter: Repor
     reporter.say(slabs.summary())
 
 
-def _fit_scale(task: Task, slabs: Slabs) -> Task:
+def fit_scale(task: Task, slabs: Slabs) -> Task:
     """Fit Nyul's standard scale on the training patients."""
     split = task.config.classify.split
     training = [entry.path for patient, entry in slabs.entries if not is_held_out(split, patient)]

@@ -65,14 +65,24 @@ def decide(config: Config) -> Task:
         StopRun: for whatever the configuration says that cannot be done.
     """
     options = config.extract
+    names = dict.fromkeys([options.encoder, *options.also])
+    encoders = tuple(choose(find_encoder(name, options.tokens, options.weights_dir), options) for name in names)
+    return _as_trained(replace(decide_pictures(config), encoders=encoders))
+
+
+def decide_pictures(config: Config) -> Task:
+    """The same without any encoder: what is drawn.
+
+    Raises:
+        StopRun: for whatever the configuration says that cannot be done.
+    """
+    options = config.extract
     find_normalization(options.normalization)
     phases = tuple(config.cohort.phases)
     require_phase(options.perturb, phases)
     fusions = find_fusions(options.fusions, phases)
     standard = StandardScale(options.standard_scale) if options.standard_scale else None
-    names = dict.fromkeys([options.encoder, *options.also])
-    encoders = tuple(choose(find_encoder(name, options.tokens, options.weights_dir), options) for name in names)
-    task = _as_trained(Task(config, encoders, fusions, standard))
+    task = Task(config, (), fusions, standard)
     if task.needs_fit:
         require_one_training_part(config.classify.split)
     return task

@@ -15,11 +15,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from analysis.ablation.comparison import RUNS_AWAY, compare, compare_metric, missing_base
+from analysis.ablation.comparison import RUNS_AWAY, compare, compare_metric, estimates, missing_base
 from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import MEASURES, draw, draw_seeds, find_measure, measures_of, resample, values
 from analysis.auc_tests import paired_test
 from analysis.bootstrap import NO_VARIATION, multiplicities
+from analysis.confusion import accuracy, balanced_accuracy, confusion_matrix, sensitivities, specificities
 from analysis.cross_validation import Folds
 from analysis.discrimination import SEPARATED, low_vs_positive_scores, zero_vs_rest_scores
 from analysis.ece import ece_estimates
@@ -241,6 +242,29 @@ def test_binary_schemes_have_no_nested_questions_and_unknown_measures_are_named(
     arena = make_arena([p / p.sum(axis=1, keepdims=True)] * 2, Y % 2, classes=("negative", "positive"))
     found = compare(arena, make_material(arena, scheme="binary", resamples=100))
     assert of(found, "c1", "auc:negative").own.value == of(found, "c1", "auc:positive").own.value
+
+
+def test_two_classes_have_the_shares_of_the_papers():
+    p = predict(Y, 1.0, 24)[:, :2]
+    p, y, classes = p / p.sum(axis=1, keepdims=True), Y % 2, ("negative", "positive")
+    arena = make_arena([p], y, classes=classes)
+    config = make_material(arena, scheme="binary", resamples=1000).config
+    counts = confusion_matrix(y, p)
+    expected = {
+        "accuracy": accuracy(counts),
+        "balanced_accuracy": balanced_accuracy(counts, classes, resamples=1000, seed=1),
+        "sensitivity:positive": sensitivities(counts, classes)[1],
+        "specificity:positive": specificities(counts, classes)[1],
+    }
+    for name, estimate in expected.items():
+        [own] = estimates(arena, find_measure(name, "binary"), resample(arena, config))
+        assert own.value == pytest.approx(estimate.value)
+        assert (own.low, own.high) == pytest.approx((estimate.low, estimate.high), abs=0.03)
+    nobody = make_arena([p[y == 0]], y[y == 0], classes=classes)
+    weights = resample(nobody, config)
+    assert estimates(nobody, MEASURES["sensitivity:positive"], weights)[0].reason == "0 HER2-positive"
+    specificity = estimates(nobody, MEASURES["specificity:positive"], weights)[0].value
+    assert specificity == pytest.approx(specificities(counts, classes)[1].value)
 
 
 def test_resamples_are_the_same_for_everybody_who_asks():

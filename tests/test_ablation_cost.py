@@ -12,9 +12,11 @@ from rich.console import Console
 
 from extract.stage import extract
 from triher.ablation.axes import Lattice, read_lattice
-from triher.ablation.cost import PartCost, PlanCost, measure_plan
+from triher.ablation.cost import PlanCost, measure_plan
 from triher.ablation.head_cost import Shape, alike, draw_features
-from triher.ablation.plan import Cohorts, RunNode, StudyPlan
+from triher.ablation.keys import Cohorts
+from triher.ablation.nodes import RunNode, StudyPlan
+from triher.ablation.part_cost import PartCost
 from triher.ablation.printing import print_plan
 from triher.config import read_tree
 from triher.progress import Reporter
@@ -54,7 +56,7 @@ def plan_of(lattice: Lattice, seeds: int = 1) -> StudyPlan:
         node = known.embedding(config)
         nodes[node.key] = replace(nodes.get(node.key, node), cells=(*nodes.get(node.key, node).cells, cell.name))
         runs += [RunNode(cell.name, seed, config, node.key, "", "", is_done=False) for seed in range(seeds)]
-    return StudyPlan(lattice, tuple(nodes.values()), tuple(runs), {})
+    return StudyPlan(lattice, (), tuple(nodes.values()), tuple(runs), {})
 
 
 def read_plan(config_file: Path) -> StudyPlan:

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from triher.ablation.axes import Lattice, read_lattice
-from triher.ablation.plan import StudyPlan, make_plan
+from triher.ablation.nodes import StudyPlan
+from triher.ablation.plan import make_plan
 from triher.ablation.run import StudyOutcome, run_study
 from triher.config import read_config, read_tree
 from triher.errors import StopRun

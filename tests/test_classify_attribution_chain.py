@@ -25,12 +25,12 @@ from classify.heads import find_head
 from classify.manifest import TrainingFacts
 from classify.preparation import fit_preparation
 from classify.source import Source
-from classify.splits import stratified_folds
 from classify.stacking import fit_stack
 from classify.training import Model
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun
 from triher.explanation_tables import GroupShare, mean_sizes, read_rows, write_rows
+from triher.folds import stratified_folds
 from triher.images import image_fingerprint
 from triher.settings import ClassifyConfig
 from triher.store import Features, Header

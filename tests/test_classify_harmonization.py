@@ -12,8 +12,8 @@ from classify import logistic
 from classify.design import one_row_each
 from classify.harmonization import HARMONIZATIONS, UNSEEN, confounded, fit_harmonizer, harmonizer_from_arrays
 from classify.sitewise import fit_sitewise, standardize_new
-from classify.splits import stratified_folds
 from triher.errors import StopRun
+from triher.folds import stratified_folds
 
 KINDS = [kind for kind in HARMONIZATIONS if kind != "none"]
 

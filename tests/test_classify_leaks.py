@@ -13,9 +13,9 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from classify.leak_values import tell_class
 from classify.leaks import Material, lint, refuse
 from classify.near_copies import merge_groups, near_copies
-from classify.splits import Split
 from triher.cohort import read_cohort
 from triher.errors import StopRun
+from triher.folds import Split
 from triher.settings import CohortConfig
 
 N, P = 90, 40

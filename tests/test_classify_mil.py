@@ -12,9 +12,9 @@ from classify.calibration import log_loss
 from classify.design import Design
 from classify.heads import find_head
 from classify.mil import EPOCHS, LOAD, PREPARE
-from classify.splits import stratified_folds
 from classify.tuning import InnerFold, Search, tune
 from triher.errors import StopRun
+from triher.folds import stratified_folds
 
 HEADS = pytest.mark.parametrize("head", NETWORKS)
 PARAMS = {"components": 64, "hidden": 16, "rate": 1e-2, "decay": 0.5}

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classify.splits import image_groups, partitions, refuse_leaks, stratified_folds
+from classify.splits import partitions, refuse_leaks
 from triher.cohort import Patient
 from triher.errors import StopRun
+from triher.folds import image_groups, stratified_folds
 from triher.held_out import is_held_out, side_of
 from triher.settings import SplitConfig
 

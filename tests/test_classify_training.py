@@ -8,9 +8,9 @@ from classify.calibration import log_loss
 from classify.cases import Cases
 from classify.heads import HEADS
 from classify.inputs import Inputs
-from classify.splits import stratified_folds
 from classify.training import fit_model
 from triher.errors import StopRun
+from triher.folds import stratified_folds
 from triher.settings import ClassifyConfig
 
 
@@ -26,8 +26,10 @@ def cases(n=60, p=150, effect=0.0, seed=0):
     return Cases(inputs, y, cohort, np.arange(n), ("zero", "low", "positive"))
 
 
-QUICK = sorted(name for name, head in HEADS.items() if head.lockable and not head.takes_bags)
-"""Heads of bags have tests of their own, which take their time."""
+QUICK = sorted(
+    name for name, head in HEADS.items() if head.lockable and not (head.takes_bags or head.takes_probabilities)
+)
+"""Heads of bags have tests of their own, which take their time; so has the one that needs a trained encoder."""
 
 
 def quick(head):

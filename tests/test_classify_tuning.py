@@ -20,11 +20,11 @@ from classify.design import one_row_each
 from classify.finalists import Candidate, score
 from classify.heads import Dial, Head, Range, find_head
 from classify.objectives import OBJECTIVES, find_objective, macro_auc
-from classify.splits import stratified_folds
 from classify.trials import Fold, Problem, _signed_rank_p, is_hopeless, settle, try_params, walk
 from classify.trials import Path as Walked
 from classify.tuning import InnerFold, Search, tune
 from triher.errors import StopRun
+from triher.folds import stratified_folds
 from triher.owners import this_process
 
 

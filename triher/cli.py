@@ -67,18 +67,20 @@ def demo(
     out: Out = Path("runs/demo"),
     patients: Annotated[int, typer.Option(min=60, help="Patients in the synthetic cohort.")] = 120,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    system: Annotated[str, typer.Option(help="A published system in small: a, b or c; docs/systems.md.")] = "",
     *,
     shuffle_labels: Annotated[bool, typer.Option(help="Negative control: the AUC must fall to 0.5.")] = False,
     overrides: Overrides = [],  # noqa: B006 - typer reads the default, nobody changes it
     quiet: Quiet = False,
 ) -> int:
     """Run the whole chain on a synthetic cohort whose truth is known, in a few minutes."""
-    from triher.demo import closing_table, run_demo
+    from triher.demo import Demo, run_demo
+    from triher.demo_table import closing_table
 
     reporter = Reporter(quiet=quiet)
     run = RunFolder(out)
     options = [*overrides, *(["classify.shuffle_labels=true"] if shuffle_labels else [])]
-    outcome = run_demo(run, n_patients=patients, seed=seed, overrides=options, reporter=reporter)
+    outcome = run_demo(run, Demo(patients, seed, system), overrides=options, reporter=reporter)
     Console().print(closing_table(run))
     return _finish(run, outcome.n_skipped, reporter)
 
@@ -169,8 +171,14 @@ for _name, _stages, _help, _change in (
     (
         "run",
         STAGES,
-        "Run whatever is stale of extract, classify, explain, analysis.",
+        "Run whatever is stale of finetune, extract, classify, explain, analysis.",
         "extract.encoder=dinov2-small",
+    ),
+    (
+        "finetune",
+        ("finetune",),
+        "Train the encoder end to end on the development patients.",
+        "finetune.folds=0",
     ),
     ("extract", ("extract",), "Volumes to slabs to a feature store.", "extract.normalization=clip98-volume"),
     (

@@ -91,6 +91,10 @@ CODES: dict[str, tuple[str, str]] = {
         "a trained encoder is shown pictures of another kind than it was trained on",
         "set under extract what the message names, or train the encoder again",
     ),
+    "encoder_stale": (
+        "the trained encoder was made with other choices",
+        "run triher finetune, or triher run, with the same --out; or undo the change",
+    ),
     "encoder_trained_on": (
         "the encoder was trained on the patient, so that nothing it says of her is a prediction",
         "set finetune.folds to 5, say, so that networks score whom they did without; or use other patients",
@@ -231,6 +235,10 @@ CODES: dict[str, tuple[str, str]] = {
     "no_mr_image": ("the folder holds no MR image", "check cohort.exam, or export the images again"),
     "no_table": ("the import made the rows from folders, without a table", "name the table of labels with --table"),
     "not_extracted": ("the patient has no embeddings in the feature store", "run triher extract again"),
+    "not_probabilities": (
+        "the head network takes a trained encoder's probabilities, and the features are none",
+        "train the encoder (a section finetune), or choose classify.head=logistic",
+    ),
     "number_format": ("a cell is not a number", "use a decimal point and no unit"),
     "official_split": ("the collection's own split does not fit train and test", "see the column official_split"),
     "orientation": ("collections whose axes differ are in one table", "import them one by one"),
@@ -395,6 +403,10 @@ CODES: dict[str, tuple[str, str]] = {
     "time_missing": ("survival time or event is missing", "complete the follow-up"),
     "time_negative": ("the survival time is below 0", "count it from the same day for everybody"),
     "time_zero": ("the survival time is 0", "nothing, if the event was on the first day"),
+    "training_diverged": (
+        "the loss of a network in training is no number any more",
+        "lower finetune.learning_rate, or raise finetune.warmup; the epochs before are kept",
+    ),
     "transfer_syntax": (
         "the images are compressed in a way for which no decoder is installed",
         "pip install pylibjpeg pylibjpeg-openjpeg pyjpegls python-gdcm",

@@ -1,7 +1,7 @@
 """Run the stages one after the other, each only where it is stale."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ import pandas as pd
 
 from triher.cohort import Cohort, labels, read_cohort, sources_sha256
 from triher.config import dump_config, read_config
+from triher.effective import effective
 from triher.errors import Note, StopRun, unknown_name
 from triher.files import sha256_of_json
 from triher.labels import scheme_classes
@@ -49,32 +50,71 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     _refuse_other_cohort(run, cohort, config.cohort.table)
     run.record_command(" ".join(("triher", *stages)), dump_config(config))
     did_work = False
-    if "extract" in stages:
-        from extract.stage import extract
-
-        did_work |= extract(config, run, reporter).did_work
-    if "classify" in stages:
-        from classify.stage import classify
-
-        did_work |= classify(config, run, config.classify.features or find_store(run, config, cohort), reporter)
-    if "explain" in stages:
-        from triher.explain.stage import explain
-
-        did_work |= explain(config, run, config.classify.features or find_store(run, config, cohort), reporter)
-    if "analysis" in stages:
-        from analysis.stage import analyze
-
-        did_work |= analyze(config, run, reporter)
+    for stage in stages:
+        made_with = config if stage == "finetune" else effective(config, run)
+        did_work |= _RUNNERS[stage](made_with, run, cohort, reporter)
     if not did_work:
         reporter.say("everything is up to date: nothing was computed")
     return Outcome(did_work, len(run.read_skipped()))
 
 
+def _finetune(config: Config, run: RunFolder, _: Cohort, reporter: Reporter) -> bool:
+    """Train the encoder."""
+    from extract.finetune import finetune
+
+    return finetune(config, run, reporter).did_work
+
+
+def _extract(config: Config, run: RunFolder, _: Cohort, reporter: Reporter) -> bool:
+    """Make the feature stores."""
+    from extract.stage import extract
+
+    return extract(config, run, reporter).did_work
+
+
+def _classify(config: Config, run: RunFolder, cohort: Cohort, reporter: Reporter) -> bool:
+    """Predict everybody, and lock a model."""
+    from classify.stage import classify
+
+    return classify(config, run, config.classify.features or find_store(run, config, cohort), reporter)
+
+
+def _explain(config: Config, run: RunFolder, cohort: Cohort, reporter: Reporter) -> bool:
+    """Draw and test maps, and attribute."""
+    from triher.explain.stage import explain
+
+    return explain(config, run, config.classify.features or find_store(run, config, cohort), reporter)
+
+
+def _analyze(config: Config, run: RunFolder, _: Cohort, reporter: Reporter) -> bool:
+    """Judge the predictions, and write the report."""
+    from analysis.stage import analyze
+
+    return analyze(config, run, reporter)
+
+
+_RUNNERS: dict[str, Callable[[Config, RunFolder, Cohort, Reporter], bool]] = {
+    "finetune": _finetune,
+    "extract": _extract,
+    "classify": _classify,
+    "explain": _explain,
+    "analysis": _analyze,
+}
+
+
 def _unasked(config: Config, stages: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out the explanations where all stages run and the configuration does not ask for any."""
-    if stages != STAGES or config.explain is not None:
+    """Leave out training and explanations where all stages run and the configuration does not ask for them.
+
+    Raises:
+        StopRun: ``config_value`` when nothing but a training was asked for that the configuration does not describe.
+    """
+    if stages == ("finetune",) and config.finetune is None:
+        remedy = "add one, 'finetune: {}' for the defaults; docs/training.md says what can stand there"
+        raise StopRun("config_value", "the configuration has no section finetune", remedy=remedy)
+    if stages != STAGES:
         return stages
-    return tuple(stage for stage in stages if stage != "explain")
+    asked = {"finetune": config.finetune, "explain": config.explain}
+    return tuple(stage for stage in stages if asked.get(stage, stage) is not None)
 
 
 def _without_images(config: Config, stages: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,10 +125,13 @@ def _without_images(config: Config, stages: tuple[str, ...]) -> tuple[str, ...]:
     """
     if config.has_images:
         return stages
-    if stages == ("extract",):
-        message = f"classify.features names {config.classify.features}, so there is nothing to extract"
+    if stages in (("extract",), ("finetune",)):
+        message = f"classify.features names {config.classify.features}, so there is nothing to {stages[0]}"
         raise StopRun("config_value", message, remedy="take classify.features out, or run 'triher classify'")
-    return tuple(stage for stage in stages if stage != "extract")
+    if config.finetune is not None:
+        message = f"classify.features names {config.classify.features}, so there is nothing to finetune"
+        raise StopRun("config_value", message, remedy="take classify.features out, or set finetune to null")
+    return tuple(stage for stage in stages if stage not in ("extract", "finetune"))
 
 
 def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> None:
@@ -104,17 +147,19 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
 
 
 def check_classification(config: Config, cohort: Cohort) -> None:
-    """Refuse an unknown head, pooling or covariate, and a split that the cohort does not have.
+    """Refuse an unknown head, pooling or covariate, a head without what it needs, and a split that there is not.
 
     Raises:
         StopRun: as the modules of `classify`.
     """
-    from classify.heads import find_head
+    from classify.heads import check_head
+    from classify.network import check_encoder
     from classify.pooling import check_pooling
     from classify.splits import partitions
     from classify.stage import refuse_unknown_covariates
 
-    find_head(config.classify.head)
+    if check_head(config.classify).takes_probabilities:
+        check_encoder(config)
     check_pooling(config.classify.pooling)
     refuse_unknown_covariates(config)
     labels(cohort, config.scheme)

@@ -19,7 +19,7 @@ from triher.registration_record import (
 from triher.runfolder import changed_libraries
 from triher.settings import Config
 from triher.store import read_index
-from triher.study import BASE, CellRun, Study, StudyFolder
+from triher.study import BASE, CellRun, Embedding, Study, StudyFolder
 
 _LISTED = 10  # names in one remark
 
@@ -165,9 +165,26 @@ def _weights(record: Record, runs: Sequence[CellRun], folder: StudyFolder) -> li
             found.append("its feature store is gone, so nothing tells whether its weights are those registered")
             continue
         digest = read_index(folder.run.features / embedding.store).encoder.get("sha256", "")
-        if digest != record.weights.get(embedding.encoder, ""):
+        found += _trained(record, embedding, digest, folder) if embedding.training else []
+        if not embedding.training and digest != record.weights.get(embedding.encoder, ""):
             found.append(f"the weights of {embedding.encoder} are not those registered")
     return list(dict.fromkeys(found))
+
+
+def _trained(record: Record, embedding: Embedding, digest: str, folder: StudyFolder) -> list[str]:
+    """What keeps a trained encoder from being what was registered: other weights to start from, or another file.
+
+    Its section ``finetune`` is one of the cell's settings.
+    """
+    training = folder.read_training(embedding.training)
+    if training is None:
+        return ["its trained encoder is gone, so nothing tells what it was trained from"]
+    found = []
+    if training.start_sha256 and training.start_sha256 != record.weights.get(training.encoder, ""):
+        found.append(f"the weights of {training.encoder} that its training started from are not those registered")
+    if digest != training.sha256:
+        found.append(f"its feature store was made by another encoder than {training.file}")
+    return found
 
 
 def _is_as_registered(record: Record, name: str, present: _Present) -> bool:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from triher.effective import HOW, training_choices, trains
 from triher.errors import StopRun
 from triher.files import sha256_of_json
-from triher.settings import Config, Section
+from triher.settings import Config, FinetuneConfig, Section
 from triher.study import StudyFolder
 
 IN_TURN_SPLITS = ("none", "leave-one-site-out", "leave-one-cohort-out")
@@ -125,6 +126,10 @@ def settings_of(config: Config) -> dict[str, Any]:
             exclude={"features": True, "control": True, "workers": True, "storage": True, "split": {"reopen"}},
         ),
     }
+    if trains(config):
+        sections["finetune"] = training_choices(config)["finetune"]
+    else:  # named all the same, so that a cell that does not train differs from one that does key by key
+        sections["finetune"] = dict.fromkeys(key for key in FinetuneConfig.model_fields if key not in HOW)
     found = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
     return {"scheme": config.scheme, "seed": config.seed, **found}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from triher.effective import effective
 from triher.errors import StopRun
 from triher.files import locked
 from triher.progress import Reporter
@@ -87,8 +88,8 @@ def _config_of(run: RunFolder, store: Path) -> Config | None:
     record = run.read_record()
     stage = record["stages"].get("extract", {})
     try:
-        config = Config.model_validate(record.get("config"))
-    except ValidationError:
+        config = effective(Config.model_validate(record.get("config")), run)
+    except (ValidationError, StopRun):
         return None
     return config if stage.get("store") == store.name and stage["choices"] == config.extract.choices() else None
 

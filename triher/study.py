@@ -1,8 +1,9 @@
 """The folder of an ablation study: its cells, what each was computed from, and where its predictions lie.
 
-A study folder is a run folder with ``slabs/`` and ``features/`` that all cells share, and further
+A study folder is a run folder with ``slabs/``, ``encoders/`` and ``features/`` that all cells share, and further
 
 - ``study.json``: axes, cells, and for each cell the runs that belong to it, one a seed (`Study`);
+- ``trainings/KEY.json``: one trained encoder, what it cost and from how many patients it learned (`Training`);
 - ``embeddings/KEY.json``: one feature store, what it cost and who was left out (`Embedding`);
 - ``cells/KEY/``: ``cell.json`` (`CellRun`) and ``predictions.csv``, the prediction table.
 
@@ -63,6 +64,37 @@ class Remark(Section):
     text: str
 
 
+class Training(Section):
+    """An encoder that was trained for the study."""
+
+    key: str
+    file: str
+    """Its name in ``encoders/``."""
+    encoder: str
+    """That the training started from."""
+    start_sha256: str
+    """Of its weights; empty for random ones."""
+    sha256: str
+    """Of the trained file."""
+    seed: int
+    n_networks: int
+    """One for each part of the development patients, who were kept from it, and the final one."""
+    n_patients: int
+    """Development patients: trained on, or asked when to stop."""
+    n_learned: int
+    """Patients that the final network learned from; the others decided when to stop."""
+    seconds: float | None
+    """Wall clock of drawing the pictures and training all networks, without reading volumes; on ``device``. None
+    where they were not trained at one go."""
+    device: str
+    skipped: tuple[LeftOut, ...] = ()
+
+    @property
+    def judges_development(self) -> bool:
+        """Whether every development patient has a network that was not trained on her."""
+        return self.n_networks > 1
+
+
 class Embedding(Section):
     """A feature store of the study."""
 
@@ -70,6 +102,9 @@ class Embedding(Section):
     store: str
     """File name in ``features/``."""
     encoder: str
+    """As the configuration names it; where it was trained, that it started from."""
+    training: str = ""
+    """Key of the trained encoder; empty where it stayed as it came."""
     n_patients: int
     n_slices: int
     n_features: int
@@ -79,6 +114,11 @@ class Embedding(Section):
     was not made at one go."""
     device: str
     skipped: tuple[LeftOut, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The encoder's name, marked where it was trained."""
+        return f"{self.encoder}, trained" if self.training else self.encoder
 
 
 class CellRun(Section):
@@ -172,6 +212,24 @@ class StudyFolder:
         """How a run ended; None when it did not, or its file is damaged."""
         return _read(self._cell_file(key), CellRun)
 
+    def begin_training(self, key: str) -> bool:
+        """Mark that a training begins; whether an earlier run began it and did not end it."""
+        marker = self._training_file(key).with_suffix(".begun")
+        is_resumed = marker.exists()
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        return is_resumed
+
+    def write_training(self, training: Training) -> None:
+        """Write down what a trained encoder is; its training is at an end."""
+        write_json(self._training_file(training.key), training.model_dump(mode="json"))
+        self._training_file(training.key).with_suffix(".begun").unlink(missing_ok=True)
+
+    def read_training(self, key: str) -> Training | None:
+        """What a trained encoder is; None when it was not finished, or its record is damaged or the encoder gone."""
+        found = _read(self._training_file(key), Training)
+        return found if found is not None and (self.run.encoders / found.file).is_file() else None
+
     def write_embedding(self, embedding: Embedding) -> None:
         """Write down what a feature store is."""
         write_json(self._embedding_file(embedding.key), embedding.model_dump(mode="json"))
@@ -184,6 +242,10 @@ class StudyFolder:
     def _cell_file(self, key: str) -> Path:
         """Record of a run."""
         return self.run.path / "cells" / key / "cell.json"
+
+    def _training_file(self, key: str) -> Path:
+        """Record of a trained encoder."""
+        return self.run.path / "trainings" / f"{key}.json"
 
     def _embedding_file(self, key: str) -> Path:
         """Record of a feature store."""

@@ -46,6 +46,37 @@ def low_vs_positive_area(weights: Multiplicities, y: Labels, p: Probabilities, _
     return areas(among(rank(*low_vs_positive_scores(y, p)), np.flatnonzero(y >= 1)), weights)
 
 
+# Shares of right answers
+
+
+def right_share(weights: Multiplicities, y: Labels, p: Probabilities, _: tuple[str, ...]) -> Values:
+    """The accuracy of the likeliest class."""
+    return _share(weights, p.argmax(axis=1) == y, np.ones(len(y), np.bool_))
+
+
+def mean_recall(weights: Multiplicities, y: Labels, p: Probabilities, classes: tuple[str, ...]) -> Values:
+    """The mean of the classes' sensitivities: the balanced accuracy."""
+    return np.mean([recall(name, weights, y, p, classes) for name in classes], axis=0)
+
+
+def recall(name: str, weights: Multiplicities, y: Labels, p: Probabilities, classes: tuple[str, ...]) -> Values:
+    """Of a class, the share that is recognized: its sensitivity."""
+    c = classes.index(name)
+    return _share(weights, p.argmax(axis=1) == c, y == c)
+
+
+def rejection(name: str, weights: Multiplicities, y: Labels, p: Probabilities, classes: tuple[str, ...]) -> Values:
+    """Of those outside a class, the share that is not taken for it: its specificity."""
+    c = classes.index(name)
+    return _share(weights, p.argmax(axis=1) != c, y != c)
+
+
+def _share(weights: Multiplicities, hit: Bool[np.ndarray, " patient"], among: Bool[np.ndarray, " patient"]) -> Values:
+    """Among some patients the share that is hit, in every resample."""
+    drawn = weights[:, among].astype(np.float64)
+    return (drawn @ hit[among]) / drawn.sum(axis=1)
+
+
 # Means over the patients
 
 
@@ -141,6 +172,18 @@ def class_and_rest(name: str, y: Labels, classes: tuple[str, ...]) -> dict[str, 
     """A class and its rest."""
     label, n = class_label(name), int(np.sum(y == classes.index(name)))
     return {label: n, f"other than {label}": len(y) - n}
+
+
+def class_alone(name: str, y: Labels, classes: tuple[str, ...]) -> dict[str, int]:
+    """A class."""
+    label = class_label(name)
+    return {label: class_and_rest(name, y, classes)[label]}
+
+
+def rest_alone(name: str, y: Labels, classes: tuple[str, ...]) -> dict[str, int]:
+    """All but a class."""
+    label = f"other than {class_label(name)}"
+    return {label: class_and_rest(name, y, classes)[label]}
 
 
 def zero_and_rest(y: Labels, _: tuple[str, ...]) -> dict[str, int]:

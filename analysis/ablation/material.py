@@ -23,7 +23,7 @@ from triher.judged import HELD_OUT, SPLITS, parts_differ
 from triher.labels import scheme_classes
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.settings import AblationConfig, Config
-from triher.study import Cell, CellRun, Embedding, Study, StudyFolder
+from triher.study import Cell, CellRun, Embedding, Study, StudyFolder, Training
 from triher.types import Labels, Names
 
 _DECIMALS = 12  # as in `analysis.samples`: rounding errors must not rank
@@ -82,6 +82,8 @@ class CellResult:
     run."""
     named: tuple[str, ...] = ()
     """Patients whom the reason names."""
+    trainings: tuple[Training, ...] = ()
+    """Of its encoder, one a run; none where the encoder stayed as it came."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,16 @@ def _read_cell(folder: StudyFolder, study: Study, cell: Cell, config: Config) ->
         tables.append(table[table["split"].isin(SPLITS)])
     stores = [folder.read_embedding(key) if key else None for run in ended[:1] for key in (run.embedding, run.shown)]
     embedding, shown = stores or (None, None)
-    result = CellResult(cell, tuple(ended), embedding, reason, code, state, shown=shown)
+    trainings = _trainings(folder, ended)
+    result = CellResult(cell, tuple(ended), embedding, reason, code, state, shown=shown, trainings=trainings)
     return _Read(result, scheme, tuple(tables), {})
+
+
+def _trainings(folder: StudyFolder, runs: Sequence[CellRun]) -> tuple[Training, ...]:
+    """The trained encoders behind the runs, as far as they are on record."""
+    stores = [folder.read_embedding(run.embedding) for run in runs if run.embedding]
+    found = [folder.read_training(store.training) for store in stores if store is not None and store.training]
+    return tuple(training for training in found if training is not None)
 
 
 def _by_split(read: _Read, *, pooled: bool) -> _Read:

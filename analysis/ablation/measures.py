@@ -13,6 +13,7 @@ from analysis.ablation.drawn import (
     all_classes,
     anybody,
     calibration_slope,
+    class_alone,
     class_and_rest,
     class_area,
     classwise_ece,
@@ -20,6 +21,11 @@ from analysis.ablation.drawn import (
     low_vs_positive_area,
     macro_area,
     mean_loss,
+    mean_recall,
+    recall,
+    rejection,
+    rest_alone,
+    right_share,
     zero_and_rest,
     zero_vs_rest_area,
 )
@@ -122,7 +128,7 @@ def values(arena: Arena, measure: Measure) -> Float64[np.ndarray, "cell seed"]:
 
 
 def _all_measures() -> list[Measure]:
-    """In the order of print: discrimination, then the probabilities themselves."""
+    """In the order of print: discrimination, of two classes also right answers, then the probabilities themselves."""
     names = dict.fromkeys(name for classes in SCHEMES.values() for name in classes)
     having = {name: tuple(s for s, classes in SCHEMES.items() if name in classes) for name in names}
     found = [
@@ -133,7 +139,12 @@ def _all_measures() -> list[Measure]:
     for name, schemes in having.items():
         statistic, needs = partial(class_area, name), partial(class_and_rest, name)
         found.append(_area(f"auc:{name}", f"AUC {name}", statistic, needs, schemes))
+    positive = "positive"
     found += [
+        _share("accuracy", "accuracy", right_share, anybody),
+        _share("balanced_accuracy", "balanced accuracy", mean_recall, all_classes),
+        _share("sensitivity:positive", "sensitivity", partial(recall, positive), partial(class_alone, positive)),
+        _share("specificity:positive", "specificity", partial(rejection, positive), partial(rest_alone, positive)),
         _error("brier", "Brier score", (0.0, 2.0), partial(mean_loss, 0)),
         _error("log_loss", "log loss", (0.0, math.inf), partial(mean_loss, 1)),
         _error("ece", "classwise ECE", (0.0, 1.0), classwise_ece, has_interval=False),
@@ -152,6 +163,13 @@ def _area(
         name, label, higher_is_better=True, bounds=(0.0, 1.0), statistic=statistic, needs=needs, schemes=schemes,
         is_area=True,
     )  # fmt: skip
+
+
+def _share(name: str, label: str, statistic: Statistic, needs: Groups) -> Measure:
+    """A share of right answers of the likelier one of two classes."""
+    return Measure(
+        name, label, higher_is_better=True, bounds=(0.0, 1.0), statistic=statistic, needs=needs, schemes=("binary",)
+    )
 
 
 def _error(

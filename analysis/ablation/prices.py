@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64
 
-from analysis.ablation.material import Arena, StudyMaterial
+from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import draw, find_measure, resample
 from triher.estimate import Estimate, not_estimable
 from triher.study import Cell
@@ -30,7 +30,9 @@ class Price:
     cpu_seconds: float
     """To train and predict, the mean over its seeds."""
     is_best_buy: bool
-    """Whether no cell on this device with the same or less cost has a better value."""
+    """Whether no cell on this device that embeds at the same or less cost has a better value."""
+    training_seconds: float = 0.0
+    """To train the encoder, the mean over its seeds; 0 where it stayed as it came, NaN where not known."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,31 @@ def price_cells(values: Mapping[str, Estimate], material: StudyMaterial) -> tupl
         seconds = 100 * embedding.seconds / embedding.n_patients
         cpu = float(np.mean([run.cpu_seconds for run in result.runs]))
         good = float(metric.goodness(np.array(values[result.cell.name].value)))
-        found.append((result.cell.name, embedding.encoder, embedding.device, seconds, cpu, good))
+        found.append((result.cell.name, embedding.label, embedding.device, seconds, cpu, good))
     return tuple(
         Price(
-            name, encoder, device, seconds, cpu, math.isfinite(good) and not _is_beaten(device, seconds, good, found)
+            name,
+            encoder,
+            device,
+            seconds,
+            cpu,
+            math.isfinite(good) and not _is_beaten(device, seconds, good, found),
+            training_seconds(material.result(name)),
         )
         for name, encoder, device, seconds, cpu, good in found
     )
+
+
+def training_seconds(result: CellResult) -> float:
+    """Wall clock of training a cell's encoder, the mean over its seeds.
+
+    Returns:
+        0 where the encoder stayed as it came; NaN where one of the trainings was interrupted or is not on record.
+    """
+    if result.embedding is None or not result.embedding.training:
+        return 0.0
+    known = [math.nan if one.seconds is None else one.seconds for one in result.trainings]
+    return float(np.mean(known)) if len(known) == len(result.runs) else math.nan
 
 
 def _is_beaten(

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.ablation.comparison import Compared, estimates
 from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import Measure, find_measure, measures_of, resample, values
+from analysis.ablation.prices import training_seconds
 from analysis.ablation.ranks import Rank
 from triher.errors import Note
 from triher.estimate import Estimate
@@ -23,7 +24,7 @@ CELL_COLUMNS = ("state", "code", "reason", "is_base", "is_primary", "confirmator
 COLUMNS = (
     "split", "measure", "value", "low", "high", "n", "value_own", "low_own", "high_own", "n_own", "seeds",
     "sd_over_seeds", "difference", "difference_low", "difference_high", "p", "p_corrected", "rank", "rank_low",
-    "rank_high", "share_best", "embedding_seconds", "cell_seconds", "encoder", "remark",
+    "rank_high", "share_best", "training_seconds", "embedding_seconds", "cell_seconds", "encoder", "remark",
 )  # fmt: skip
 _WHOLE = ("n", "n_own", "seeds")
 
@@ -106,9 +107,10 @@ def _cell_columns(result: CellResult, material: StudyMaterial) -> dict[str, Any]
         "is_base": result.cell.is_base,
         "is_primary": result.cell.name in material.own.primary,
         "seeds": sum(run.state == "done" for run in result.runs),
+        "training_seconds": training_seconds(result),
         "embedding_seconds": result.embedding.seconds if result.embedding else np.nan,
         "cell_seconds": sum(run.seconds for run in result.runs) if result.runs else np.nan,
-        "encoder": result.embedding.encoder if result.embedding else "",
+        "encoder": result.embedding.label if result.embedding else "",
         "split": "",
         "measure": "",
         "remark": "",

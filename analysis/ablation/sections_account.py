@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.sections_cells import arena_name, names_of
 from analysis.ablation.sections_top import status
+from analysis.ablation.sections_trained import trained_blocks
 from analysis.canvas import plain
 from analysis.page import Block, Facts, Paragraph, Section, Table
 from analysis.wording import count
@@ -83,6 +84,7 @@ def account_section(found: Findings) -> Section:
         blocks.append(Table("Cells that are not compared", header, rows, text_cells=True, name="ablation-failed"))
     else:
         blocks.append(Paragraph(f"No cell failed: all {len(found.material.results)} were computed."))
+    blocks += trained_blocks(found.material.results)
     blocks += [block for arena in found.arenas for block in _patients_of(arena)]
     return Section("account", "What failed, and who was left out", [*blocks, *_left_out_blocks(found)])
 

@@ -20,7 +20,10 @@ MOST_OPEN = 20
 """Cells of a table that is not folded."""
 _LEAST_SCATTER = 4  # points that are a picture
 _ERRORS = ("ece", "brier")
-_PRINTED = ("auc_macro", "auc_zero_vs_rest", "auc_low_vs_positive", "brier", "ece")
+_PRINTED = (
+    "auc_macro", "auc_zero_vs_rest", "auc_low_vs_positive", "accuracy", "balanced_accuracy", "sensitivity:positive",
+    "specificity:positive", "brier", "ece",
+)  # fmt: skip
 """Measures of the printed tables beside the study's own; all are in the files."""
 _TEXT = (
     "All cells are judged on the same patients: those whom every cell predicted by models that had not seen them. "

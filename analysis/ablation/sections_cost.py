@@ -27,6 +27,10 @@ _STEPS = (
     "What the next dearer encoder gives, from cells that are alike otherwise, with an interval over the patients. A "
     "gain whose interval holds 0 may be none."
 )
+_TRAINED = (
+    "Encoders marked as trained were trained on this cohort first. What that took is in the table of the cells, and "
+    "in no figure: it is paid once for each cohort, and again for each seed."
+)
 _LEAST_COSTS = 2
 
 
@@ -35,6 +39,8 @@ def cost_section(found: Findings) -> list[Section]:
     if not found.prices or not found.arenas:
         return []
     blocks: list[Block] = [Paragraph(_COST)]
+    if _any_trained(found):
+        blocks.append(Paragraph(_TRAINED))
     values = found.arenas[0].values(found.metric.name)
     for k, device in enumerate(dict.fromkeys(price.device for price in found.prices)):
         inside = [price for price in found.prices if price.device == device]
@@ -50,7 +56,7 @@ def cost_section(found: Findings) -> list[Section]:
             higher_is_better=found.metric.higher_is_better,
         )
         blocks.append(Gallery("", [figure]))
-    if len(blocks) > 1:
+    if any(isinstance(block, Gallery) for block in blocks):
         blocks.insert(1, Paragraph(_FRONT))
     n_without = len(values) - len(found.prices)
     if n_without:
@@ -61,6 +67,11 @@ def cost_section(found: Findings) -> list[Section]:
     if found.steps:
         blocks += [Heading("From encoder to encoder"), Paragraph(_STEPS), _steps_table(found)]
     return [Section("cost", "What it costs", [*blocks, _prices_table(found)])]
+
+
+def _any_trained(found: Findings) -> bool:
+    """Whether any encoder was trained for the study."""
+    return any(price.training_seconds != 0 for price in found.prices)
 
 
 def _steps_table(found: Findings) -> Table:
@@ -106,31 +117,39 @@ def _prices_table(found: Findings) -> Table:
     """A line a cell, the cheapest on top."""
     values = found.arenas[0].values(found.metric.name)
     ordered: Sequence[Price] = sorted(found.prices, key=lambda price: (price.device, price.seconds, price.cell))
+    of_training = ["Seconds of training the encoder, a seed"] if _any_trained(found) else []
     rows = [
-        [p.cell, p.encoder, f"{p.seconds:.3g}", f"{p.cpu_seconds:.3g}", told(values[p.cell]), p.device, _bought(p)]
+        [
+            *(p.cell, p.encoder, f"{p.seconds:.3g}", *(_trained(p) for _ in of_training), f"{p.cpu_seconds:.3g}"),
+            *(told(values[p.cell]), p.device, _bought(p)),
+        ]
         for p in ordered
     ]
-    header = [
-        "Cell",
-        "Encoder",
-        "Seconds for 100 patients",
-        "CPU seconds of training, a seed",
-        capital(found.metric.label),
-    ]
+    header = ["Cell", "Encoder", "Seconds for 100 patients", *of_training, "CPU seconds of training the head, a seed"]
     data: list[list[str | float | None]] = [
-        [p.cell, p.encoder, p.device, p.seconds, p.cpu_seconds, p.is_best_buy, values[p.cell].value]
+        [
+            *(p.cell, p.encoder, p.device, p.seconds, number(p.training_seconds), p.cpu_seconds, p.is_best_buy),
+            values[p.cell].value,
+        ]
         for p in ordered
         if math.isfinite(values[p.cell].value)
     ]
-    columns = ["cell", "encoder", "device", "seconds_per_100_patients", "cpu_seconds", "is_best_buy", "value"]
+    columns = ["cell", "encoder", "device", "seconds_per_100_patients", "training_seconds", "cpu_seconds"]
     return Table(
         "Cost of each cell",
-        [*header, "Device", "No cheaper cell is better"],
+        [*header, capital(found.metric.label), "Device", "No cheaper cell is better"],
         rows,
         folded="The cost of each cell",
         name="ablation-cost",
-        data=Data(columns, data),
+        data=Data([*columns, "is_best_buy", "value"], data),
     )
+
+
+def _trained(price: Price) -> str:
+    """Seconds of training an encoder."""
+    if not price.training_seconds:
+        return "none"
+    return f"{price.training_seconds:.3g}" if math.isfinite(price.training_seconds) else "not known"
 
 
 def _bought(price: Price) -> str:

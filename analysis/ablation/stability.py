@@ -129,7 +129,8 @@ def _apart(cell: Cell, other: Cell) -> list[str]:
 def _encoder(cell: Cell, material: StudyMaterial) -> str:
     """The encoder, with what else differs from the base in how images become pictures."""
     name = str(cell.changes.get(_ENCODER, material.config.extract.encoder))
-    others = [key for key in cell.changes if key.startswith("extract.") and not key.startswith((_PERTURB, _ENCODER))]
+    ours = [key for key in cell.changes if key.startswith(("extract.", "finetune"))]
+    others = [key for key in ours if not key.startswith((_PERTURB, _ENCODER))]
     said = ", ".join(f"{key.removeprefix('extract.')}={cell.changes[key]}" for key in others)
     return f"{name} ({said})" if said else name
 

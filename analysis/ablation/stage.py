@@ -69,6 +69,9 @@ def study_key(config: Config, folder: StudyFolder) -> str:
     cells = {key: folder.read_cell(key) for key in keys}
     stores = sorted({name for cell in cells.values() if cell for name in (cell.embedding, cell.shown) if name})
     embeddings = {name: folder.read_embedding(name) for name in stores}
+    trained = sorted({found.training for found in embeddings.values() if found and found.training})
+    trainings = {name: folder.read_training(name) for name in trained}
+    networks = {name: found.model_dump(mode="json") if found else None for name, found in trainings.items()}
     return sha256_of_json(
         {
             "config": dump_config(config),
@@ -77,6 +80,7 @@ def study_key(config: Config, folder: StudyFolder) -> str:
             "embeddings": {
                 name: found.model_dump(mode="json") if found else None for name, found in embeddings.items()
             },
+            "trainings": networks,
             "predictions": [_digest(folder.predictions(key)) for key in keys],
             "registration": [_digest(folder.registration_file), _digest(check_file(folder))],
             "version": __version__,

@@ -93,6 +93,14 @@ def end_to_end(facts: Facts) -> Answer:
     """Robustness of end-to-end networks."""
     if not facts.encoder.get("name"):
         return left("If the features come from a network trained end to end, show that it is robust.")
+    if facts.trained_encoder:
+        return partly(
+            "The network was trained end to end; what it looks at was tested with shuffled weights, deletion and "
+            "insertion where the run has explanations.",
+            "Show that it is robust: several seeds, disturbed images (extract.perturb), another cohort.",
+            "explanations",
+            "model",
+        )
     return not_applicable(
         "No end-to-end learning: the encoder stayed as published, and a head was trained on it.", "model"
     )

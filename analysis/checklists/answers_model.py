@@ -20,7 +20,10 @@ def objective(facts: Facts) -> Answer:
 
 def title(facts: Facts) -> Answer:
     """What the title has to name."""
-    images = "the technique (frozen pretrained network with a trained head, on breast MRI)"
+    network = (
+        "network trained end to end" if facts.trained_encoder else "frozen pretrained network with a trained head"
+    )
+    images = f"the technique ({network}, on breast MRI)"
     technique = images if facts.config.has_images else "where the features come from"
     return left(
         f"Name in the title that a multivariable prediction model was {_verbs(facts)}, the patients, the outcome "
@@ -70,6 +73,8 @@ def weights(facts: Facts) -> str:
     digest = f", SHA-256 {str(encoder['sha256'])[:12]}…" if encoder.get("sha256") else ""
     terms = f", license {encoder['license']}" if encoder.get("license") else ""
     cited = f" ({encoder['citation']})" if encoder.get("citation") else ""
+    if facts.trained_encoder:
+        return f"The encoder {encoder.get('name', '')} was trained end to end in this run{cited}{terms}{digest}."
     return f"The encoder {encoder.get('name', '')} stayed as published{cited}{terms}{digest}; it was not trained."
 
 
@@ -155,4 +160,5 @@ def _network(facts: Facts) -> str:
     size = f", input of {encoder['input_size']} pixels a side" if encoder.get("input_size") else ""
     n = facts.stage("extract").get("n_features")
     features = f", {n} features a patient and slice" if n else ""
-    return f"Frozen encoder {encoder['name']}{size}{features}. "
+    kind = "Encoder trained end to end, then frozen:" if facts.trained_encoder else "Frozen encoder"
+    return f"{kind} {encoder['name']}{size}{features}. "

@@ -24,14 +24,23 @@ def training(facts: Facts) -> Answer:
     """How it was trained."""
     if not facts.is_trained:
         return left(f"{ELSEWHERE} Give augmentation, hyperparameters, their search and the stopping rule.")
-    return answered(
-        f"{head(facts)} {_search(facts)}{_calibrated(facts)} Images were not augmented, as the encoder stayed as it "
-        f"is. Seed {facts.classified.get('seed', facts.config.seed)}."
-        if facts.config.has_images
-        else f"{head(facts)} {_search(facts)}{_calibrated(facts)} "
-        f"Seed {facts.classified.get('seed', facts.config.seed)}.",
-        "model",
-        files=("run.json",),
+    seed = f"Seed {facts.classified.get('seed', facts.config.seed)}."
+    said = f"{head(facts)} {_search(facts)}{_calibrated(facts)} {_end_to_end(facts)}{seed}"
+    return answered(said, "model", files=("run.json",))
+
+
+def _end_to_end(facts: Facts) -> str:
+    """How the encoder was trained, in sentences."""
+    if not facts.config.has_images:
+        return ""
+    if not facts.trained_encoder:
+        return "Images were not augmented, as the encoder stayed as it is. "
+    own = facts.trained_encoder["choices"]["finetune"]
+    varied = ", ".join(f"{name} {value}" for name, value in own["augment"].items() if value not in (0, "none"))
+    return (
+        f"The encoder was trained end to end: AdamW, learning rate {own['learning_rate']:g} at most, batches of "
+        f"{own['batch_size']}, at most {own['epochs']} epochs, stopped after {own['patience']} without a better loss "
+        f"of its validation patients. Training pictures were varied ({varied or 'not at all'}). "
     )
 
 

@@ -101,6 +101,11 @@ class Facts:
         return str(self.settings.get("split", {}).get("kind", ""))
 
     @property
+    def trained_encoder(self) -> Mapping[str, Any]:
+        """What the record says of the encoder's own training in this run; empty where it stayed as it was."""
+        return self.stage("finetune")
+
+    @property
     def unseen(self) -> list[tuple[str, str]]:
         """Cohort and site of held-out patients of whose site no patient trained the model that predicted them."""
         frame = self.material.frame

@@ -30,9 +30,10 @@ METRICS = Checklist(
     form="https://metricsscore.github.io/metrics/METRICS.html",
     remark=(
         "A score of quality, not a reporting guideline. Conditions as they hold here: deep features in a table count "
-        "as tabular data (condition 4), and a frozen encoder with a trained head is no end-to-end deep learning "
-        "(condition 5). Whether segmentation was fully automated (condition 2) the run cannot know, so item 9 is "
-        "left to the author. Weights of items that do not apply are taken out, and the rest count as the whole."
+        "as tabular data (condition 4), and a frozen encoder with a trained head is no end-to-end deep learning, "
+        "unlike one that was trained on the cohort (condition 5). Whether segmentation was fully automated "
+        "(condition 2) the run cannot know, so item 9 is left to the author. Weights of items that do not apply are "
+        "taken out, and the rest count as the whole."
     ),
     items=(
         Item("1", _DESIGN, "Guideline", "A guideline or checklist was adhered to.", answers.guideline, 0.0368),

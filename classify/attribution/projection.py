@@ -43,6 +43,7 @@ def project(
     centered = vectors - vectors.mean(axis=0)
     axes, _ = principal_axes(centered.astype(np.float64))
     reduced = centered @ axes[:, :_AXES]
+    reduced = np.pad(reduced, ((0, 0), (0, max(2 - reduced.shape[1], 0))))  # two probabilities have one axis
     return tuple(
         Projected(patient_id, method, float(x), float(y))
         for method in methods

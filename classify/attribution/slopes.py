@@ -15,6 +15,7 @@ from classify.design import Design
 from classify.hierarchical import Hierarchy
 from classify.logistic import Logistic
 from classify.mil import Mil
+from classify.network import LEAST_P, Network
 from classify.ordinal import Ordinal
 
 
@@ -89,6 +90,14 @@ def _of_mean(weights: dict[str, np.ndarray], rows: Float64[np.ndarray, "row comp
     return np.asarray(np.einsum("ch,rh,hf->crf", weights["C"], bent, weights["V"], optimize=True) / len(rows))
 
 
+def _of_network(fitted: Network, design: Design) -> np.ndarray:
+    """Of log (s_c / sum of s), with s the mean of the views; a score at its floor does not move."""
+    scores = fitted.scores(design)[0]
+    own = np.diag(1 / scores) - 1 / scores.sum()
+    moves = np.where(scores > LEAST_P, 1 / fitted.n_views, 0.0)
+    return np.tile(own * moves, fitted.n_views)[:, None]
+
+
 def of_softmax(
     logits: Float64[np.ndarray, "class *place"], p: Float64[np.ndarray, " class"]
 ) -> Float64[np.ndarray, "class *place"]:
@@ -100,6 +109,7 @@ _SLOPES: dict[type, Callable[[Any, Design], np.ndarray]] = {
     Logistic: _of_logistic,
     Ordinal: _of_ordinal,
     Mil: _of_mil,
+    Network: _of_network,
 }
 _NETWORKS: dict[str, Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]] = {
     "mil-attention": _of_attention,

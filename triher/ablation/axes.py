@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triher.config import build_config
+from triher.effective import training_choices, trains
 from triher.errors import StopRun, unknown_name
 from triher.files import sha256_of_json
 from triher.settings import STAGES, AblationConfig, Config, Level
@@ -66,7 +67,7 @@ def read_lattice(tree: Mapping[str, Any], path: Path) -> Lattice:
     own = base.ablation or AblationConfig()
     bare = {key: value for key, value in tree.items() if key != "ablation"}
     axes = [] if own.design == "list" else [_read_axis(n, v, bare, path, own) for n, v in _named(own.axes)]
-    _refuse_shared_keys(axes)
+    _refuse_shared_keys(axes, own.design)
     cells = [Cell(name=BASE, levels={axis.name: axis.base for axis in axes}, changes={}), *_combine(axes, own.design)]
     cells += _listed(own.cells, axes)
     configs = {cell.name: build_config(bare, cell.changes, path) for cell in cells}
@@ -116,7 +117,7 @@ def _read_axis(
 ) -> _Axis:
     """Find the level that leaves the configuration as it is."""
     for level in levels.values():
-        _refuse_sections(f"the axis {name}", level)
+        _check_keys(f"the axis {name}", level)
     if not levels:
         raise StopRun("ablation_axis", f"the axis {name} names no level")
     unchanged = build_config(tree, {}, path)
@@ -132,24 +133,34 @@ def _read_axis(
     return _Axis(name, same[0] if same else BASE, {k: v for k, v in levels.items() if k not in same})
 
 
-def _refuse_sections(where: str, level: Level) -> None:
+def _check_keys(where: str, level: Level) -> None:
     """A level that set a whole section would put all that it does not name back to the defaults."""
-    for key in level:
+    for key, value in level.items():
         if key.split(".")[0] == "ablation":
             raise StopRun("ablation_axis", f"{where} changes the section ablation, which is the study's own")
-        if key in _SECTIONS:
+        if key in _SECTIONS and not (value is None and Config.model_fields[key].default is None):
             remedy = f"name its keys one by one, as {key}.KEY: VALUE"
             raise StopRun("ablation_axis", f"{where} sets all of the section {key}", remedy=remedy)
+        inside = next((other for other in level if other.startswith(f"{key}.")), None)
+        if inside is not None:
+            raise StopRun("ablation_axis", f"{where} sets {key} and, within it, {inside}")
 
 
-def _refuse_shared_keys(axes: Iterable[_Axis]) -> None:
-    """Two axes that set one key would overwrite each other."""
+def _refuse_shared_keys(axes: Iterable[_Axis], design: str) -> None:
+    """Two axes that set one key would overwrite each other; so would keys of a section that the other axis sets."""
     owner: dict[str, str] = {}
     for axis in axes:
-        for key in {key for level in axis.levels.values() for key in level}:
+        own = sorted({key for level in axis.levels.values() for key in level})
+        for key in own:
             if key in owner:
                 raise StopRun("ablation_axis", f"the axes {owner[key]} and {axis.name} both set {key}")
-            owner[key] = axis.name
+        for key, other in ((a, b) for a in own for b in owner if design == "lattice"):
+            outer, inner = sorted((key, other), key=len)
+            if inner.startswith(f"{outer}."):
+                message = f"the axes {owner[other]} and {axis.name} set {other} and {key}, one within the other"
+                remedy = f"list the cells that set {outer} under ablation.cells, or use ablation.design=one-at-a-time"
+                raise StopRun("ablation_axis", message, remedy=remedy)
+        owner |= dict.fromkeys(own, axis.name)
 
 
 def _combine(axes: Sequence[_Axis], design: str) -> list[Cell]:
@@ -181,7 +192,7 @@ def _listed(cells: Mapping[str, Level], axes: Sequence[_Axis]) -> list[Cell]:
             "ablation_axis", f"ablation.cells lists '{taken[0]}'; names with '=' belong to cells of the axes"
         )
     for name, changes in cells.items():
-        _refuse_sections(f"the cell '{name}'", changes)
+        _check_keys(f"the cell '{name}'", changes)
     return [Cell(name=name, levels={}, changes=changes) for name, changes in cells.items()]
 
 
@@ -199,4 +210,5 @@ def _computed(config: Config) -> list[Any]:
     """What the predictions depend on; features that come from a table do not depend on the extraction."""
     classify = config.classify.model_dump(mode="json", exclude={"workers", "storage", "control"})
     extract = config.extract.choices() if config.has_images else None
-    return [config.cohort.model_dump(mode="json"), config.scheme, config.seed, extract, classify]
+    trained = training_choices(config)["finetune"] if trains(config) else None
+    return [config.cohort.model_dump(mode="json"), config.scheme, config.seed, extract, trained, classify]

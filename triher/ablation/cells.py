@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triher.ablation.plan import RunNode, StudyPlan, is_done
+from triher.ablation.nodes import RunNode, StudyPlan
+from triher.ablation.plan import is_done
 from triher.errors import StopRun
 from triher.files import sha256_of_file
 from triher.predictions import write_predictions

@@ -5,12 +5,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from triher.ablation.head_cost import Models
-from triher.ablation.plan import Cohorts, EmbedNode, RunNode, StudyPlan
+from triher.ablation.keys import Cohorts
+from triher.ablation.nodes import EmbedNode, RunNode, StudyPlan, TrainNode
+from triher.ablation.part_cost import PartCost
+from triher.ablation.train_cost import Trainings
 from triher.errors import StopRun
 from triher.memory import peak_memory_bytes
 from triher.progress import Advance, Reporter
@@ -25,19 +28,6 @@ _RUNNING = {
     "batch_size",
 }  # fmt: skip
 """Keys of ``extract`` that decide how long an encoder takes for an input."""
-
-
-@dataclass(frozen=True)
-class PartCost:
-    """What one slab cache, store or run takes; NaN where it was not measured."""
-
-    seconds: float = math.nan
-    """Wall clock, when it is computed on this machine alone, one after the other."""
-    disk_bytes: float = math.nan
-    memory_bytes: float = math.nan
-    """On the device, for weights and the largest activations of a batch."""
-    reason: str = ""
-    """Why it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +48,13 @@ class PlanCost:
     process_bytes: float
     """The most memory that this process had while it measured, libraries included."""
     disk_free_bytes: float
+    trainings: Mapping[str, PartCost] = field(default_factory=dict)
+    """`TrainNode.key` -> cost of all its networks, if none stops early, of those that are not trained."""
 
     @property
     def parts(self) -> tuple[PartCost, ...]:
         """All of them."""
-        return (*self.slabs.values(), *self.embeddings.values(), *self.runs.values())
+        return (*self.slabs.values(), *self.trainings.values(), *self.embeddings.values(), *self.runs.values())
 
     def expected_s(self, plan: StudyPlan) -> dict[str, float]:
         """Head -> seconds of a run, for `triher.progress.Reporter.work`, without heads that were not measured."""
@@ -77,9 +69,9 @@ class PlanCost:
 def measure_plan(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> PlanCost:
     """Measure what is left, each thing once.
 
-    Slabs are measured for every cut, the forward pass for every encoder, drawing for every recipe, and one model for
-    every head, width of features and number of patients. Nothing is written into the study. What cannot be measured
-    here, an encoder without weights for instance, is NaN and says why.
+    Slabs are measured for every cut, steps of training for every network, the forward pass for every encoder, drawing
+    for every recipe, and one model for every head, width of features and number of patients. Nothing is written into
+    the study. What cannot be measured here, an encoder without weights for instance, is NaN and says why.
 
     Args:
         plan: the graph.
@@ -88,18 +80,24 @@ def measure_plan(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Pl
     """
     start = time.monotonic()
     todo = [node for node in plan.embeddings if node.store is None]
+    trainings = Trainings([node for node in plan.trainings if node.path is None or _embeds(node, todo)])
     runs = [run for run in plan.runs if not run.is_done and run.cell not in plan.broken]
     known = Cohorts()
-    kinds = ["slabs"] * len({node.slabs for node in todo}) + ["encoder"] * len({_running(node) for node in todo})
-    told = reporter if todo or runs else Reporter(quiet=True)
+    cut: list[EmbedNode | TrainNode] = [*trainings.nodes, *todo]
+    frozen = [node for node in todo if not node.training]
+    kinds = ["slabs"] * len({node.slabs for node in cut}) + ["encoder"] * len({_running(node) for node in frozen})
+    kinds += ["training"] * trainings.n_kinds
+    told = reporter if cut or runs else Reporter(quiet=True)
     with told.work("measuring", [*kinds, *("model" for _ in runs)]) as advance:
         with tempfile.TemporaryDirectory() as scratch:
-            slabs, reasons = _measure_slabs(todo, known, Path(scratch), advance)
-            embeddings = _measure_embeddings(todo, slabs, reasons, advance)
+            slabs, reasons = _measure_slabs(cut, known, Path(scratch), advance)
+            embeddings = _measure_embeddings(frozen, slabs, reasons, advance)
+            trainings.measure(slabs, reasons, advance)
+            embeddings |= {node.key: trainings.embedding(node) for node in todo if node.training}
         models = Models({node.key: node for node in plan.embeddings}, embeddings, known)
         of_runs = {(run.cell, run.seed): _of_run(models, run, advance) for run in runs}
     drawn = {node.slabs for node in plan.embeddings if node.store is not None}
-    n_patients = {node.slabs: len(known.read(node.config).patients) for node in todo}
+    n_patients = {node.slabs: len(known.read(node.config).patients) for node in cut}
     return PlanCost(
         {
             key: _of_slabs(slabs.get(key), n, reasons.get(key, ""))
@@ -110,10 +108,16 @@ def measure_plan(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Pl
         of_runs,
         max((len(found.paths) for found in slabs.values()), default=0),
         time.monotonic() - start,
-        _device(todo),
+        _device(cut),
         peak_memory_bytes(),
         float(shutil.disk_usage(_existing(folder.run.path)).free),
+        {node.key: trainings.cost(node) for node in trainings.nodes if node.path is None},
     )
+
+
+def _embeds(training: TrainNode, todo: Sequence[EmbedNode]) -> bool:
+    """Whether a store is left to make by a trained encoder."""
+    return any(node.training == training.key for node in todo)
 
 
 def _running(node: EmbedNode) -> str:
@@ -130,7 +134,7 @@ def _by(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Ite
 
 
 def _measure_slabs(
-    todo: Sequence[EmbedNode], known: Cohorts, scratch: Path, advance: Advance
+    todo: Sequence[EmbedNode | TrainNode], known: Cohorts, scratch: Path, advance: Advance
 ) -> tuple[dict[str, "SlabCost"], dict[str, str]]:
     """The slabs of a few patients for every cut, the same patients for all cuts of a cohort; and what hindered it."""
     from extract.cost import measure_slabs
@@ -191,8 +195,8 @@ def _of_run(models: Models, run: RunNode, advance: Advance) -> PartCost:
     return PartCost(seconds, 0.0, 0.0, reason)
 
 
-def _device(todo: Sequence[EmbedNode]) -> str:
-    """What embeds."""
+def _device(todo: Sequence[EmbedNode | TrainNode]) -> str:
+    """What trains and embeds."""
     if not todo:
         return ""
     from extract.devices import describe_devices

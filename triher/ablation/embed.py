@@ -3,8 +3,9 @@
 import math
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
-from triher.ablation.plan import EmbedNode, StudyPlan
+from triher.ablation.nodes import EmbedNode, StudyPlan
 from triher.errors import StopRun
 from triher.progress import Reporter, Work, duration_text
 from triher.store import read_index
@@ -26,6 +27,7 @@ def make_stores(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Stu
     Returns:
         The plan with the places of the stores, and with the cells that are broken now.
     """
+    trained = {node.key: node.path for node in plan.trainings}
     made: list[EmbedNode] = []
     failed: dict[str, tuple[str, str]] = {}
     work = Work([node.encoder for node in plan.embeddings], {}, 1, time.monotonic)
@@ -33,7 +35,7 @@ def make_stores(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Stu
         left = "" if math.isnan(work.left_s()) else f", about {duration_text(work.left_s())} left"
         reporter.say(f"features {number} of {len(plan.embeddings)}{left}: {_describe(node)}")
         try:
-            done = _make(node, folder, reporter)
+            done = _make(node, trained.get(node.training), folder, reporter)
             work.finish(node.encoder)
             made.append(replace(node, store=folder.run.features / done.store))
         except StopRun as error:
@@ -47,21 +49,26 @@ def make_stores(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Stu
 
 def _describe(node: EmbedNode) -> str:
     """What is embedded, in a line."""
-    return ", ".join([node.encoder, node.config.extract.normalization, *node.extras])
+    trained = [f"trained with seed {node.config.seed}"] if node.training else []
+    return ", ".join([node.encoder, *trained, node.config.extract.normalization, *node.extras])
 
 
-def _make(node: EmbedNode, folder: StudyFolder, reporter: Reporter) -> Embedding:
+def _make(node: EmbedNode, trained: Path | None, folder: StudyFolder, reporter: Reporter) -> Embedding:
     """Make one store, and write down what it is."""
     from extract.stage import extract, make_slabs
     from extract.weights import slug
 
-    known = folder.read_embedding(node.key)
-    make_slabs(node.config, folder.run, reporter)
-    at_one_go = not any(folder.run.features.glob(f"{slug(node.encoder)}-*.shards/*.h5"))
+    known, config = folder.read_embedding(node.key), node.config
+    if trained is not None:
+        options = config.extract.model_copy(update={"encoder": f"file:{trained}"})
+        config = config.model_copy(update={"extract": options})
+    make_slabs(config, folder.run, reporter)
+    begun = slug(node.encoder if trained is None else f"file:{trained.name}")
+    at_one_go = not any(folder.run.features.glob(f"{begun}-*.shards/*.h5"))
     start = time.monotonic()
-    done = extract(node.config, folder.run, reporter)
+    done = extract(config, folder.run, reporter)
     seconds = time.monotonic() - start
-    if known is not None and not done.did_work:
+    if known is not None and not done.did_work and known.store == done.store.name:
         return known
     found = _record(node, folder, round(seconds, 3) if done.did_work and at_one_go else None)
     folder.write_embedding(found)
@@ -78,6 +85,7 @@ def _record(node: EmbedNode, folder: StudyFolder, seconds: float | None) -> Embe
         key=node.key,
         store=store.name,
         encoder=node.encoder,
+        training=node.training,
         n_patients=len(read_index(store).inputs),
         n_slices=facts["n_slices"],
         n_features=facts["n_features"],

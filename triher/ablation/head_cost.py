@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from triher.ablation.plan import Cohorts, EmbedNode, RunNode
+from triher.ablation.keys import Cohorts
+from triher.ablation.nodes import EmbedNode, RunNode
 from triher.cohort import Cohort, labels
 from triher.errors import StopRun
 from triher.labels import scheme_classes

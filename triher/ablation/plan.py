@@ -1,69 +1,20 @@
-"""The graph of a study: which feature stores and which models its cells need, each once."""
+"""The graph of a study: which trained encoders, feature stores and models its cells need, each once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from triher.ablation.axes import Lattice
-from triher.cohort import Cohort, read_cohort, sources_sha256
+from triher.ablation.keys import DIGITS, Cohorts
+from triher.ablation.nodes import EmbedNode, RunNode, StudyPlan, TrainNode
+from triher.effective import trains
 from triher.errors import StopRun
-from triher.files import sha256_of_file, sha256_of_json
+from triher.files import sha256_of_file
 from triher.settings import AblationConfig, Config, PerturbConfig
 from triher.study import Study, StudyFolder
 
-_DIGITS = 16
-
-
-@dataclass(frozen=True)
-class EmbedNode:
-    """One feature store."""
-
-    key: str
-    encoder: str
-    config: Config
-    """Of one of its cells; ``cohort`` and ``extract`` are those of all."""
-    group: str
-    """Equal for stores of one recipe by different encoders."""
-    slabs: str
-    """Equal for stores that are drawn from the same slabs."""
-    cells: tuple[str, ...]
-    """Names of the cells that need it."""
-    store: Path | None
-    """Where it lies, when it is there."""
-
-    @property
-    def extras(self) -> list[str]:
-        """What is done to the images before anything is cut or normalized, in words."""
-        options = self.config.extract
-        corrected = [] if options.n4 == "none" else [f"N4 {options.n4}"]
-        return corrected if options.perturb.is_none else [*corrected, "disturbed"]
-
-
-@dataclass(frozen=True)
-class RunNode:
-    """One cell with one seed."""
-
-    cell: str
-    seed: int
-    config: Config
-    embedding: str
-    """Key of the store that the models are trained on; empty for a table of features."""
-    shown: str
-    """Key of the store of the held-out patients, where that is another one; else empty."""
-    key: str
-    """Of its predictions; empty while a store is not there."""
-    is_done: bool
-
-
-@dataclass(frozen=True)
-class StudyPlan:
-    """All that a study needs, in the order in which it is done."""
-
-    lattice: Lattice
-    embeddings: tuple[EmbedNode, ...]
-    runs: tuple[RunNode, ...]
-    broken: dict[str, tuple[str, str]]
-    """Name of a cell that cannot be begun -> code and reason."""
+Node = TypeVar("Node", TrainNode, EmbedNode)
 
 
 def make_plan(lattice: Lattice, own: AblationConfig, folder: StudyFolder) -> StudyPlan:
@@ -77,29 +28,58 @@ def make_plan(lattice: Lattice, own: AblationConfig, folder: StudyFolder) -> Stu
         folder: where earlier results lie.
     """
     known = Cohorts()
+    trainings: dict[str, TrainNode] = {}
     embeddings: dict[str, EmbedNode] = {}
     runs: list[RunNode] = []
     broken: dict[str, tuple[str, str]] = {}
     for cell in lattice.cells:
-        config = lattice.configs[cell.name]
         try:
-            known.check(config)
-            needed = [known.embedding(one) for one in _extractions(config, own)]
+            known.check(lattice.configs[cell.name])
+            found = _needs_of_seeds(lattice.configs[cell.name], own, known)
         except StopRun as error:
             broken[cell.name] = (error.code, str(error))
             continue
-        for node in needed:
-            seen = embeddings.get(node.key, node)
-            embeddings[node.key] = replace(seen, cells=(*seen.cells, cell.name))
-        keys = [*(node.key for node in needed), "", ""][:2]
-        runs += [
-            RunNode(
-                cell.name, config.seed + i, _with_seed(config, config.seed + i), keys[0], keys[1], "", is_done=False
-            )
-            for i in range(own.seeds)
-        ]
-    nodes = tuple(replace(node, store=_found(folder, node.key)) for node in _in_order(embeddings.values()))
-    return located(StudyPlan(lattice, nodes, tuple(runs), broken), folder)
+        for config, needs in found:
+            if needs.training is not None:
+                trainings[needs.training.key] = _shared(needs.training, trainings, cell.name)
+            for node in needs.embeddings:
+                embeddings[node.key] = _shared(node, embeddings, cell.name)
+            keys = [*(node.key for node in needs.embeddings), "", ""][:2]
+            runs.append(RunNode(cell.name, config.seed, config, keys[0], keys[1], "", is_done=False))
+    stores = tuple(replace(node, store=_found(folder, node.key)) for node in _in_order(embeddings.values()))
+    files = tuple(replace(node, path=_trained(folder, node.key)) for node in trainings.values())
+    return located(StudyPlan(lattice, files, stores, tuple(runs), broken), folder)
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What one cell with one seed is made from."""
+
+    training: TrainNode | None
+    embeddings: tuple[EmbedNode, ...]
+    """That of the training, and that of the disturbed held-out images; none for a table of features."""
+
+
+def _needs_of_seeds(config: Config, own: AblationConfig, known: Cohorts) -> list[tuple[Config, _Needs]]:
+    """A cell with each seed: each trains its own networks; encoders that stay as they came know of no seed."""
+    configs = [config.model_copy(update={"seed": config.seed + i}) for i in range(own.seeds)]
+    if trains(config):
+        return [(one, _needs(one, own, known)) for one in configs]
+    needs = _needs(config, own, known)
+    return [(one, needs) for one in configs]
+
+
+def _needs(config: Config, own: AblationConfig, known: Cohorts) -> _Needs:
+    """One cell with one seed; whoever is shown disturbed images is embedded by networks of undisturbed ones."""
+    extractions = _extractions(config, own)
+    training = known.training(extractions[0]) if trains(config) else None
+    return _Needs(training, tuple(known.embedding(one, training) for one in extractions))
+
+
+def _shared(node: Node, there: Mapping[str, Node], cell: str) -> Node:
+    """The node, needed by one cell more."""
+    seen: Node = there.get(node.key, node)
+    return replace(seen, cells=tuple(dict.fromkeys((*seen.cells, cell))))
 
 
 def located(plan: StudyPlan, folder: StudyFolder) -> StudyPlan:
@@ -120,7 +100,7 @@ def located(plan: StudyPlan, folder: StudyFolder) -> StudyPlan:
             runs.append(run)
             continue
         try:
-            key = cell_key(run.config, store, shown, shared=shared)[:_DIGITS]
+            key = cell_key(run.config, store, shown, shared=shared)[:DIGITS]
         except StopRun as error:
             broken[run.cell] = (error.code, str(error))
             continue
@@ -154,56 +134,6 @@ def as_study(plan: StudyPlan, base: Config, design: str) -> Study:
     )
 
 
-class Cohorts:
-    """The cohorts of a study, each read once."""
-
-    def __init__(self) -> None:
-        """None is read yet."""
-        self._known: dict[str, Cohort] = {}
-
-    def read(self, config: Config) -> Cohort:
-        """The cohort of a configuration."""
-        key = f"{config.has_images} {config.cohort.model_dump_json()}"
-        if key not in self._known:
-            self._known[key] = read_cohort(config.cohort, images=config.has_images)
-        return self._known[key]
-
-    def check(self, config: Config) -> None:
-        """Refuse mistakes of the classification before any work.
-
-        Raises:
-            StopRun: as the stages.
-        """
-        from triher.pipeline import check_classification
-
-        check_classification(config, self.read(config))
-
-    def embedding(self, config: Config) -> EmbedNode:
-        """The store that a configuration needs.
-
-        Raises:
-            StopRun: for whatever it says that cannot be done.
-        """
-        from extract.recipe import slabs_of
-        from extract.task import decide
-
-        task = decide(config)
-        options = config.extract
-        sources = [sources_sha256(self.read(config), config.cohort), list(config.cohort.phases)]
-        fitted = config.classify.split.model_dump(mode="json") if task.needs_fit else None
-        recipe = {key: value for key, value in options.choices().items() if key != "encoder"}
-        group = [recipe, fitted, *sources]
-        return EmbedNode(
-            key=_key([task.encoders[0].facts(), *group]),
-            encoder=options.encoder,
-            config=config,
-            group=_key(group),
-            slabs=_key([slabs_of(config).facts(), *sources]),
-            cells=(),
-            store=None,
-        )
-
-
 def _extractions(config: Config, own: AblationConfig) -> list[Config]:
     """The extractions that a cell needs: that of its training, and that of the disturbed held-out images."""
     if not config.has_images:
@@ -213,11 +143,6 @@ def _extractions(config: Config, own: AblationConfig) -> list[Config]:
         return [config.model_copy(update={"extract": alone})]
     clean = alone.model_copy(update={"perturb": PerturbConfig()})
     return [config.model_copy(update={"extract": extract}) for extract in (clean, alone)]
-
-
-def _with_seed(config: Config, seed: int) -> Config:
-    """The configuration with another seed."""
-    return config.model_copy(update={"seed": seed})
 
 
 def _in_order(nodes: Iterable[EmbedNode]) -> list[EmbedNode]:
@@ -238,6 +163,7 @@ def _found(folder: StudyFolder, key: str) -> Path | None:
     return None if record is None else folder.run.features / record.store
 
 
-def _key(value: object) -> str:
-    """A short hash."""
-    return sha256_of_json(value)[:_DIGITS]
+def _trained(folder: StudyFolder, key: str) -> Path | None:
+    """Where a trained encoder lies, if it is there."""
+    record = folder.read_training(key)
+    return None if record is None else folder.run.encoders / record.file

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from triher.ablation.cost import PartCost, PlanCost
-from triher.ablation.plan import EmbedNode, RunNode, StudyPlan
+from triher.ablation.cost import PlanCost
+from triher.ablation.nodes import EmbedNode, RunNode, StudyPlan, TrainNode
+from triher.ablation.part_cost import PartCost
 from triher.printing import size_text, table_of
 from triher.progress import duration_text
 
@@ -23,12 +24,13 @@ class _Row:
 
     what: str
     n: int
+    left: int
     costs: tuple[PartCost, ...]
     """Of what is left."""
 
     def cells(self) -> tuple[str, ...]:
         """For the table."""
-        left = len(self.costs)
+        left = self.left
         if not left:
             return (self.what, str(self.n), str(self.n), "0", "", "")
         seconds, n_bytes = (_sum(getattr(cost, name) for cost in self.costs) for name in ("seconds", "disk_bytes"))
@@ -89,6 +91,13 @@ def _heading(plan: StudyPlan) -> list[str]:
             f"shared: {_count(len(plan.embeddings), 'embedding')} instead of {n_alone}, "
             f"{_count(n_slabs, 'slab cache')} instead of {n_alone}"
         )
+    if plan.trainings:
+        n_networks = sum(len(node.lessons) for node in plan.trainings)
+        n_trained = sum(len(node.cells) for node in plan.trainings)
+        texts.append(
+            f"trained here: {_count(len(plan.trainings), 'encoder')} of {_count(n_networks, 'network')}, "
+            f"instead of {n_trained} encoders; each seed trains its own"
+        )
     return texts
 
 
@@ -98,25 +107,29 @@ def _count(n: int, noun: str) -> str:
 
 
 def _rows(plan: StudyPlan, cost: PlanCost) -> list[_Row]:
-    """Slab caches by cut, embeddings by encoder, runs by head, and all together."""
-    rows: dict[str, tuple[int, list[PartCost]]] = {}
+    """Slab caches by cut, networks to train and embeddings by encoder, runs by head, and all together."""
+    rows: dict[str, _Row] = {}
 
-    def add(what: str, part: PartCost | None) -> None:
-        n, parts = rows.get(what, (0, []))
-        rows[what] = n + 1, [*parts, *([part] if part is not None else [])]
+    def add(what: str, part: PartCost | None, n: int = 1) -> None:
+        seen = rows.get(what, _Row(what, 0, 0, ()))
+        left, costs = (n, (part,)) if part is not None else (0, ())
+        rows[what] = _Row(what, seen.n + n, seen.left + left, (*seen.costs, *costs))
 
-    for key, node in {node.slabs: node for node in reversed(plan.embeddings)}.items():
+    cut: list[EmbedNode | TrainNode] = [*plan.trainings, *plan.embeddings]
+    for key, node in {node.slabs: node for node in reversed(cut)}.items():
         add(f"slabs: {_slabs_text(node)}", cost.slabs.get(key))
+    for training in plan.trainings:
+        add(f"networks: {_short(training.encoder)}", cost.trainings.get(training.key), len(training.lessons))
     for node in plan.embeddings:
         add(f"embedding: {_short(node.encoder)}", cost.embeddings.get(node.key))
     for run in plan.runs:
         if run.cell not in plan.broken:
             add(f"models: {run.config.classify.head}", cost.runs.get((run.cell, run.seed)))
-    found = [_Row(what, n, tuple(parts)) for what, (n, parts) in rows.items()]
-    return [*found, _Row("all", sum(row.n for row in found), cost.parts)]
+    found = list(rows.values())
+    return [*found, _Row("all", sum(row.n for row in found), sum(row.left for row in found), cost.parts)]
 
 
-def _slabs_text(node: EmbedNode) -> str:
+def _slabs_text(node: EmbedNode | TrainNode) -> str:
     """What is cut, in a few words."""
     return ", ".join([node.config.extract.region.kind, *node.extras])
 
@@ -197,13 +210,16 @@ def _resources(plan: StudyPlan, cost: PlanCost) -> list[str]:
     """Device, memory and disk."""
     texts = []
     if cost.device:
-        most = [part.memory_bytes for part in cost.embeddings.values() if not math.isnan(part.memory_bytes)]
+        parts = (*cost.trainings.values(), *cost.embeddings.values())
+        most = [part.memory_bytes for part in parts if not math.isnan(part.memory_bytes)]
         needs = f", at most {size_text(max(most))} of its memory for weights and a batch" if most else ""
         texts.append(f"device: {cost.device}{needs}")
     if not math.isnan(cost.process_bytes):
         texts.append(f"memory: {size_text(cost.process_bytes)} in this process, as while measuring")
     needed, n_unknown = _sum(part.disk_bytes for part in cost.parts)
     needed = 0.0 if math.isnan(needed) else needed
+    # Pictures to train on lie there as long as one encoder is trained.
+    needed += max((part.scratch_bytes for part in cost.parts if not math.isnan(part.scratch_bytes)), default=0.0)
     more = " and what was not measured" if n_unknown else ""
     texts.append(f"disk: {size_text(needed)} needed{more}, {size_text(cost.disk_free_bytes)} free")
     if needed * _MARGIN > cost.disk_free_bytes:
@@ -220,6 +236,8 @@ def _reasons(cost: PlanCost) -> list[str]:
     texts = [f"not measured ({n} x): {reason}" for reason, n in list(unknown.items())[:_REASONS]]
     if not cost.parts:
         return ["nothing is left to be done but the comparison of the cells"]
+    if cost.trainings:
+        texts.append("networks: with all epochs; a training that stops early takes less. Timed on one batch at most")
     way = f"on {cost.n_measured} patients and " if cost.n_measured else ""
     texts.append(
         f"measured {way}with one model for each kind of cell in {duration_text(cost.measured_s)}, for one process on "

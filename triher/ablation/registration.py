@@ -206,15 +206,18 @@ def _held_out(lattice: Lattice, own: AblationConfig) -> tuple[str, ...]:
 def _weights(lattice: Lattice, own: AblationConfig) -> tuple[dict[str, str], dict[str, str]]:
     """Encoder -> SHA-256 of its weights, and encoder -> why they are not to be had.
 
+    Where a cell trains its encoder, the weights are those to start from: they, the section ``finetune``, the
+    seed and the data fix what is trained. Random weights to start from are fixed by the seed.
+
     Raises:
         StopRun: as `extract.weights.locate_weights`, for the base and the primary cells.
     """
     found: dict[str, str] = {}
     missing: dict[str, str] = {}
-    needed = {config.extract.encoder for config in _judged(lattice, own).values() if config.has_images}
+    needed = {config.extract.encoder for config in _judged(lattice, own).values() if _has_weights(config)}
     for config in lattice.configs.values():
         name = config.extract.encoder
-        if name in found or name in missing or not config.has_images:
+        if name in found or name in missing or not _has_weights(config):
             continue
         try:
             found[name] = _weights_of(config)
@@ -225,8 +228,14 @@ def _weights(lattice: Lattice, own: AblationConfig) -> tuple[dict[str, str], dic
     return found, missing
 
 
+def _has_weights(config: Config) -> bool:
+    """Whether a cell uses the weights that its encoder comes with; not where a training begins with random ones."""
+    begins_at_random = config.finetune is not None and not config.finetune.pretrained
+    return config.has_images and not begins_at_random
+
+
 def _weights_of(config: Config) -> str:
-    """The SHA-256 of an encoder's weights; empty for one that has none."""
+    """The SHA-256 of an encoder's weights, as it came; empty for one that has none."""
     from extract.encoders import find_encoder
     from extract.weights import locate_weights
 

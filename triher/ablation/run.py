@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from triher.ablation.axes import Lattice
 from triher.ablation.cells import ENGINES, lanes_of, orders
 from triher.ablation.embed import make_stores
-from triher.ablation.plan import StudyPlan, as_study, located, make_plan
+from triher.ablation.nodes import StudyPlan
+from triher.ablation.plan import as_study, located, make_plan
 from triher.ablation.registration import check_data, refuse_ordinary_run
+from triher.ablation.train import make_trainings
 from triher.config import dump_config
 from triher.errors import Note, Skipped, StopRun
 from triher.files import locked
@@ -56,6 +58,7 @@ def run_study(
         check_data(lattice, folder, reporter)
         plan = make_plan(lattice, own, folder)
         folder.write_study(as_study(plan, base, own.design))  # marks the folder, should this be interrupted
+        plan = make_trainings(plan, folder, reporter)
         plan = located(make_stores(plan, folder, reporter), folder)
         study = as_study(plan, base, own.design)
         folder.write_study(study)
@@ -91,7 +94,10 @@ def _account(study: Study, folder: StudyFolder, reporter: Reporter) -> tuple[int
     found = [run for runs in by_cell.values() for run in runs if run is not None]
     keys = dict.fromkeys(key for run in found for key in (run.embedding, run.shown) if key)
     records = [record for record in map(folder.read_embedding, keys) if record is not None]
-    left_out = [record.skipped for record in records] + [done.skipped for done in found]
+    trained = dict.fromkeys(record.training for record in records if record.training)
+    trainings = [record for record in map(folder.read_training, trained) if record is not None]
+    left_out = [record.skipped for record in trainings] + [record.skipped for record in records]
+    left_out += [done.skipped for done in found]
     rows = dict.fromkeys(row for listed in left_out for row in listed)
     skipped = [Skipped(**row.model_dump()) for row in rows]
     for stage in ("extract", "classify"):
