@@ -65,9 +65,9 @@ class Commits(Checkpoint):
         )
         if not (math.isfinite(row.training_loss) and math.isfinite(row.validation_loss)):
             message = (
-                f"{row.network}: epoch {row.epoch} ended with a training loss of {row.training_loss} and a validation "
-                f"loss of {row.validation_loss}; expected finite ones. The learning rate was {rate:.3g} at its end, and "
-                f"{learner.design.options.learning_rate:.3g} at most"
+                f"{row.network}: epoch {row.epoch} ended with a training loss of {row.training_loss} and a "
+                f"validation loss of {row.validation_loss}; expected finite ones. The learning rate was {rate:.3g} "
+                f"at its end, and {learner.design.options.learning_rate:.3g} at most"
             )
             raise StopRun("training_diverged", message)
         return row
@@ -82,9 +82,7 @@ class AtomicFiles(CheckpointIO):
         with replacing(Path(path)) as part:
             torch.save(checkpoint, part)
 
-    def load_checkpoint(
-        self, path: Path, map_location: object = None, weights_only: object = None
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: Path, map_location: object = None, weights_only: object = None) -> dict[str, Any]:
         """Read one on the host; Lightning copies what it holds to where it belongs."""
         del map_location, weights_only
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -57,7 +57,9 @@ def fit(
     learner = Learner(untrained(design, weights, lesson.seed), design, material, lesson, where.resident)
     commits = Commits(kept)
     with quiet(), _untouched(where.devices):
-        trainer = _trainer(where, kept.folder, design.options.epochs, [commits, Shown(reporter, lesson.name, commits)])
+        trainer = _trainer(
+            where, kept.folder, design.options.epochs, [commits, Shown(reporter, lesson.name, commits)]
+        )
         _run(trainer, learner, kept.last if goes_on else None, lesson.name)
     return kept.history()
 
@@ -101,7 +103,9 @@ def _run(trainer: Any, learner: Learner, last: Path | None, name: str) -> None: 
         raise StopRun("device_memory", message, remedy=remedy) from error
     except ProcessException as error:
         reason = str(error).strip().splitlines()[-1]
-        raise StopRun("worker_died", f"{name}: a process that trained for one of the devices ended: {reason}") from error
+        raise StopRun(
+            "worker_died", f"{name}: a process that trained for one of the devices ended: {reason}"
+        ) from error
     except SystemExit as stopped:
         if isinstance(stopped.__context__, KeyboardInterrupt):  # which Lightning turns into an exit
             raise KeyboardInterrupt from None

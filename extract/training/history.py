@@ -136,6 +136,4 @@ def read_done(kept: Kept) -> Learned | None:
 def read_curve(path: Path) -> tuple[Epoch, ...]:
     """What `write_curve` wrote."""
     rows = [row for _, row in read_own_rows(path)]
-    return tuple(
-        Epoch(row["network"], int(row["epoch"]), *(float(row[name]) for name in CURVE[2:])) for row in rows
-    )
+    return tuple(Epoch(row["network"], int(row["epoch"]), *(float(row[name]) for name in CURVE[2:])) for row in rows)

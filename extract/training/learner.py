@@ -192,9 +192,7 @@ def rate(step: int, n_steps: int, warmup: float) -> float:
     return (1 + math.cos(math.pi * (step - rise) / max(1, n_steps - rise))) / 2
 
 
-def _class_weights(
-    material: Material, slices: np.ndarray, design: Design
-) -> Float32[torch.Tensor, " class"] | None:
+def _class_weights(material: Material, slices: np.ndarray, design: Design) -> Float32[torch.Tensor, " class"] | None:
     """Pictures / classes / pictures of the class, of those that are learned from."""
     if design.options.class_weights == "none":
         return None
