@@ -44,7 +44,7 @@ class Learner(lightning.LightningModule):
             resident: where they lie.
         """
         super().__init__()
-        self.classifier = classifier.to(memory_format=torch.channels_last)
+        self.classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.design, self.material, self.lesson = design, material, lesson
         self.resident = resident
         self.training_loss = self.validation_loss = math.nan
