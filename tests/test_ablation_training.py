@@ -144,14 +144,14 @@ def test_a_failed_training_breaks_its_cells_and_no_other(real_file, monkeypatch)
         raise RuntimeError("no memory") if config.seed else StopRun("training_diverged", "the loss is not finite")
 
     monkeypatch.setattr(stage, "finetune", fail)
+    monkeypatch.setattr("analysis.ablation.stage.analyze_study", lambda *_: False)
     outcome = run(real_file, f"{{seeds: 2, axes: {{classify.pooling: [[mean], [max]]}}, cells: {{{TOY}}}}}")
     assert (outcome.n_done, outcome.n_failed) == (1, 2)
     assert asked == [0, 1]
-    results = pd.read_csv(folder_of(real_file).results_file, keep_default_na=False)
-    reasons = results.drop_duplicates("cell").set_index("cell")["reason"]
-    assert re.search("not finite|RuntimeError: no memory", reasons["base"])
-    assert reasons["pooling=max"] == reasons["base"]
-    assert reasons["toy"] == ""
+    broken = folder_of(real_file).read_study().broken
+    assert broken.keys() == {"base", "pooling=max"}
+    assert re.search("not finite|RuntimeError: no memory", broken["base"][1])
+    assert broken["pooling=max"] == broken["base"]
 
 
 def test_a_study_trains_once_judges_everybody_out_of_fold_and_tells_what_it_took(real_file, monkeypatch):
