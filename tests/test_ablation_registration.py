@@ -554,6 +554,6 @@ def test_the_examples_of_the_documentation_are_studies(tmp_path):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block, encoding="utf-8")
         lattices.append(read_lattice(read_tree(path), path))
-    assert [len(lattice.cells) for lattice in lattices] == [8, 8, 3, 12, 4, 16, 2]
+    assert [len(lattice.cells) for lattice in lattices] == [8, 8, 3, 12, 4, 16, 8, 2]
     assert "normalization=minmax-volume, n4=shared" in lattices[0].configs
     assert list(lattices[4].axes["split.train"]) == ["DUKE", "ISPY1", "ISPY2", "DUKE+ISPY1"]
