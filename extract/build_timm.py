@@ -34,13 +34,15 @@ def _load(spec: EncoderSpec, weights: Path) -> torch.nn.Module:
 
 
 def _load_by_order(spec: EncoderSpec, weights: Path) -> torch.nn.Module:
-    """A checkpoint of the same tensors under other names, in the same order, those of the classifier last."""
-    module = build_hollow(partial(_make, spec))
-    stored, names = read_tensors(weights), list(build_hollow(partial(_create, spec)).state_dict())
+    """A checkpoint of the same tensors under other names, in the same order, the classifier's too."""
+    module: Any = build_hollow(partial(_create, spec))
+    stored, names = read_tensors(weights), list(module.state_dict())
     if len(names) != len(stored):
         raise misfit(spec, weights, f"it holds {len(stored)} tensors where {len(names)} were expected")
-    fill(module, dict(zip(names, stored.values(), strict=True)), spec, weights, unused=_classifiers(module))
-    return module
+    fill(module, dict(zip(names, stored.values(), strict=True)), spec, weights)
+    module.reset_classifier(0)
+    filled: torch.nn.Module = module
+    return filled
 
 
 def _load_children(spec: EncoderSpec, weights: Path) -> torch.nn.Module:

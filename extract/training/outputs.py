@@ -75,7 +75,7 @@ def losses(
             weights. A boundary's two sides are weighted by what the weights say of the classes on them, so that
             weights that balance the classes balance each boundary.
     """
-    own, *others = torch.split(outputs.float(), sizes(design), dim=1)
+    own, *others = torch.split(outputs.float(), [*sizes(design)], dim=1)
     smoothing = design.options.label_smoothing
     if design.options.task == "nested":
         total = _nested(own, y, smoothing, class_weights)
