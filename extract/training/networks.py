@@ -54,7 +54,10 @@ class Classifier(torch.nn.Module):
         if self.attention is None:
             return self._last(self.backbone, batch)
         pictures = torch.cat(self._channels(batch)) if self._by_channel else batch
-        attended: torch.Tensor = self.attention(torch.split(self._last(self.backbone, pictures), len(batch)))
+        chart = self._last(self.backbone, pictures)
+        # Not torch.split, which would fix the number of pictures when the network is translated for ONNX Runtime.
+        charts = chart.reshape(_CHANNELS, -1, *chart.shape[1:]).unbind() if self._by_channel else (chart,)
+        attended: torch.Tensor = self.attention(charts)
         return attended
 
     def _channels(self, batch: Pictures) -> list[Pictures]:
