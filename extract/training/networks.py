@@ -61,6 +61,7 @@ class Classifier(torch.nn.Module):
         if not self._by_channel:
             return [self._last(self.backbone, batch)]
         found = self._last(self.backbone, torch.cat(self._channels(batch)))
+        # Not torch.split, which fixes the number of pictures when the network is translated for ONNX Runtime.
         return list(found.unflatten(0, (_CHANNELS, -1)).unbind())
 
     def _channels(self, batch: Pictures) -> list[Pictures]:
