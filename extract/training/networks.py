@@ -62,7 +62,7 @@ class Classifier(torch.nn.Module):
             return [self._last(self.backbone, batch)]
         found = self._last(self.backbone, torch.cat(self._channels(batch)))
         # Not torch.split, which fixes the number of pictures when the network is translated for ONNX Runtime.
-        return list(found.unflatten(0, (_CHANNELS, -1)).unbind())
+        return list(found.reshape(_CHANNELS, -1, *found.shape[1:]).unbind())
 
     def _channels(self, batch: Pictures) -> list[Pictures]:
         """Each channel as a gray picture of its own, scaled to the statistics of all three."""
