@@ -43,12 +43,17 @@ def quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
-        for beginning in _MEANINGLESS:
-            warnings.filterwarnings("ignore", beginning)
         try:
-            for logger in loggers:
-                logger.setLevel(logging.WARNING)
+            hush()
             yield
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+def hush() -> None:
+    """Keep Lightning silent for the rest of this process, or of a block that saves its warnings."""
+    for beginning in _MEANINGLESS:
+        warnings.filterwarnings("ignore", beginning)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)

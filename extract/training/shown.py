@@ -5,7 +5,8 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from extract.training.commits import Commits, best_of
+from extract.training.commits import Commits
+from extract.training.history import best_of
 from triher.progress import Advance, Reporter
 
 
