@@ -132,7 +132,7 @@ class _Running:
     def __init__(self, design: Design, classifier: Classifier, device: torch.device, config: Config) -> None:
         """Put it there."""
         self.design, self._device = design, device
-        self.classifier = classifier.to(device).to(memory_format=torch.channels_last)
+        self.classifier = classifier.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = AdamW(self.classifier.parameters(), design.options.learning_rate)
         self._inputs = PictureInputs(design.spec, device)
         self._generator = torch.Generator(device).manual_seed(0)
