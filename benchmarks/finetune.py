@@ -3,8 +3,8 @@
 Usage: ``python -P benchmarks/finetune.py`` on a GPU (ResNet-34 and ViT-B/16 at 224 pixels, bfloat16), and with
 ``--small`` on a processor (-P keeps this folder from hiding the package of the same name). Weights and pictures are
 random. The bare step is forward, loss, backward and optimizer on one scaled batch that lies on the device; bare steps
-and trainings alternate in one process, and the best of the rounds is taken, as neighbors only add to it. Time is CPU
-time of the process on a processor, and wall time on a GPU.
+and trainings alternate in one process, each training is compared with the bare steps just before it, and the median
+of the rounds is taken. Time is CPU time of the process on a processor, and wall time on a GPU.
 """
 
 import argparse
@@ -106,7 +106,7 @@ class Bench:
             where = replace(self.where, resident=resident)
             design = replace(self.design, options=options)
             learned = learn(design, None, self.material, self.lesson, where, Path(folder), told)
-        return learned.pictures_per_s, self.size.batch * self.size.n_batches / min(np.diff(told.at))
+        return learned.pictures_per_s, self.size.batch * self.size.n_batches / float(np.mean(np.diff(told.at)))
 
 
 def wait(device: torch.device) -> None:
@@ -136,20 +136,20 @@ def measure(bench: Bench, rounds: int) -> None:
         "host": ("host", AugmentConfig()),
         "device, pictures not varied": ("device", STILL),
     }
-    bare: list[float] = []
-    steps: dict[str, list[float]] = {name: [] for name in ways}
-    whole: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, (resident, augment) in ways.items():
-            bare.append(bench.bare())
-            in_steps, in_all = bench.training(resident, augment)
-            steps[name].append(in_steps)
-            whole[name].append(in_all)
-    print(f"bare step: {max(bare):.1f} pictures/s (all: {', '.join(f'{one:.1f}' for one in bare)})")
-    for name in ways:
-        ratio, total = max(steps[name]) / max(bare), max(whole[name]) / max(bare)
-        print(f"{name}: {max(steps[name]):.1f} pictures/s, {ratio:.2f} of the bare step (aim {AIM}); with ", end="")
-        print(f"validation of {VALIDATION_SHARE:.0%} as many pictures and commit {total:.2f}")
+            bare = bench.bare()
+            steps, whole = bench.training(resident, augment)
+            found[name].append((bare, steps / bare, whole / bare))
+            print(
+                f"  {name}: bare step {bare:.1f} pictures/s, training {steps:.1f}, whole epochs {whole:.1f}",
+                flush=True,
+            )
+    for name, rows in found.items():
+        _, ratio, total = np.median(rows, axis=0)
+        print(f"{name}: {ratio:.2f} of the bare step (aim {AIM}); {total:.2f} with ", end="")
+        print(f"validation of {VALIDATION_SHARE:.0%} as many pictures and commit")
 
 
 def main() -> None:

@@ -274,16 +274,43 @@ def test_the_key_holds_what_decides_and_nothing_else():
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on(tmp_path):
+def test_a_killed_process_goes_on_and_two_share_the_batches(tmp_path):
     command = [sys.executable, str(Path(__file__)), str(tmp_path)]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def main(folder: Path) -> None:
-    """Kill forked children at random moments until each training is done; then compare."""
+    """What needs processes of its own, with one thread each, as several do not survive a fork."""
     torch.set_num_threads(1)
-    mock.patch.object(load("extract.training.fitting"), "untrained", tiny).start()
+    fitting = load("extract.training.fitting")
+    with mock.patch.object(fitting, "untrained", tiny):
+        kill_again_and_again(folder)
+    with mock.patch.object(fitting, "untrained", without_norm):
+        share_the_batches(folder)
+
+
+def without_norm(design, weights, seed):
+    """A network in which no picture of a batch knows of the others."""
+    network = tiny(design, weights, seed)
+    network.net[1] = torch.nn.Identity()
+    return network
+
+
+def share_the_batches(folder: Path) -> None:
+    """Two processes that each take their share of every batch learn what one alone does, up to rounding."""
+    still = {"flips": "none", "rotate_deg": 0, "scale": 0.0, "shift": 0.0, "brightness": 0.0, "contrast": 0.0}
+    design = design_of(dropout=0.0, augment=still)
+    cpu = torch.device("cpu")
+    one, two = (run(folder / str(len(cpus)), design, where=Where(cpus)) for cpus in ((cpu,), (cpu, cpu)))
+    assert all(torch.allclose(one.tensors[name], two.tensors[name], atol=1e-6) for name in one.tensors)
+    for row, other in zip(one.curve, two.curve, strict=True):
+        assert abs(row.training_loss - other.training_loss) < 1e-5
+        assert abs(row.validation_loss - other.validation_loss) < 1e-5
+
+
+def kill_again_and_again(folder: Path) -> None:
+    """Kill forked children at random moments until each training is done; then compare."""
     rng = np.random.default_rng(0)
 
     def in_child(work) -> int:
@@ -301,7 +328,7 @@ def main(folder: Path) -> None:
     assert in_child(partial(run, folder / "whole")) == 0
     n_kills = 0
     for k in range(4):
-        place = folder / str(k)
+        place = folder / f"cut-{k}"
         while status := in_child(partial(attempt, place, int(rng.integers(1, 26)), end)):
             assert os.WIFSIGNALED(status)
             assert os.WTERMSIG(status) == signal.SIGKILL

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors.torch import save_file
 
 from extract.training.history import KEY, History, Kept, best_of, is_over, write_curve
 from extract.training.learner import Learner
+from extract.training.lightning_parts import Checkpoint, CheckpointIO
 from extract.training.material import Epoch
 from extract.training.networks import tensors_of
 from triher.errors import StopRun

@@ -4,7 +4,6 @@ import math
 import time
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -15,6 +14,7 @@ from extract.inputs import PictureInputs
 from extract.training.augment import vary
 from extract.training.design import Design
 from extract.training.feeding import Batch, Feed, MappedFile, Resident, place
+from extract.training.lightning_parts import LightningModule
 from extract.training.material import Lesson, Material
 from extract.training.networks import Classifier
 from extract.training.orders import Part, cut, epoch_order, n_batches, slices_of
@@ -28,7 +28,7 @@ CLIP = 1.0
 _DROPOUT, _VARY = 2, 3  # numbers in the derived seed; `extract.training.orders` has 1
 
 
-class Learner(lightning.LightningModule):
+class Learner(LightningModule):
     """A classifier in training."""
 
     def __init__(

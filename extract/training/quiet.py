@@ -8,7 +8,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-from extract.torchvision_cure import import_torchvision
 from triher.errors import StopRun
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
@@ -32,7 +31,6 @@ def load(module: str) -> ModuleType:
     if find_spec("lightning") is None:
         message = "networks are trained with lightning, which is not installed"
         raise StopRun("extra_missing", message, remedy="pip install 'triher[finetune]'")
-    import_torchvision()  # Lightning's measures import it, and would fail beside a CPU build of torch
     with quiet():
         return import_module(module)
 
