@@ -51,7 +51,7 @@ def run_demo(run: RunFolder, demo: Demo, *, overrides: Sequence[str], reporter: 
         probe = RunFolder(run.path / PROBE_FOLDER)
         reporter.say(f"the frozen encoder that the trained one is compared with: {probe.path}")
         frozen = read_config(path, [*overrides, *find_system(demo.system).probe])
-        run_stages(frozen, probe, reporter, ("extract", "classify", "analysis"))
+        run_stages(frozen, probe, reporter, ("extract", "classify"))
     return run_stages(read_config(path, overrides), run, reporter)
 
 
