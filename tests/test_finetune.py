@@ -34,7 +34,7 @@ classify: {head: network, pooling: [median], split: {kind: sites, test: [C]}, fo
 def trained(tmp_path_factory):
     """A small phantom cohort with a trained encoder, its configuration and its run."""
     folder = tmp_path_factory.mktemp("finetune")
-    write_phantom(folder, n_patients=36, shape=(24, 48, 48), reporter=QUIET)
+    write_phantom(folder, n_patients=48, shape=(24, 48, 48), reporter=QUIET)
     path = folder / "config.yaml"
     path.write_text(CONFIG)
     run = RunFolder(folder / "run")
@@ -135,7 +135,7 @@ def test_nothing_is_embedded_before_an_encoder_is_trained(trained, tmp_path):
 
 def test_one_network_alone_scores_nobody_it_was_trained_on(trained, tmp_path):
     path, _ = trained
-    alone = read_config(path, ["finetune.folds=0", "finetune.validation_share=0.4", "finetune.epochs=1"])
+    alone = read_config(path, ["finetune.folds=0", "finetune.validation_share=0.5", "finetune.epochs=1"])
     run = RunFolder(tmp_path / "alone")
     outcome = run_stages(alone, run, QUIET, ("finetune", "extract", "classify"))
     card = read_card(encoder_of(run))
@@ -156,6 +156,7 @@ def test_one_network_alone_scores_nobody_it_was_trained_on(trained, tmp_path):
         ("finetune=null", "config_value", "no section finetune"),
         ("extract.encoder=radiomics", "config_value", "radiomics"),
         ("extract.fusions=[early, late]", "config_value", "one of them"),
+        ("extract.tokens=mean", "config_value", "3 networks are to be trained"),
         ("finetune.network=triple", "config_value", "dual-attention"),
     ],
 )
@@ -171,3 +172,5 @@ def test_later_stages_go_by_the_trained_encoder(trained):
     config = effective(read_config(path), run)
     assert config.extract.encoder == f"file:{encoder_of(run)}"
     assert config.extract.choices()["encoder"] == f"file:{encoder_of(run).name}"
+    bare = config.extract.model_copy(update={"encoder": f"file:{encoder_of(run).name}"})
+    assert bare.choices() == config.extract.choices()

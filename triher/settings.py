@@ -227,7 +227,8 @@ class ExtractConfig(Section):
         A trained encoder goes by the name of its file, which holds a hash of its training, wherever that lies.
         """
         chosen = self.model_dump(mode="json", exclude=_HOW | ({"perturb"} if self.perturb.is_none else set()))
-        return chosen | ({"encoder": f"file:{Path(self.encoder).name}"} if self.is_trained else {})
+        name = Path(self.encoder.removeprefix("file:")).name
+        return chosen | ({"encoder": f"file:{name}"} if self.is_trained else {})
 
     @property
     def is_trained(self) -> bool:

@@ -33,5 +33,5 @@ def design_from(card: Card) -> Design:
         name: tuple(value) if isinstance(value, list) else value for name, value in card.start.items()
     }
     options = FinetuneConfig.model_validate(card.settings)
-    tasks = tuple(len(values) for values in card.tasks.values())
+    tasks = tuple(len(card.tasks[name]) for name in options.also_predict)
     return make_design(EncoderSpec(**facts), options, len(card.classes), tasks)

@@ -86,6 +86,12 @@ def make_roster(
         _lesson(f"fold-{k}", everybody[fold != k], None, config, options, divider) for k in range(fold.max() + 1)
     ]
     lessons.append(_lesson(FINAL, everybody, _stopping(able, options), config, options, divider))
+    if config.extract.tokens != "default" and len(lessons) > 1:
+        message = (
+            f"extract.tokens is '{config.extract.tokens}', and {len(lessons)} networks are to be trained, whose "
+            "features have nothing in common but the classes"
+        )
+        raise StopRun("config_value", message, remedy="use extract.tokens=default, or finetune.folds=0")
     values = {name: _values(able, name) for name in options.also_predict}
     return Roster(tuple(able), digests, y, _tasks(able, values), values, fold, tuple(lessons))
 

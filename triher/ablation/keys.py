@@ -5,7 +5,6 @@ from typing import Any
 
 from triher.ablation.nodes import EmbedNode, TrainNode
 from triher.cohort import Cohort, read_cohort, sources_sha256
-from triher.errors import StopRun
 from triher.files import sha256_of_json
 from triher.settings import Config
 
@@ -86,8 +85,6 @@ class Cohorts:
             task = decide(config)
             encoder: list[Any] = [task.encoders[0].facts()]
         else:
-            if options.tokens != "default" and len(training.lessons) > 1:
-                raise _no_tokens(options.tokens, len(training.lessons))
             task = decide_pictures(config)
             encoder = ["trained", training.key]
         fitted = config.classify.split.model_dump(mode="json") if task.needs_fit else None
@@ -107,12 +104,6 @@ class Cohorts:
     def _sources(self, config: Config) -> list[Any]:
         """Which images there are."""
         return [sources_sha256(self.read(config), config.cohort), list(config.cohort.phases)]
-
-
-def _no_tokens(tokens: str, n: int) -> StopRun:
-    """That the features of several networks have nothing in common, said before they are trained."""
-    message = f"extract.tokens is '{tokens}', and {n} networks are to be trained, whose features cannot be compared"
-    return StopRun("config_value", message, remedy="use extract.tokens=default, or finetune.folds=0")
 
 
 def _key(value: object) -> str:
