@@ -84,8 +84,9 @@ def _texts(rows: Sequence[Row]) -> list[str]:
         found.append(
             "Tests are paired, on the patients whom both models predicted: DeLong's for the AUC, McNemar's exact one "
             "for accuracy, sensitivity and specificity at 0.5. Behind each p value stands the one corrected after "
-            "Benjamini and Hochberg among all exploratory p values of the analysis. The macro AUC is compared in the "
-            "sections on what stands beside the model. For out-of-fold predictions the tests describe."
+            "Benjamini and Hochberg among all exploratory p values of the analysis. "
+            f"{'The macro AUC is compared in the sections on other models. ' if several else ''}"
+            "For out-of-fold predictions the tests describe."
         )
     return found
 

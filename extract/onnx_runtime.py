@@ -56,6 +56,7 @@ def to_onnx_runtime(module: torch.nn.Module, forward: Forward, side: int) -> For
         path = Path(folder) / "network.onnx"
         _export(_Whole(module, forward).eval(), side, path)
         session = _open(path)
+    _try(session, side)
     return lambda batch: torch.from_numpy(_run(session, batch.contiguous().numpy()))
 
 
@@ -91,6 +92,17 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - an untyped library
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:
         raise NotTranslated(f"ONNX Runtime does not take the network: {error}") from error
+
+
+def _try(session: Any, side: int) -> None:  # noqa: ANN401 - an untyped library
+    """Run a batch of another size than the network was written with, to which a fixed size may have been written."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    try:
+        _run(session, np.zeros((3, 3, side, side), np.float32))
+    except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
+        reason = str(error).splitlines()[0]
+        raise NotTranslated(f"ONNX Runtime runs the network for one size of batch only: {reason}") from error
 
 
 def _run(session: Any, pictures: np.ndarray) -> np.ndarray:  # noqa: ANN401 - an untyped library

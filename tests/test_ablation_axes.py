@@ -105,12 +105,52 @@ def test_axes_are_named_by_their_keys_without_the_section(lay_out):
         ("  axes: {analysis.score: [positive, low]}", "ablation_axis", "both the base's|predict the same"),
         ("  cells: {a: {classify: {head: knn}}}", "ablation_axis", "name its keys one by one"),
         ("  axes: {ablation.seeds: [1, 2]}", "ablation_axis", "ablation"),
+        ("  cells: {a: {extract: null}}", "ablation_axis", "name its keys one by one"),
+        ("  cells: {a: {finetune: {epochs: 3}}}", "ablation_axis", "name its keys one by one"),
+        ("  cells: {a: {finetune: null, finetune.epochs: 3}}", "ablation_axis", "within it, finetune.epochs"),
+        (
+            "  cells: {a: {classify.features: t.csv}, b: {classify.features: t.csv, finetune.epochs: 3}}",
+            "ablation_axis",
+            "'a' and 'b'",
+        ),
     ],
 )
 def test_mistakes_stop_before_any_work(lay_out, ablation, code, found):
     with pytest.raises(StopRun, match=found) as stop:
         lay_out(ablation)
     assert stop.value.code == code
+
+
+def test_a_cell_may_leave_training_out_or_begin_it(lay_out):
+    base = "finetune: {epochs: 3, network: dual-attention}"
+    lattice = lay_out(
+        "  axes: {finetune.heads: [parallel, sequential], extract.n4: [none, shared]}\n"
+        "  cells: {probe: {finetune: null}}",
+        base,
+    )
+    assert lattice.configs["probe"].finetune is None
+    assert lattice.configs["heads=sequential, n4=shared"].finetune.epochs == 3
+    one = lay_out("  design: one-at-a-time\n  axes: {how: {probe: {finetune: null}}, finetune.dropout: [0.0]}", base)
+    assert names(one) == ["base", "how=probe", "dropout=0.0"]
+    begun = lay_out("  axes: {how: {probe: {}, trained: {finetune.epochs: 5}}}")
+    assert begun.configs["base"].finetune is None
+    assert begun.configs["how=trained"].finetune.epochs == 5
+
+
+def test_a_lattice_has_no_axis_within_a_section_that_another_takes_out(lay_out):
+    axes = "  axes: {finetune.heads: [parallel, sequential], how: {trained: {}, probe: {finetune: null}}}"
+    with pytest.raises(StopRun, match=r"set finetune.heads and finetune, one within the other.*ablation\.cells"):
+        lay_out(axes, "finetune: {epochs: 3}")
+    assert names(lay_out(f"  design: one-at-a-time\n{axes}", "finetune: {epochs: 3}")) == [
+        "base",
+        "heads=sequential",
+        "how=probe",
+    ]
+
+
+def test_where_pictures_lie_while_a_network_learns_makes_no_other_cell(lay_out):
+    with pytest.raises(StopRun, match="'base' and 'there'"):
+        lay_out("  cells: {there: {finetune.resident: host}}", "finetune: {epochs: 3}")
 
 
 def test_paths_of_levels_are_relative_to_the_configuration(lay_out):

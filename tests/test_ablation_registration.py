@@ -23,7 +23,7 @@ from triher.progress import Reporter
 from triher.registered import read_registration
 from triher.runfolder import RunFolder
 from triher.store import Header, write_store
-from triher.study import BASE, CellRun, Embedding, Study, StudyFolder
+from triher.study import BASE, CellRun, Embedding, Study, StudyFolder, Training
 
 QUIET = Reporter(quiet=True)
 CELL = "pooling=max"
@@ -477,6 +477,48 @@ def test_weights_of_a_primary_cell_must_be_there(project):
     assert not project.folder.registration_file.exists()
 
 
+def test_a_trained_cell_is_registered_by_what_it_starts_from_and_how_it_is_trained(project, make_features):
+    cells = (
+        "  cells: {trained: {extract.encoder: efficientnet-lite0, finetune.epochs: 3},"
+        " random: {extract.encoder: 'timm:resnet10t', finetune.pretrained: false}}"
+    )
+    project.write(cells, primary="['trained']")
+    record = project.register().record
+    start = find_encoder("efficientnet-lite0").sha256
+    assert record.weights == {"radiomics": "", "efficientnet-lite0": start}
+    assert record.settings["finetune.epochs"] is None
+    assert record.cells["trained"].settings["finetune.epochs"] == 3
+    assert record.cells["random"].settings["finetune.pretrained"] is False
+    assert "finetune.epochs" not in record.cells[CELL].settings
+
+    run = project.folder.run
+    run.features.mkdir()
+    run.encoders.mkdir()
+    (run.encoders / "net.safetensors").write_bytes(b"")
+    rows = make_features()
+    header = Header({"name": "file:net", "sha256": "e" * 64, "input_px": 32}, {}, {}, np.ones((2, 6), np.float32))
+    write_store(run.features / "one.h5", header, [rows], n_slices=len(rows.slice_index))
+    embedding = Embedding(
+        key="k", store="one.h5", encoder="efficientnet-lite0", training="t", n_patients=N, n_slices=N, n_features=6,
+        n_bytes=1, seconds=None, device="",
+    )  # fmt: skip
+    training = Training(
+        key="t", file="net.safetensors", encoder="efficientnet-lite0", start_sha256=start, sha256="e" * 64, seed=0,
+        n_networks=6, n_patients=TRAIN, n_learned=TRAIN, seconds=None, device="",
+    )  # fmt: skip
+    project.folder.write_embedding(embedding)
+    assert "its trained encoder is gone" in text(project.run(store="k"))
+    project.folder.write_training(training)
+    assert project.run(store="k").confirmatory("trained")
+    project.folder.write_training(training.model_copy(update={"start_sha256": "f" * 64}))
+    assert "that its training started from are not those registered" in text(project.run(store="k"))
+    project.folder.write_training(training.model_copy(update={"sha256": "f" * 64}))
+    assert "another encoder than net.safetensors" in text(project.run(store="k"))
+    project.folder.write_training(training)
+    project.write(cells.replace("finetune.epochs: 3", "finetune.epochs: 4"), primary="['trained']")
+    assert "finetune.epochs: 3 -> 4" in text(project.run(store="k"))
+
+
 def test_looks_at_held_out_patients_by_other_runs_are_counted(project):
     project.register()
     project.predict("tried", at=1e9)
@@ -512,6 +554,6 @@ def test_the_examples_of_the_documentation_are_studies(tmp_path):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block, encoding="utf-8")
         lattices.append(read_lattice(read_tree(path), path))
-    assert [len(lattice.cells) for lattice in lattices] == [8, 8, 3, 12, 4, 16, 2]
+    assert [len(lattice.cells) for lattice in lattices] == [8, 8, 3, 12, 4, 16, 8, 2]
     assert "normalization=minmax-volume, n4=shared" in lattices[0].configs
     assert list(lattices[4].axes["split.train"]) == ["DUKE", "ISPY1", "ISPY2", "DUKE+ISPY1"]

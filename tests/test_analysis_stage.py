@@ -151,7 +151,7 @@ def test_everything_is_written_and_recorded(whole):
     run, page = whole
     rows = rows_of(run)
     assert tuple(rows[0]) == COLUMNS
-    basic = {"discrimination", "nested", "calibration", "reference", "prognosis", "multiplicity"}
+    basic = {"discrimination", "nested", "calibration", "reference", "prognosis", "multiplicity", "paper"}
     assert {row["part"] for row in rows} == basic | {
         "calibrators", "conformal", "decision", "matched", "reject", "subgroups", "survival",
     }  # fmt: skip

@@ -43,7 +43,7 @@ def save_timm(model: str, path, **options) -> torch.nn.Module:
 
 @needs_weights
 def test_the_default_is_truly_pretrained():
-    """Its features tell two textures apart far better than chance; its first and last layers are the published ones."""
+    """Its features tell two textures apart far better than chance; its outermost layers are the published ones."""
     spec = ENCODERS["efficientnet-lite0"]
     path, digest = locate_weights(spec, None)
     assert digest == spec.sha256

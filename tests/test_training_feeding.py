@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extract.training.feeding import Feed, OnDevice, OnHost, place
@@ -53,6 +53,7 @@ def test_balanced_draws_bring_classes_alike_and_patients_alike_within_them():
         assert counts.std() < 4 * np.sqrt(counts.mean())
 
 
+@settings(deadline=None, max_examples=50)
 @given(n=st.integers(1, 200), size=st.integers(1, 40), world=st.integers(1, 4))
 def test_batches_are_even_and_the_devices_share_each(n, size, world):
     ranks = [cut(np.arange(n), size, rank, world) for rank in range(world)]

@@ -127,12 +127,12 @@ def read_card(path: Path) -> Card:
     Raises:
         StopRun: ``weights_missing`` when there is no file, ``weights_hash`` when it is none of ours.
     """
+    remedy = "name a file that 'triher finetune' wrote, or file:MODEL@CHECKPOINT for another one"
     if not path.is_file():
-        raise StopRun("weights_missing", f"there is no trained encoder at {path.absolute()}")
+        raise StopRun("weights_missing", f"there is no trained encoder at {path.absolute()}", remedy=remedy)
     try:
         return _card_of(_read_metadata(path))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        remedy = "name a file that 'triher finetune' wrote, or file:MODEL@CHECKPOINT for another one"
         raise StopRun("weights_hash", f"{path} is no trained encoder: {one_line(error)}", remedy=remedy) from error
 
 

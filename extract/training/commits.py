@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors.torch import save_file
 
 from extract.training.history import KEY, History, Kept, best_of, is_over, write_curve
 from extract.training.learner import Learner
+from extract.training.lightning_parts import Checkpoint, CheckpointIO
 from extract.training.material import Epoch
 from extract.training.networks import tensors_of
 from triher.errors import StopRun
@@ -65,29 +64,41 @@ class Commits(Checkpoint):
         )
         if not (math.isfinite(row.training_loss) and math.isfinite(row.validation_loss)):
             message = (
-                f"{row.network}: epoch {row.epoch} ended with a training loss of {row.training_loss} and a validation "
-                f"loss of {row.validation_loss}; expected finite ones. The learning rate was {rate:.3g} at its end, and "
-                f"{learner.design.options.learning_rate:.3g} at most"
+                f"{row.network}: epoch {row.epoch} ended with a training loss of {row.training_loss} and a "
+                f"validation loss of {row.validation_loss}; expected finite ones. The learning rate was {rate:.3g} "
+                f"at its end, and {learner.design.options.learning_rate:.3g} at most"
             )
             raise StopRun("training_diverged", message)
         return row
 
 
+_HANDED_OVER = ".temp.ckpt"
+"""The weights that Lightning would hand from the process of a GPU to ours, by a file elsewhere; `Kept` has them."""
+
+
 class AtomicFiles(CheckpointIO):
     """How Lightning writes and reads checkpoints: under their name only when whole, and nothing is unpickled."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path, storage_options: object = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
         """Write one."""
         del storage_options
+        if Path(path).name == _HANDED_OVER:
+            return
         with replacing(Path(path)) as part:
             torch.save(checkpoint, part)
 
-    def load_checkpoint(self, path: Path, map_location: object = None, weights_only: object = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: object = None
+    ) -> dict[str, Any]:
         """Read one on the host; Lightning copies what it holds to where it belongs."""
         del map_location, weights_only
+        if Path(path).name == _HANDED_OVER:
+            return {}
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return checkpoint
 
-    def remove_checkpoint(self, path: Path) -> None:
-        """Remove one."""
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove one, and the folder that was made for what is handed over."""
         Path(path).unlink(missing_ok=True)
+        if Path(path).name == _HANDED_OVER:
+            Path(path).parent.rmdir()

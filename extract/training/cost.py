@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch.optim import AdamW
 
 from extract.cache import read_slab
 from extract.devices import choose_devices
@@ -21,7 +22,6 @@ from extract.pictures import Drawing
 from extract.task import decide_pictures
 from extract.training.augment import vary
 from extract.training.design import Design, make_design
-from extract.training.learner import make_optimizer
 from extract.training.networks import Classifier, untrained
 from extract.training.outputs import loss, probabilities
 from triher.errors import SkipPatient
@@ -132,8 +132,8 @@ class _Running:
     def __init__(self, design: Design, classifier: Classifier, device: torch.device, config: Config) -> None:
         """Put it there."""
         self.design, self._device = design, device
-        self.classifier = classifier.to(device).to(memory_format=torch.channels_last)
-        self._optimizer = make_optimizer(self.classifier, design.options)
+        self.classifier = classifier.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._optimizer = AdamW(self.classifier.parameters(), design.options.learning_rate)
         self._inputs = PictureInputs(design.spec, device)
         self._generator = torch.Generator(device).manual_seed(0)
         self._is_mixed = device.type == "cuda" and resolved_precision(config.extract) == "bfloat16"

@@ -61,7 +61,7 @@ class SideBySide(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(branches)
 
-    def forward(self, charts: Sequence[Chart]) -> Chart:
+    def forward(self, charts: Sequence[Chart]) -> Float[torch.Tensor, "picture joined row col"]:
         """Attend to a map of its own with each branch, or with all to the only one."""
         given = charts if len(charts) > 1 else [*charts] * len(self.branches)
         return torch.cat([branch(chart) for branch, chart in zip(self.branches, given, strict=True)], dim=1)

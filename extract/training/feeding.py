@@ -36,7 +36,8 @@ class MappedFile:
         """None for what is no whole mapped array."""
         if not (isinstance(pixels, np.memmap) and pixels.filename and pixels.flags.c_contiguous):
             return None
-        if not isinstance(pixels.base, mmap):  # a part of one, whose offset is not its own
+        base: object = pixels.base
+        if not isinstance(base, mmap):  # a part of one, whose offset is not its own
             return None
         return cls(str(pixels.filename), int(pixels.offset), pixels.shape)
 
@@ -110,12 +111,10 @@ class OnHost:
             largest: pictures of the largest batch.
         """
         self._pixels, self._device = pixels, device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        is_gpu = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if is_gpu else None  # type: ignore[no-untyped-call]
         shape = (largest, *pixels.shape[1:])
-        self._buffers = [
-            _Buffer(torch.empty(shape, dtype=torch.uint8, pin_memory=self._stream is not None))
-            for _ in range(_AHEAD + 1)
-        ]
+        self._buffers = [_Buffer(torch.empty(shape, dtype=torch.uint8, pin_memory=is_gpu)) for _ in range(_AHEAD + 1)]
 
     def batches(self, parts: Sequence[Some], index: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
         """See `Pictures`; on a processor a batch stands only until the next is asked for."""
@@ -145,7 +144,7 @@ class OnHost:
             return chosen, None
         with torch.cuda.stream(self._stream):
             there = chosen.to(self._device, non_blocking=True)
-            buffer.copied = torch.cuda.Event()
+            buffer.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             buffer.copied.record(self._stream)
         return there, buffer.copied
 
@@ -207,7 +206,8 @@ class Feed:
         parts = self._parts(self.epoch)
         drawn = [part.slices for part in parts]
         # All positions at once: a copy from memory that is not pinned waits for all that the device has to do.
-        index = torch.from_numpy(np.concatenate(drawn)).to(self._device).split([len(part) for part in drawn])
+        order = torch.from_numpy(np.concatenate(drawn)).to(self._device)
+        index = torch.split(order, [len(part) for part in drawn])
         pictures = self._pictures.batches(drawn, index)
         for step, (part, chosen, shown) in enumerate(zip(parts, index, pictures, strict=True)):
             y, tasks = self._y.index_select(0, chosen), self._tasks.index_select(0, chosen)

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment
 from torch.multiprocessing.spawn import ProcessException
 
 from extract.training.commits import AtomicFiles, Commits
 from extract.training.design import Design
 from extract.training.history import History, Kept
 from extract.training.learner import CLIP, Learner
+from extract.training.lightning_parts import LightningEnvironment, Trainer
 from extract.training.material import Lesson, Material
 from extract.training.networks import untrained
 from extract.training.quiet import quiet
@@ -69,7 +68,7 @@ def _trainer(where: "Where", folder: Path, epochs: int, callbacks: list[Any]) ->
     devices = where.devices
     on_gpu = devices[0].type == "cuda"
     several = len(devices) > 1
-    return lightning.Trainer(
+    return Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=[device.index or 0 for device in devices] if on_gpu else len(devices),
         # A process that has seen a GPU cannot be forked; several processors serve tests alone.

@@ -121,7 +121,7 @@ def _digest(material: Material, lesson: Lesson) -> str:
     slices = slices_of(material, patients)
     digest = hashlib.sha256()
     for known in (material.patient[slices], material.y[patients], material.tasks[patients]):
-        digest.update(np.ascontiguousarray(known))
+        digest.update(np.ascontiguousarray(known).data)
     for start in range(0, len(slices), _CHUNK):
-        digest.update(material.pixels[slices[start : start + _CHUNK]])
+        digest.update(material.pixels[slices[start : start + _CHUNK]].data)
     return digest.hexdigest()

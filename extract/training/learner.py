@@ -4,7 +4,6 @@ import math
 import time
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -15,10 +14,12 @@ from extract.inputs import PictureInputs
 from extract.training.augment import vary
 from extract.training.design import Design
 from extract.training.feeding import Batch, Feed, MappedFile, Resident, place
+from extract.training.lightning_parts import LightningModule
 from extract.training.material import Lesson, Material
 from extract.training.networks import Classifier
 from extract.training.orders import Part, cut, epoch_order, n_batches, slices_of
 from extract.training.outputs import loss, losses
+from extract.training.quiet import hush
 from triher.seeds import derived_seed
 from triher.settings import FinetuneConfig
 
@@ -27,7 +28,7 @@ CLIP = 1.0
 _DROPOUT, _VARY = 2, 3  # numbers in the derived seed; `extract.training.orders` has 1
 
 
-class Learner(lightning.LightningModule):
+class Learner(LightningModule):
     """A classifier in training."""
 
     def __init__(
@@ -43,7 +44,7 @@ class Learner(lightning.LightningModule):
             resident: where they lie.
         """
         super().__init__()
-        self.classifier = classifier.to(memory_format=torch.channels_last)
+        self.classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.design, self.material, self.lesson = design, material, lesson
         self.resident = resident
         self.training_loss = self.validation_loss = math.nan
@@ -61,7 +62,8 @@ class Learner(lightning.LightningModule):
         return state if mapped is None else state | {"material": (mapped, known.patient, known.y, known.tasks)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """In that process."""
+        """In that process, which is to be as silent as ours."""
+        hush()
         if isinstance(state["material"], tuple):
             mapped, *known = state["material"]
             state["material"] = Material(mapped.open(), *known)
@@ -128,8 +130,8 @@ class Learner(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """The loss of a batch."""
         del batch_idx
-        place_ = (self.current_epoch + 1, _VARY, batch.step, self.global_rank)
-        self._generator.manual_seed(derived_seed(self.lesson.seed, *place_))
+        step = (self.current_epoch + 1, _VARY, batch.step, self.global_rank)
+        self._generator.manual_seed(derived_seed(self.lesson.seed, *step))
         varied = vary(batch.pictures, self.design.options.augment, self._generator)
         outputs = self.classifier(self._scaled(varied))
         mean = loss(outputs, batch.y, batch.tasks, self.design, class_weights=self._weights)

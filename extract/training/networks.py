@@ -53,12 +53,16 @@ class Classifier(torch.nn.Module):
         """The last layer: the backbone's, or the attended map whose mean over the positions is classified."""
         if self.attention is None:
             return self._last(self.backbone, batch)
-        pictures = torch.cat(self._channels(batch)) if self._by_channel else batch
-        chart = self._last(self.backbone, pictures)
-        # Not torch.split, which would fix the number of pictures when the network is translated for ONNX Runtime.
-        charts = chart.reshape(_CHANNELS, -1, *chart.shape[1:]).unbind() if self._by_channel else (chart,)
-        attended: torch.Tensor = self.attention(charts)
+        attended: torch.Tensor = self.attention(self._charts(batch))
         return attended
+
+    def _charts(self, batch: Pictures) -> list[torch.Tensor]:
+        """The backbone's last map, or one of each channel."""
+        if not self._by_channel:
+            return [self._last(self.backbone, batch)]
+        found = self._last(self.backbone, torch.cat(self._channels(batch)))
+        # Not torch.split, which fixes the number of pictures when the network is translated for ONNX Runtime.
+        return list(found.reshape(_CHANNELS, -1, *found.shape[1:]).unbind())
 
     def _channels(self, batch: Pictures) -> list[Pictures]:
         """Each channel as a gray picture of its own, scaled to the statistics of all three."""

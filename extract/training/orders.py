@@ -83,13 +83,15 @@ def check(material: Material, lesson: Lesson, options: FinetuneConfig, world: in
         StopRun: ``split_empty`` without pictures for validation, ``config_value`` when a device would get a batch
             of less than two pictures.
     """
-    if not len(slices_of(material, lesson.validation)):
+    n_held_back = len(slices_of(material, lesson.validation))
+    if not n_held_back:
         raise StopRun("split_empty", f"{lesson.name}: no picture is there to tell when the training should stop")
     n = len(slices_of(material, lesson.train))
     least = n // n_batches(n, options.batch_size) if n else 0
-    if least < _LEAST * world:
+    if least < _LEAST * world or n_held_back < world:
         message = (
-            f"{lesson.name}: finetune.batch_size is {options.batch_size}, and {n} pictures are trained on by {world} "
-            f"devices; expected at least {_LEAST} a batch and device"
+            f"{lesson.name}: finetune.batch_size is {options.batch_size}, and {n} pictures are trained on and "
+            f"{n_held_back} held back by {world} devices; expected at least {_LEAST} a batch and device, and one "
+            "held back for each"
         )
         raise StopRun("config_value", message, remedy="raise finetune.batch_size, or train on fewer devices")

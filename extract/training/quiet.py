@@ -8,7 +8,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-from extract.torchvision_cure import import_torchvision
 from triher.errors import StopRun
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
@@ -32,7 +31,6 @@ def load(module: str) -> ModuleType:
     if find_spec("lightning") is None:
         message = "networks are trained with lightning, which is not installed"
         raise StopRun("extra_missing", message, remedy="pip install 'triher[finetune]'")
-    import_torchvision()  # Lightning's measures import it, and would fail beside a CPU build of torch
     with quiet():
         return import_module(module)
 
@@ -43,12 +41,17 @@ def quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
-        for beginning in _MEANINGLESS:
-            warnings.filterwarnings("ignore", beginning)
         try:
-            for logger in loggers:
-                logger.setLevel(logging.WARNING)
+            hush()
             yield
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+def hush() -> None:
+    """Keep Lightning silent for the rest of this process, or of a block that saves its warnings."""
+    for beginning in _MEANINGLESS:
+        warnings.filterwarnings("ignore", beginning)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)

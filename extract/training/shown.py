@@ -3,9 +3,9 @@
 import contextlib
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback
-
-from extract.training.commits import Commits, best_of
+from extract.training.commits import Commits
+from extract.training.history import best_of
+from extract.training.lightning_parts import Callback
 from triher.progress import Advance, Reporter
 
 
