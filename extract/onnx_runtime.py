@@ -76,7 +76,8 @@ def _export(network: torch.nn.Module, side: int, path: Path) -> None:
                 dynamic_axes={"pictures": {0: "picture"}, "features": {0: "picture"}},
             )
         except RuntimeError as error:  # the exporter's own errors, and those of tracing
-            raise NotTranslated(f"the network cannot be written as ONNX: {error}") from error
+            said = str(error).strip().partition("\n")[0]  # what follows is the whole network, layer by layer
+            raise NotTranslated(f"the network cannot be written as ONNX: {said}") from error
 
 
 def _open(path: Path) -> Any:  # noqa: ANN401 - an untyped library

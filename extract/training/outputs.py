@@ -46,7 +46,8 @@ def probabilities(outputs: Outputs, design: Design) -> Float[torch.Tensor, "pict
     if design.options.task == "classes":
         return own.softmax(dim=1)
     everybody = torch.ones_like(own[:, :1])
-    reached = torch.cat([everybody, own.sigmoid().cumprod(dim=1)], dim=1)
+    onward = functional.logsigmoid(own).cumsum(dim=1).exp()  # ONNX has no words for a cumulative product
+    reached = torch.cat([everybody, onward], dim=1)
     stays = torch.cat([(-own).sigmoid(), everybody], dim=1)
     return reached * stays
 
