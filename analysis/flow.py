@@ -70,6 +70,8 @@ class Flow:
     """The splits, held-out ones first; their patients add up to those predicted."""
     strangers: tuple[str, ...]
     """Predicted or left out, and not in the cohort table."""
+    learned: tuple[tuple[str, str], ...] = ()
+    """Cohort and site of each patient who is left out because the encoder was trained on her."""
 
 
 def patient_flow(
@@ -96,7 +98,13 @@ def patient_flow(
     cohorts = dict(Counter(patient.cohort for patient in cohort.patients).most_common())
     exits = _exits(set(known), left_out, rest, has_images=has_images)
     ends = _ends(frame[frame["patient_id"].isin(done)], n_classes)
-    return Flow(len(known), cohorts, done, left_out, rest, exits, ends, strangers)
+    return Flow(len(known), cohorts, done, left_out, rest, exits, ends, strangers, _learned(cohort, left_out))
+
+
+def _learned(cohort: Cohort, left_out: Sequence[Skipped]) -> tuple[tuple[str, str], ...]:
+    """Cohort and site of those whom the encoder was trained on."""
+    names = {row.patient_id for row in left_out if row.code == LEARNED_FROM}
+    return tuple((patient.cohort, patient.site) for patient in cohort.patients if patient.patient_id in names)
 
 
 def _step(row: Skipped) -> int:

@@ -5,6 +5,7 @@ import math
 from analysis.calibration_metrics import joint_test
 from analysis.limit_facts import Facts, Limit
 from analysis.metrics import find
+from analysis.recalibration import weighed_alike
 from analysis.samples import class_label
 from analysis.shortcut import EVERYBODY, FROM_SITE
 from analysis.wording import count, interval, p_value, split_name
@@ -86,9 +87,10 @@ def shortcuts(facts: Facts) -> list[Limit]:
 def calibration(facts: Facts) -> list[Limit]:
     """Probabilities that are off beyond chance, or were never meant."""
     found = []
-    if facts.config.classify.class_weights == "balanced":
+    if facts.config.classify.class_weights == "balanced" or weighed_alike(facts.stages):
         text = (
-            "All classes weighed alike in training (class_weights), so probabilities do not follow the class shares."
+            "All classes weighed alike in training (class_weights or balanced_sampling), so probabilities do not "
+            "follow the class shares."
         )
         found.append(Limit(64, "Probabilities are shifted", text))
     if facts.split is None:

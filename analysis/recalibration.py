@@ -5,6 +5,7 @@ Nothing here happens unless ``analysis.recalibrate`` names it, and nothing else 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,24 +49,39 @@ def stated_shares(prevalence: Mapping[str, float], classes: tuple[str, ...]) -> 
     return np.array([prevalence[name] for name in classes])
 
 
+def weighed_alike(stages: Mapping[str, Any]) -> bool:
+    """Whether the probabilities are those of a population in which all classes are equally common.
+
+    A head that is fitted on a trained encoder learns the shares of its patients anew; the head ``network`` does not.
+
+    Args:
+        stages: the record of the run's stages; may be empty.
+    """
+    classified = stages.get("classify", {})
+    if classified.get("settings", {}).get("class_weights") == "balanced":
+        return True
+    own = stages.get("finetune", {}).get("choices", {}).get("finetune", {})
+    alike = own.get("class_weights") == "balanced" or bool(own.get("balanced_sampling"))
+    return alike and classified.get("head") == "network"
+
+
 def training_shares(
-    samples: tuple[Sample, ...], classified: Mapping[str, object], classes: tuple[str, ...]
+    samples: tuple[Sample, ...], stages: Mapping[str, Any], classes: tuple[str, ...]
 ) -> tuple[Shares, str]:
     """The class shares that the model learned, and in words where they come from.
 
     Those of the development patients, whom every model of the run was trained on but for a fold; equal shares where
-    ``classify.class_weights`` gave all classes the same weight.
+    all classes were given the same weight, see `weighed_alike`.
 
     Args:
         samples: of each split.
-        classified: what the record says of the stage ``classify``; may be empty.
+        stages: the record of the run's stages; may be empty.
         classes: of the scheme.
 
     Raises:
         StopRun: ``config_value`` where there are no development patients, or none of some class.
     """
-    settings = classified.get("settings")
-    if isinstance(settings, Mapping) and settings.get("class_weights") == "balanced":
+    if weighed_alike(stages):
         return np.full(len(classes), 1 / len(classes)), "equal shares, as classes were weighted alike in training"
     counts = np.zeros(len(classes))
     for sample in samples:

@@ -13,6 +13,7 @@ from analysis.metrics import find
 from analysis.page import Block, Gallery, Heading, Paragraph, Section, Table
 from analysis.wording import interval, split_name, told
 from triher.estimate import Estimate
+from triher.trained import FINAL
 
 _NAMES = {
     "majority": "Class shares alone",
@@ -42,11 +43,17 @@ def beside_section(evaluation: Evaluation, record: Mapping[str, Any]) -> list[Se
         "like; the others are the model with one part changed. Differences are paired: model and companion on the "
         "patients they have in common, in the same bootstrap resamples. Above 0 the model is better."
     )
+    stages = record.get("stages", {})
+    if stages.get("finetune", {}).get("networks") == [FINAL]:
+        text += (
+            " But the model's encoder learned from further patients, whom it may not score and who are therefore in "
+            "no fold: part of a lead may come from them."
+        )
     blocks: list[Block] = [Paragraph(text)]
     for split in _splits(evaluation):
         blocks += _split_blocks(evaluation, split)
     blocks += _noise_blocks(evaluation)
-    left_out = record.get("stages", {}).get("classify", {}).get("baselines_left_out", {})
+    left_out = stages.get("classify", {}).get("baselines_left_out", {})
     if left_out:
         reasons = "; ".join(f"{companion_name(name)} ({reason})" for name, reason in left_out.items())
         blocks.append(Paragraph(f"Baselines that could not be had: {reasons}."))

@@ -82,8 +82,7 @@ def _for_prevalence(material: Material) -> _Act:
     """Shift to the stated class shares."""
     classes = material.classes
     new = stated_shares(material.config.analysis.prevalence, classes)
-    classified = material.record.get("stages", {}).get("classify", {})
-    old, origin = training_shares(material.samples, classified, classes)
+    old, origin = training_shares(material.samples, material.record.get("stages", {}), classes)
     columns = probability_columns(material.config.scheme)
     frame = material.frame.copy()
     frame[columns] = shift_prevalence(frame[columns].to_numpy(np.float64), old, new)

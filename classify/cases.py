@@ -52,6 +52,8 @@ class Gathered:
     """Views in use, in their order."""
     skipped: tuple[Skipped, ...]
     notes: tuple[Note, ...]
+    developed: frozenset[str] = frozenset()
+    """Those on whom a trained encoder was developed, by networks that did without them."""
 
 
 def gather(
@@ -116,7 +118,8 @@ def gather(
     )
     notes = (*unseen.notes(chosen.patient_id), *_same_images(cases.group, people))
     views = tuple(features.views)
-    return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes)
+    developed = unseen.developed.intersection(chosen.patient_id)
+    return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes, developed)
 
 
 def _image_groups(features: Features, feature_names: Mapping[str, Sequence[str]]) -> Int[np.ndarray, " patient"]:

@@ -12,6 +12,7 @@ from classify.bundle import Bundle, write_bundle
 from classify.cases import Gathered, gather
 from classify.companions import Companion, companions
 from classify.control import control_companion
+from classify.encoder_saw import refuse_held_out
 from classify.facts import class_counts, openings, record_of
 from classify.heads import check_head, find_head
 from classify.leaks import Finding, Material, lint, refuse
@@ -133,14 +134,14 @@ def gather_cases(config: Config, cohort: Cohort, source: Source, accounted: Coll
         accounted: patients whom the extraction left out and named.
 
     Raises:
-        StopRun: as `triher.cohort.labels` and `classify.cases.gather`; ``not_probabilities`` where the head needs a
-            trained encoder.
+        StopRun: as `triher.cohort.labels`, `classify.cases.gather` and `classify.encoder_saw.refuse_held_out`;
+            ``not_probabilities`` where the head needs a trained encoder.
     """
     classes = scheme_classes(config.scheme)
     if find_head(config.classify.head).takes_probabilities:
         require_probabilities(source.header, source.features, config.classify.views, classes)
     known, unlabeled = training_labels(config, cohort)
-    return gather(
+    gathered = gather(
         cohort,
         known,
         unlabeled,
@@ -150,6 +151,8 @@ def gather_cases(config: Config, cohort: Cohort, source: Source, accounted: Coll
         classes=classes,
         feature_names=source.names,
     )
+    refuse_held_out(config, gathered.patients, gathered.developed)
+    return gathered
 
 
 def lint_cases(config: Config, gathered: Gathered, plan: Plan, before: Sequence[str] = ()) -> tuple[Finding, ...]:

@@ -24,7 +24,7 @@ from triher.runfolder import RunFolder
 from triher.store import read_store
 from triher.study import StudyFolder
 from triher.tables import write_table
-from triher.trained import SAW, read_card
+from triher.trained import DEVELOPED, SAW, read_card
 
 QUIET = Reporter(quiet=True)
 N_PATIENTS = 24
@@ -172,7 +172,7 @@ def test_a_study_trains_once_judges_everybody_out_of_fold_and_tells_what_it_took
     store = next(one for one in plan.embeddings if one.training == node.key)
     _, features = read_store(store.store)
     assert features.views["rgb"].shape == (N_PATIENTS, 3)
-    assert set(features.acquisition[SAW]) == {0.0}
+    assert set(features.acquisition[SAW]) == {DEVELOPED}
     results = pd.read_csv(folder.results_file).drop_duplicates("cell").set_index("cell")
     assert results.loc["base", "encoder"] == "timm:resnet10t, trained"
     assert list(results["training_seconds"] > 0) == [True, True, False]

@@ -208,6 +208,10 @@ def _variants():
     yield make_facts(own={"classify": {"features": "t.csv"}}, record=trained_with(missing="impute", components=8))
     yield make_facts(record=trained_with(join="late", covariates=["age"], class_weights="balanced"))
     yield make_facts(own={"analysis": {"subgroups": {"site": []}}}, sections=SECTIONS | {"subgroups": "Subgroups"})
+    yield make_facts(record=with_network(folds=5, class_weights="balanced"))
+    frame = predictions()
+    rows, cohort = learned(frame)
+    yield replace(make_facts(frame, record=with_network(folds=0)), flow=patient_flow(frame, cohort, rows))
 
 
 def test_every_section_that_an_answer_may_name_is_one_that_reports_have(variants):
@@ -323,6 +327,55 @@ def test_weights_and_stacking_are_told_as_they_were(usual):
     assert answer(CLAIM, "27", facts).state == "answered"
     assert answer(TRIPOD_AI, "13", usual).state == "not applicable"
     assert answer(CLAIM, "27", usual).state == "not applicable"
+
+
+def with_network(*, folds, **finetune):
+    """The record of an encoder trained end to end, under the head that fits nothing."""
+    own = {"augment": {"flips": "both"}, "learning_rate": 1e-3, "batch_size": 8, "epochs": 9, "patience": 3}
+    training = {"choices": {"finetune": own | {"folds": folds} | finetune}, "class_counts": {"zero": 15}}
+    record = trained_with()
+    encoder = {"name": "file:x", "builder": "trained", "citation": "ImageNet"}
+    changed = record["stages"]["classify"] | {"head": "network", "params": {"unused": 0}, "encoder": encoder}
+    return record | {"stages": record["stages"] | {"finetune": training, "classify": changed}}
+
+
+def learned(frame):
+    """A cohort of whom 15 patients, all of site C, trained the encoder and are not predicted."""
+    rows = [Skipped(f"T{i}", "one", "classify", "encoder_trained_on", "", "") for i in range(15)]
+    known = [Patient(row.patient_id, "one", "C", "", {}, None) for row in rows]
+    return rows, Cohort((*cohort_of(frame).patients, *known), (), frozenset({"ihc"}))
+
+
+def test_one_network_alone_is_not_sold_as_cross_validated():
+    frame = predictions()
+    rows, cohort = learned(frame)
+    given = make_facts(record=with_network(folds=0))
+    given = replace(given, flow=patient_flow(frame, cohort, rows))
+    told = {line.item.number: line.answer.said for line in fill(given, [CLAIM])[0].lines}
+    assert not [number for number, said in told.items() if "nested cross" in said or "anew" in said]
+    assert "15 development patients trained the encoder, and nothing predicts them" in told["19"]
+    assert answer(CLAIM, "32", given).state == "partly"
+    assert "No cross-validation of the whole model: its encoder was trained once, on 15 patients" in told["32"]
+    assert given.unseen == []
+    assert answer(CLAIM, "33", given).state == "author", "the encoder was trained at the held-out site"
+    assert "nothing was fitted or tuned on them but one temperature" in told["25"]
+    assert "unused" not in told["22"]
+
+
+def test_networks_of_the_folds_are_cross_validated_and_not_nested():
+    given = make_facts(record=with_network(folds=5, balanced_sampling=True))
+    assert answer(CLAIM, "32", given).said.startswith("By cross-validation.")
+    assert "drawn equally often in the training of the encoder" in answer(CLAIM, "19", given).said
+    assert answer(TRIPOD_AI, "13", given).state == "partly"
+    assert answer(CLAIM, "33", given).state == "partly"
+
+
+def test_an_encoder_that_was_trained_in_another_run_did_not_stay_as_published():
+    record = with_network(folds=5)
+    del record["stages"]["finetune"]
+    said = answer(CLAIM, "24", make_facts(record=record)).said
+    assert "was trained end to end in another run" in said
+    assert "as published" not in said
 
 
 def test_a_test_that_was_opened_often_is_not_sold_as_one():

@@ -168,3 +168,32 @@ def test_the_section_numbers_this_runs_limits_and_says_which_hold_for_everybody(
     )
     weights = [limit.weight for limit in limits(given)]
     assert weights == sorted(weights, reverse=True)
+
+
+def test_a_network_that_learned_from_whom_it_may_not_score_is_no_fair_rival_of_its_baselines():
+    trained = {"name": "file:x.safetensors", "builder": "trained", "citation": "ImageNet-1k; trained further"}
+    skipped = [Skipped(f"S{i}", "X", "classify", "encoder_trained_on", "", "") for i in range(30)]
+    given = facts(record={"stages": {"extract": {"encoder": trained}}}, skipped=skipped)
+    said = text(given, "Baselines learned from fewer patients")
+    assert "learned from 30 patients" in said
+    assert "60 development patients who remain" in said
+    assert "Encoder without medical training" not in titles(given), "it has seen the MRI of this cohort"
+    assert "Many left out" not in titles(given)
+    assert "Baselines learned from fewer patients" not in titles(facts())
+
+
+def test_a_site_that_trained_the_encoder_alone_is_no_other_site():
+    skipped = [Skipped(f"S{i}", "X", "classify", "encoder_trained_on", "", "") for i in range(30)]
+    frame = table(test="A")
+    assert "One site held out" in titles(facts(frame))
+    given = facts(frame, skipped=skipped)  # whoever is left out is of site A
+    assert text(given, "Held-out patients of the same sites").startswith("The 30 held-out patients come from site A")
+
+
+def test_a_network_of_classes_that_counted_alike_has_shifted_probabilities():
+    drawn = {
+        "finetune": {"class_counts": {"zero": 1}, "choices": {"seed": 0, "finetune": {"balanced_sampling": True}}}
+    }
+    assert "Probabilities are shifted" in titles(facts(record={"stages": drawn | {"classify": {"head": "network"}}}))
+    stacked = {"stages": drawn | {"classify": {"head": "logistic"}}}
+    assert "Probabilities are shifted" not in titles(facts(record=stacked)), "the head learns the shares anew"

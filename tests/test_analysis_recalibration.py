@@ -86,8 +86,13 @@ def test_the_shares_of_training_come_from_the_development_patients_or_the_weight
     shares, origin = training_shares(material.samples, {}, CLASSES)
     assert shares.tolist() == pytest.approx((np.bincount(y) / 90).tolist())
     assert origin == "90 development patients"
-    balanced = {"settings": {"class_weights": "balanced"}}
+    balanced = {"classify": {"settings": {"class_weights": "balanced"}}}
     assert training_shares(material.samples, balanced, CLASSES)[0].tolist() == [1 / 3] * 3
+    drawn = {"finetune": {"choices": {"finetune": {"balanced_sampling": True}}}}
+    own = {**drawn, "classify": {"head": "network"}}
+    assert training_shares(material.samples, own, CLASSES)[0].tolist() == [1 / 3] * 3
+    stacked = {**drawn, "classify": {"head": "logistic"}}
+    assert training_shares(material.samples, stacked, CLASSES)[0].tolist() == shares.tolist()
     with pytest.raises(StopRun, match="no development patients"):
         training_shares(material.samples[:1], {}, CLASSES)
 

@@ -10,16 +10,17 @@ import pytest
 from classify.apply import apply_bundle
 from classify.bundle import read_bundle
 from classify.cell import predict_cell
-from classify.encoder_saw import leave_out_seen
+from classify.encoder_saw import leave_out_seen, refuse_held_out
 from classify.shared_work import SharedWork
 from classify.source import read_source
 from classify.stage import classify
-from triher.cohort import read_cohort
+from triher.cohort import Patient, read_cohort
 from triher.errors import StopRun
 from triher.predictions import VALIDATED
 from triher.progress import Reporter
+from triher.settings import Config, SplitConfig
 from triher.store import Features, write_store
-from triher.trained import SAW
+from triher.trained import DEVELOPED, SAW
 
 
 def told(study, saw: np.ndarray, name: str = "told", header=None) -> Path:
@@ -114,3 +115,45 @@ def test_other_encoders_say_nothing_and_all_stay(make_features):
     unseen = leave_out_seen(features, {})
     assert unseen.features is features
     assert (unseen.skipped, unseen.notes(features.patient_id)) == ([], ())
+
+
+def refused(head="network", *, finetune=True, developed=("P0",), **split):
+    """The code by which a split of two patients, P0 at site A and P1 at site B, is refused."""
+    config = Config.model_validate(
+        {
+            "cohort": {"table": "c.csv"},
+            "finetune": {} if finetune else None,
+            "classify": {"head": head, "split": split},
+        }
+    )
+    people = [Patient(f"P{i}", "X", "AB"[i], ("train", "test")[i], {}, None) for i in range(2)]
+    try:
+        refuse_held_out(config, people, developed)
+    except StopRun as stopped:
+        return stopped.code
+    return ""
+
+
+def test_whom_an_encoder_was_developed_on_are_not_held_out_from_it():
+    for split in ({"kind": "column"}, {"kind": "sites", "test": ["B"]}):
+        assert refused(**split) == ""
+        assert refused(developed=["P1"], **split) == "encoder_developed"
+        assert refused(developed=[], **split) == ""
+    assert refused(developed=["P0", "P1"], kind="none") == ""
+
+
+@pytest.mark.parametrize("kind", ["leave-one-site-out", "leave-one-cohort-out"])
+def test_each_place_in_turn_asks_for_networks_of_these_places_and_no_head_on_top(kind):
+    assert refused(kind=kind) == ""
+    assert refused(kind=kind, finetune=False) == "encoder_developed"
+    assert refused("logistic", kind=kind) == "encoder_stacked"
+    assert refused("logistic", kind=kind, developed=(), finetune=False) == "", "of an encoder that knows nobody"
+
+
+def test_a_store_of_an_encoder_of_another_split_is_refused(make_study):
+    study = make_study(**FAST)
+    own = study.config.classify.model_copy(update={"split": SplitConfig(kind="sites", test=("site1",))})
+    config = study.config.model_copy(update={"classify": own})
+    with pytest.raises(StopRun, match="holds out") as stopped:
+        classify(config, study.run, told(study, np.full(36, DEVELOPED)), Reporter(quiet=True))
+    assert stopped.value.code == "encoder_developed"

@@ -40,7 +40,7 @@ from triher.progress import Reporter
 from triher.runfolder import library_versions
 from triher.settings import FinetuneConfig
 from triher.store import Features, Header, read_store
-from triher.trained import SAW, Card, Part, read_card
+from triher.trained import DEVELOPED, SAW, Card, Part, read_card
 
 PHASES = ("pre", "early", "late")
 PICTURES = PictureRecipe(find_normalization("clip98-volume"), (find_fusion("rgb", PHASES),), "all", 8)
@@ -147,7 +147,7 @@ def test_each_patient_is_embedded_by_exactly_the_network_that_was_kept_from_her(
         apart = {name: np.abs(by_hand(card, networks[name], job) - rows).max() for name in card.networks}
         assert apart.pop(own) < 1e-5
         assert min(apart.values()) > 1e-3  # so that another network would have been noticed
-    np.testing.assert_array_equal(found.acquisition[SAW], 0)
+    np.testing.assert_array_equal(found.acquisition[SAW], [DEVELOPED] * 6 + [0] * (len(jobs) - 6))
     np.testing.assert_allclose(found.views["rgb"].sum(axis=1), 1, atol=1e-6)
 
 

@@ -18,7 +18,7 @@ from triher.predictions import read_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.store import read_store
-from triher.trained import FINAL, SAW, read_card
+from triher.trained import DEVELOPED, FINAL, SAW, read_card
 
 QUIET = Reporter(quiet=True)
 CONFIG = """
@@ -54,7 +54,8 @@ def test_everybody_is_embedded_by_a_network_that_did_without_them(trained):
     for patient_id, digest in zip(features.patient_id, features.input_sha256, strict=True):
         route = card.route(digest)
         assert (route.network == FINAL) == (cohort[patient_id].split == "test")
-    assert not features.acquisition[SAW].any()
+        saw = features.acquisition[SAW][features.patient_id.index(patient_id)]
+        assert saw == (0 if cohort[patient_id].split == "test" else DEVELOPED)
     assert set(features.patient_id) == set(cohort)
 
 

@@ -1,5 +1,7 @@
 """Who trains which network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,16 @@ def test_a_network_for_each_site_that_is_left_out(kind, n):
         learned = {roster.patients[i].site for i in np.concatenate([lesson.train, lesson.validation])}
         assert len(left_out) == 1
         assert left_out.isdisjoint(learned)
+
+
+@pytest.mark.parametrize(("kind", "place"), [("leave-one-site-out", "site A"), ("leave-one-cohort-out", "")])
+def test_equal_images_at_two_places_stop_a_training_that_leaves_each_out(kind, place):
+    patients = [replace(p, cohort=f"of {p.site}") for p in people()]
+    inputs = {p.patient_id: f"{i:064d}"[::-1] for i, p in enumerate(patients)}
+    inputs["P001"] = inputs["P000"][:32] + "f" * 32  # another site, another mask
+    with pytest.raises(StopRun, match=f"'P000' .*{place}.* and 'P001'") as stopped:
+        roster_of(split={"kind": kind}, patients=patients, inputs=inputs)
+    assert stopped.value.code == "patient_leak"
 
 
 def test_equal_images_stay_together():

@@ -87,9 +87,18 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "embedding_nonfinite": ("the encoder returned NaN or infinity", "look at the patient's images"),
     "embedding_zero": ("the embedding of a slice is zero in every feature", "look at the patient's images"),
+    "encoder_developed": (
+        "patients are held out on whom the encoder was developed with another split",
+        "keep the section finetune and train with this split; or set classify.split.kind to none, for out-of-fold "
+        "results alone",
+    ),
     "encoder_recipe": (
         "a trained encoder is shown pictures of another kind than it was trained on",
         "set under extract what the message names, or train the encoder again",
+    ),
+    "encoder_stacked": (
+        "a head on a trained encoder would guess the shares of the classes at the place that is held out",
+        "set classify.head=network; or hold out by column, sites or cohorts",
     ),
     "encoder_stale": (
         "the trained encoder was made with other choices",

@@ -152,6 +152,7 @@ def check_classification(config: Config, cohort: Cohort) -> None:
     Raises:
         StopRun: as the modules of `classify`.
     """
+    from classify.encoder_saw import refuse_stacking
     from classify.heads import check_head
     from classify.network import check_encoder
     from classify.pooling import check_pooling
@@ -160,6 +161,8 @@ def check_classification(config: Config, cohort: Cohort) -> None:
 
     if check_head(config.classify).takes_probabilities:
         check_encoder(config)
+    if config.finetune is not None:
+        refuse_stacking(config)
     check_pooling(config.classify.pooling)
     refuse_unknown_covariates(config)
     labels(cohort, config.scheme)

@@ -21,7 +21,7 @@ FORMAT, VERSION = "triher-network", 1
 FINAL = "final"
 SAW = "encoder_saw"
 """Fact in a feature store about a patient: what the encoder that embedded her knew of her; see `Route`."""
-TRAINED, VALIDATED = 1.0, 0.5
+TRAINED, VALIDATED, DEVELOPED = 1.0, 0.5, 0.25
 Role = Literal["train", "validation", ""]
 _MAX_HEADER = 100_000_000  # bytes; the library's own limit
 _LONGEST = 300  # characters of what a card is refused for
@@ -45,7 +45,8 @@ class Route:
 
     network: str
     saw: float
-    """0: nothing; `VALIDATED`: she helped to decide when its training stopped; `TRAINED`: it was trained on her."""
+    """0: nothing; `DEVELOPED`: others of the file's networks were trained on her, this one did without her;
+    `VALIDATED`: she helped to decide when its training stopped; `TRAINED`: it was trained on her."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Card:
         if part is None:
             return Route(FINAL, 0.0)
         if part.fold >= 0:
-            return Route(f"fold-{part.fold}", 0.0)
+            return Route(f"fold-{part.fold}", DEVELOPED)
         return Route(FINAL, {"train": TRAINED, "validation": VALIDATED, "": 0.0}[part.role])
 
     def to_metadata(self) -> dict[str, str]:

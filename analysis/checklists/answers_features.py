@@ -80,9 +80,9 @@ def dimensionality(facts: Facts) -> Answer:
         return left(f"Give the number of features and of training patients. {_RESAMPLED}")
     both = [spoken(facts.value("auc_macro", split=split)) for split in ("oof", "test")]
     alike = f" Macro AUC out of fold {both[0]}, held out {both[1]}." if all(both) else ""
+    tuned = "the head's penalty was tuned on inner folds" if facts.fits_head else "no head was fitted on them"
     return partly(
-        f"{n} features for {count(sum(trained.values()), 'development patient')}; the head's penalty was tuned on "
-        f"inner folds.{alike}",
+        f"{n} features for {count(sum(trained.values()), 'development patient')}; {tuned}.{alike}",
         _RESAMPLED,
         "model",
         "discrimination",
@@ -93,7 +93,7 @@ def end_to_end(facts: Facts) -> Answer:
     """Robustness of end-to-end networks."""
     if not facts.encoder.get("name"):
         return left("If the features come from a network trained end to end, show that it is robust.")
-    if facts.trained_encoder:
+    if facts.has_trained_encoder:
         return partly(
             "The network was trained end to end; what it looks at was tested with shuffled weights, deletion and "
             "insertion where the run has explanations.",

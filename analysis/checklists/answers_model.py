@@ -21,7 +21,7 @@ def objective(facts: Facts) -> Answer:
 def title(facts: Facts) -> Answer:
     """What the title has to name."""
     network = (
-        "network trained end to end" if facts.trained_encoder else "frozen pretrained network with a trained head"
+        "network trained end to end" if facts.has_trained_encoder else "frozen pretrained network with a trained head"
     )
     images = f"the technique ({network}, on breast MRI)"
     technique = images if facts.config.has_images else "where the features come from"
@@ -75,6 +75,8 @@ def weights(facts: Facts) -> str:
     cited = f" ({encoder['citation']})" if encoder.get("citation") else ""
     if facts.trained_encoder:
         return f"The encoder {encoder.get('name', '')} was trained end to end in this run{cited}{terms}{digest}."
+    if facts.has_trained_encoder:
+        return f"The encoder {encoder.get('name', '')} was trained end to end in another run{cited}{terms}{digest}."
     return f"The encoder {encoder.get('name', '')} stayed as published{cited}{terms}{digest}; it was not trained."
 
 
@@ -132,8 +134,15 @@ def _done(facts: Facts) -> str:
     if facts.is_in_turn:
         return "developed a model and tested it on every site or cohort in turn, by models of all others"
     if facts.is_held_out:
-        return "developed a model, validated it by nested cross-validation and tested it on held-out patients"
-    return "developed a model and validated it by nested cross-validation; nobody was held out"
+        return f"developed a model, {_validated(facts)} and tested it on held-out patients"
+    return f"developed a model and {_validated(facts)}; nobody was held out"
+
+
+def _validated(facts: Facts) -> str:
+    """How the model was validated internally, as a verb phrase."""
+    if facts.flow.learned:
+        return "judged it on the development patients whom its encoder was not trained on"
+    return "validated it by nested cross-validation" if facts.fits_head else "validated it by cross-validation"
 
 
 def _verbs(facts: Facts) -> str:
@@ -160,5 +169,5 @@ def _network(facts: Facts) -> str:
     size = f", input of {encoder['input_size']} pixels a side" if encoder.get("input_size") else ""
     n = facts.stage("extract").get("n_features")
     features = f", {n} features a patient and slice" if n else ""
-    kind = "Encoder trained end to end, then frozen:" if facts.trained_encoder else "Frozen encoder"
+    kind = "Encoder trained end to end, then frozen:" if facts.has_trained_encoder else "Frozen encoder"
     return f"{kind} {encoder['name']}{size}{features}. "

@@ -2,7 +2,7 @@
 
 from analysis.checklists.answer import Answer, answered, left, not_applicable, partly
 from analysis.checklists.facts import Facts
-from analysis.wording import places
+from analysis.wording import count, places
 
 _KINDS = {
     "none": "nobody was held out",
@@ -49,14 +49,14 @@ def imbalance(facts: Facts) -> Answer:
     """Whether class imbalance was met by a method."""
     if not facts.is_trained:
         return left("Say whether the model was trained with weights or resampling against class imbalance.")
-    if facts.settings.get("class_weights") != "balanced":
+    if not _alike(facts):
         by_class = f" By class, {facts.counts()}." if facts.counts() else ""
         return not_applicable(
             f"No method against class imbalance was used: no weights and no resampling.{by_class}",
             "patients",
         )
     return partly(
-        "All classes weighed alike in training. One temperature, fitted on predictions for patients whom the "
+        f"{_balance(facts)} One temperature, fitted on predictions for patients whom the "
         "predicting model had not seen, was meant to bring the probabilities back.",
         "Say why the classes were weighed alike. The weights spoil calibration, so point to what is found there.",
         "calibration",
@@ -99,6 +99,17 @@ def folds(facts: Facts) -> str:
         return ""
     folds, repeats = facts.settings["folds"], facts.settings.get("repeats", 1)
     often = f", repeated {repeats} times" if repeats > 1 else ""
+    if facts.flow.learned:
+        return (
+            f" {count(len(facts.flow.learned), 'development patient')} trained the encoder, and nothing predicts "
+            f"them. The other development patients were predicted by it, with what is learned on top of it (at least "
+            f"a temperature) from others of them, in {folds} outer folds{often}."
+        )
+    if not facts.fits_head:
+        return (
+            f" Development patients were predicted by networks of other patients; a temperature was learned in "
+            f"{folds} outer folds{often}, stratified by class and cohort."
+        )
     return (
         f" Development patients were predicted in {folds} outer folds{often}, with {folds} inner folds for tuning "
         "inside each (nested cross-validation, stratified by class and cohort)."
@@ -107,9 +118,18 @@ def folds(facts: Facts) -> str:
 
 def _balance(facts: Facts) -> str:
     """What was done about class imbalance."""
-    if facts.settings.get("class_weights") == "balanced":
-        return "All classes weighed alike in training."
-    return "No weights or resampling against class imbalance."
+    return " ".join(_alike(facts)) or "No weights or resampling against class imbalance."
+
+
+def _alike(facts: Facts) -> list[str]:
+    """What was done that classes count alike, in sentences."""
+    own = facts.trained_encoder.get("choices", {}).get("finetune", {})
+    done = {
+        "All classes weighed alike in training.": facts.settings.get("class_weights") == "balanced",
+        "All classes weighed alike in the training of the encoder.": own.get("class_weights") == "balanced",
+        "All classes were drawn equally often in the training of the encoder.": own.get("balanced_sampling", False),
+    }
+    return [sentence for sentence, is_so in done.items() if is_so]
 
 
 def _shared(facts: Facts) -> bool:

@@ -97,9 +97,19 @@ def internal(facts: Facts) -> Answer:
     test = f" Held out at the same sites: {told(facts, 'test')}." if within else ""
     if not found and not test:
         return left("No labeled development patients were predicted out of fold; report internal validation.")
-    return answered(
-        f"By nested cross-validation. {found}.{test}", "discrimination", "calibration", files=("metrics.csv",)
-    )
+    if facts.flow.learned and found:
+        return partly(
+            f"No cross-validation of the whole model: its encoder was trained once, on "
+            f"{count(len(facts.flow.learned), 'patient')}, who are left out. On the others, {found[0].lower()}"
+            f"{found[1:]}.{test}",
+            "Those by whom the training was stopped are among them, so the estimate is a little too good: train with "
+            "finetune.folds for one of all development patients.",
+            "discrimination",
+            "calibration",
+            files=("metrics.csv",),
+        )
+    how = "nested cross-validation" if facts.fits_head else "cross-validation"
+    return answered(f"By {how}. {found}.{test}", "discrimination", "calibration", files=("metrics.csv",))
 
 
 def external(facts: Facts) -> Answer:

@@ -54,7 +54,7 @@ def selection(facts: Facts) -> Answer:
         if opened >= _SEVERAL
         else ""
     )
-    said = f"{_search(facts)} The chosen setting was fitted anew on all development patients.{often}"
+    said = f"{_search(facts)}{_kept(facts)}{often}"
     if opened >= _SEVERAL:
         asked = "Say which setting was chosen before the held-out patients were looked at, and report all of them."
         return partly(said, asked, "model", "discrimination", files=("run.json",))
@@ -78,12 +78,14 @@ def ensembling(facts: Facts) -> Answer:
 def head(facts: Facts) -> str:
     """The head with its parameters."""
     params = facts.classified.get("params", {})
-    chosen = ", ".join(f"{name} = {value:.4g}" for name, value in params.items())
+    chosen = ", ".join(f"{name} = {value:.4g}" for name, value in params.items() if name != "unused")
     return f"Head '{facts.classified.get('head', '')}'{f' ({chosen})' if chosen else ''}."
 
 
 def _search(facts: Facts) -> str:
     """How parameters were found."""
+    if not facts.fits_head:
+        return "It is the network's own probabilities: nothing was fitted or tuned on them but one temperature."
     search = facts.classified.get("search", {})
     folds = search.get("inner_folds") or facts.settings.get("folds", "")
     trials = search.get("complete", search.get("trials", facts.settings.get("trials", "")))
@@ -92,6 +94,19 @@ def _search(facts: Facts) -> str:
         f"Tuned by the {'mean log loss' if objective == 'log-loss' else 'AUC'} of {folds} inner folds "
         f"({trials} complete trials), on development patients alone."
     )
+
+
+def _kept(facts: Facts) -> str:
+    """What the final model is."""
+    stopped = (
+        " Of each network the weights of the epoch with the least loss of its validation patients were kept, none of "
+        "whom was held out."
+        if facts.trained_encoder
+        else ""
+    )
+    fitted = " The chosen setting was fitted anew on all development patients" if facts.fits_head else ""
+    but = " whom the encoder was not trained on" if facts.flow.learned else ""
+    return stopped + (f"{fitted}{but}." if fitted else "")
 
 
 def _calibrated(facts: Facts) -> str:

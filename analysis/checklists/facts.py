@@ -106,6 +106,16 @@ class Facts:
         return self.stage("finetune")
 
     @property
+    def has_trained_encoder(self) -> bool:
+        """Whether the encoder was trained end to end, in this run or in another."""
+        return bool(self.trained_encoder) or self.encoder.get("builder") == "trained"
+
+    @property
+    def fits_head(self) -> bool:
+        """Whether a head was fitted on the features, and its parameters tuned."""
+        return self.classified.get("head") != "network"
+
+    @property
     def unseen(self) -> list[tuple[str, str]]:
         """Cohort and site of held-out patients of whose site no patient trained the model that predicted them."""
         frame = self.material.frame
@@ -114,14 +124,16 @@ class Facts:
             for split, rows in frame.groupby("split")
         }
         held_out = pairs.get("test", set())
-        return sorted(held_out if self.is_in_turn else held_out - pairs.get("oof", set()))
+        learned = {*pairs.get("oof", set()), *self.flow.learned}
+        return sorted(held_out if self.is_in_turn else held_out - learned)
 
     @property
     def unseen_cohorts(self) -> list[str]:
         """Cohorts of held-out patients of which no patient trained the model that predicted them."""
         if self.split_kind == "leave-one-site-out":
             return []
-        return sorted(set(self.cohorts("test")) - (set() if self.is_in_turn else set(self.cohorts("oof"))))
+        learned = {*self.cohorts("oof"), *(cohort for cohort, _ in self.flow.learned)}
+        return sorted(set(self.cohorts("test")) - (set() if self.is_in_turn else learned))
 
     def stage(self, name: str) -> Mapping[str, Any]:
         """What the record says of a stage."""

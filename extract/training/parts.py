@@ -67,7 +67,8 @@ def make_roster(
 
     Raises:
         StopRun: ``class_too_small`` when a class has too few patients in a part, ``config_value`` for a column of
-            ``finetune`` that the cohort does not name or that says nothing, ``split_empty`` without patients.
+            ``finetune`` that the cohort does not name or that says nothing, ``split_empty`` without patients,
+            ``patient_leak`` for the same images at two places of which each is held out in turn.
     """
     options = config.finetune or FinetuneConfig()
     able = sorted(
@@ -128,7 +129,9 @@ def _folds(config: Config, able: Sequence[Patient], options: FinetuneConfig, div
     attribute = _LEFT_OUT.get(config.classify.split.kind)
     if attribute is not None:
         places = sorted({getattr(p, attribute) for p in able})
-        return np.array([places.index(getattr(p, attribute)) for p in able], np.int64)
+        fold = np.array([places.index(getattr(p, attribute)) for p in able], np.int64)
+        _refuse_parted(fold, able, divider.group, attribute)
+        return fold
     fold = np.full(len(able), -1, np.int64)
     if options.folds:
         if options.folds == 1:
@@ -138,6 +141,20 @@ def _folds(config: Config, able: Sequence[Patient], options: FinetuneConfig, div
         for k, side in enumerate(sides):
             fold[side] = k
     return fold
+
+
+def _refuse_parted(fold: np.ndarray, able: Sequence[Patient], group: np.ndarray, attribute: str) -> None:
+    """Stop when the network of one place would learn from images that it is to score at another."""
+    first: dict[int, int] = {}
+    for i, number in enumerate(group.tolist()):
+        j = first.setdefault(number, i)
+        if fold[j] != fold[i]:
+            a, b = able[j], able[i]
+            message = (
+                f"patients '{a.patient_id}' ({attribute} {getattr(a, attribute)}) and '{b.patient_id}' ({attribute} "
+                f"{getattr(b, attribute)}) have the same images, and each {attribute} is to be held out in turn"
+            )
+            raise StopRun("patient_leak", message)
 
 
 def _lesson(
