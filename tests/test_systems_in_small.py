@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from extract.encoders import ENCODERS
+from extract.phantom import write_phantom
 from extract.vit3d import Shape, ViT3D
-from triher.demo import Demo, run_demo
+from triher.config import read_config, write_config
+from triher.demo import COHORT_FOLDER, system_config, write_binary_reference
+from triher.pipeline import run_stages
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.store_read import read_index
-from triher.systems import PROBE
+from triher.systems import PROBE, PROBE_FOLDER, find_system
 from triher.tables import read_table
 
 pytestmark = [
@@ -24,13 +27,25 @@ pytestmark = [
         reason="package with the default weights not installed",
     ),
 ]
-QUICK = ("analysis.resamples=200", "explain=null", "analysis.calibrators=[]")
+QUICK = ("analysis.resamples=200", "explain=null", "analysis.calibrators=[]", "classify.trials=5")
+QUIET = Reporter(quiet=True)
 
 
-def shown(folder: Path, system: str, patients: int, *changes: str) -> RunFolder:
-    """Run a system's demo."""
-    run = RunFolder(folder)
-    run_demo(run, Demo(patients, 0, system), overrides=[*QUICK, *changes], reporter=Reporter(quiet=True))
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    """A folder with the phantom's cohort, for all systems."""
+    folder = tmp_path_factory.mktemp("systems")
+    write_phantom(folder / COHORT_FOLDER, n_patients=120, shape=(24, 64, 64), reporter=QUIET)
+    write_binary_reference(folder / COHORT_FOLDER)
+    return folder
+
+
+def shown(phantom: Path, name: str, system: str, *changes: str) -> RunFolder:
+    """Run a system's shipped design, as it is reduced for the phantom and further changed."""
+    path = phantom / f"{name}.yaml"
+    write_config(system_config(system, 0), path)
+    run = RunFolder(phantom / name)
+    run_stages(read_config(path, [*QUICK, *changes]), run, QUIET)
     return run
 
 
@@ -41,8 +56,10 @@ def found(run: RunFolder, quantity: str, name: str = "") -> tuple[float, float, 
     return float(row["value"]), float(row["low"]), float(row["high"])
 
 
-def test_system_c_finds_what_was_planted_and_is_compared_with_the_frozen_encoder(tmp_path):
-    run = shown(tmp_path / "run", "c", 120)
+def test_system_c_finds_what_was_planted_and_is_compared_with_the_frozen_encoder(phantom):
+    smaller = ("extract.slices.n=2", "finetune.input_size=64", "finetune.epochs=6")
+    shown(phantom, PROBE_FOLDER, "c", *smaller, *find_system("c").probe)
+    run = shown(phantom, "c", "c", *smaller, f"analysis.compare={{{PROBE}: {PROBE_FOLDER}/predictions.csv}}")
     value, low, _ = found(run, "auc", "positive")
     best, _, _ = found(run, "reference_auc", "positive")
     assert 0.5 < low < value < best
@@ -55,23 +72,24 @@ def test_system_c_finds_what_was_planted_and_is_compared_with_the_frozen_encoder
     assert not predicted & {row.patient_id for row in left}
 
 
-def test_system_b_scores_everybody_by_networks_that_did_without_them(tmp_path):
-    run = shown(tmp_path / "run", "b", 60, "finetune.epochs=2")
+def test_system_b_scores_everybody_by_networks_that_did_without_them(phantom):
+    smaller = ("extract.slices.n=2", "finetune.input_size=64", "finetune.epochs=3", "analysis.compare={}")
+    run = shown(phantom, "b", "b", *smaller)
     table = read_table(run.predictions_file)
-    assert table.groupby("split").size().to_dict() == {"oof": 40, "test": 20}
+    assert table.groupby("split").size().to_dict() == {"oof": 80, "test": 40}
     assert not run.read_skipped()
     rows = read_table(run.metrics_file)
     assert {"auc_zero_vs_rest", "auc_low_vs_positive", "hazard_ratio_adjusted"} <= set(rows["quantity"])
 
 
-def test_system_a_finds_what_was_planted_without_any_training(tmp_path):
-    run = shown(tmp_path / "run", "a", 60)
+def test_system_a_finds_what_was_planted_without_any_training(phantom):
+    run = shown(phantom, "a", "a", "extract.slices.n=1")
     _, low, _ = found(run, "auc_macro")
     assert low > 0.5
     assert "finetune" not in run.read_record()["stages"]
 
 
-def test_system_a_takes_the_groups_encoder_of_volumes_on_its_three_inputs(tmp_path, monkeypatch):
+def test_system_a_takes_the_groups_encoder_of_volumes_on_its_three_inputs(phantom, tmp_path, monkeypatch):
     """A checkpoint in FM-BCMRI's layout, of a small network with random weights, as nobody may pass theirs on."""
     small = {"patch": 8, "width": 24, "depth": 2, "heads": 3}
     entry = replace(ENCODERS["fm-bcmri"], input_size=16, settings=json.dumps(small), features=24)
@@ -85,8 +103,8 @@ def test_system_a_takes_the_groups_encoder_of_volumes_on_its_three_inputs(tmp_pa
         f"extract.weights_dir={tmp_path / 'models'}",
         "extract.accept_license=[fm-bcmri]",
     )
-    run = shown(tmp_path / "run", "a", 60, *changes)
+    run = shown(phantom, "volumes", "a", *changes)
     (store,) = run.features.glob("fm-bcmri-*.h5")
     index = read_index(store)
     assert set(index.views) == {"early-pre", "early", "late-early"}
-    assert len(read_table(run.predictions_file)) == 60
+    assert len(read_table(run.predictions_file)) == 120

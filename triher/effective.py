@@ -5,6 +5,7 @@ from typing import Any
 from triher.errors import StopRun
 from triher.runfolder import RunFolder
 from triher.settings import Config, FinetuneConfig
+from triher.store_compare import differing_keys
 
 STAGE = "finetune"
 HOW = ("resident", "devices")
@@ -45,20 +46,9 @@ def effective(config: Config, run: RunFolder) -> Config:
     if not path.is_file():
         message = f"the configuration has a section finetune, and no encoder was trained in {run.path}"
         raise StopRun("weights_missing", message, remedy="run 'triher finetune CONFIG' with the same --out first")
-    differing = _differing(record.get("choices", {}), training_choices(config))
+    differing = differing_keys(record.get("choices", {}), training_choices(config))
     if differing:
         message = f"{path.name} was trained with other choices: {'; '.join(differing)}"
         raise StopRun("encoder_stale", message)
     extract = config.extract.model_copy(update={"encoder": f"file:{path}"})
     return config.model_copy(update={"extract": extract})
-
-
-def _differing(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """The keys whose values differ, with both values."""
-    found = []
-    for key, value in now.items():
-        if isinstance(value, dict):
-            found += _differing(then.get(key) or {}, value, f"{prefix}{key}.")
-        elif then.get(key) != value:
-            found.append(f"{prefix}{key}: {then.get(key)} -> {value}")
-    return found
