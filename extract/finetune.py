@@ -100,7 +100,7 @@ def finetune(config: Config, run: RunFolder, reporter: Reporter) -> Trained:
     """
     from extract.training.quiet import load
 
-    load("lightning")
+    load("extract.training.lightning_parts")
     began = time.monotonic()
     start = find_start(config)
     facts = facts_before(config, start)
