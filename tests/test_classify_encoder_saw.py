@@ -31,13 +31,15 @@ def told(study, saw: np.ndarray, name: str = "told", header=None) -> Path:
     return path
 
 
-FAST = {"trials": 1, "folds": 2}
+FAST = {"head": "knn", "trials": 1, "folds": 2}
+PACKED = FAST | {"head": "logistic", "n_features": 6}
+"""What a bundle holds."""
 SAID = np.repeat([1.0, 0.5, 0.0], [6, 6, 24])
 """36 patients, the first 6 trained on and the next 6 the cause of stopping."""
 
 
 def test_nobody_trained_on_is_in_any_table_and_the_others_are_as_without_them(make_study):
-    study = make_study(**FAST)
+    study = make_study(**PACKED)
     classify(study.config, study.run, told(study, SAID), Reporter(quiet=True))
     known = set(study.ids[:6])
     for file in (study.run.predictions_file, study.run.companions_file, study.run.shortcuts_file):
@@ -53,7 +55,7 @@ def test_nobody_trained_on_is_in_any_table_and_the_others_are_as_without_them(ma
     # The fact would tell the acquisition baseline who is easy, and the training range whom to call odd.
     assert SAW not in read_bundle(study.run.bundle).seen.acquisition
     assert SAW not in (study.run.bundle / "manifest.json").read_text(encoding="utf-8")
-    rest = make_study(name="rest", order=range(6, 36), **FAST)
+    rest = make_study(name="rest", order=range(6, 36), **PACKED)
     classify(rest.config, rest.run, rest.store, Reporter(quiet=True))
     for file in ("predictions_file", "companions_file", "shortcuts_file"):
         assert getattr(study.run, file).read_bytes() == getattr(rest.run, file).read_bytes()

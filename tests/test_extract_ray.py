@@ -93,8 +93,13 @@ def expected(config_file, monkeypatch) -> dict[str, bytes]:
     return stores(run.path)
 
 
-def test_two_workers_give_the_bytes_of_one_process(config_file, expected):
-    out, err = finish(start(config_file, "run"))
+@pytest.mark.fault("G20")
+def test_two_workers_give_the_bytes_of_one_process_also_when_one_dies(config_file, expected):
+    """The shards of the dead one are done by another."""
+    trigger = config_file.parent / "dies"
+    trigger.write_text("once")
+    out, err = finish(start(config_file, "run", TOY_DIES=str(trigger)))
+    assert not trigger.exists()
     assert out.split()[-1] == "False"  # Ray was shut down
     assert "2 workers of Ray" in err
     assert stores(config_file.parent / "run") == expected
@@ -102,15 +107,6 @@ def test_two_workers_give_the_bytes_of_one_process(config_file, expected):
     skipped = [(config_file.parent / folder / "skipped.csv").read_text() for folder in ("local", "run")]
     assert skipped[0] == skipped[1]
     assert "phase_missing" in skipped[0]
-
-
-@pytest.mark.fault("G20")
-def test_a_dead_workers_shards_are_done_by_another(config_file, expected):
-    trigger = config_file.parent / "dies"
-    trigger.write_text("once")
-    finish(start(config_file, "run", TOY_DIES=str(trigger)))
-    assert not trigger.exists()
-    assert stores(config_file.parent / "run") == expected
 
 
 @pytest.mark.fault("G20")

@@ -24,7 +24,7 @@ QUIET = Reporter(quiet=True)
 CONFIG = """
 cohort: {table: cohort.csv, name: phantom, time_unit: months}
 scheme: binary
-extract: {encoder: "timm:resnet10t", slices: {n: 2}, shard_patients: 8}
+extract: {encoder: "timm:test_resnet", slices: {n: 2}, shard_patients: 8}
 finetune: {pretrained: false, input_size: 32, folds: 2, epochs: 2, batch_size: 16, learning_rate: 0.001}
 classify: {head: network, pooling: [median], split: {kind: sites, test: [C]}, folds: 2}
 """
