@@ -22,6 +22,8 @@ FINAL = "final"
 SAW = "encoder_saw"
 """Fact in a feature store about a patient: what the encoder that embedded her knew of her; see `Route`."""
 TRAINED, VALIDATED = 1.0, 0.5
+LEARNED_FROM = "encoder_trained_on"
+"""Code of patients whom the encoder was trained on, and whom it therefore may not score."""
 Role = Literal["train", "validation", ""]
 _MAX_HEADER = 100_000_000  # bytes; the library's own limit
 _LONGEST = 300  # characters of what a card is refused for
