@@ -26,6 +26,9 @@ def check_training(config: Config, spec: EncoderSpec) -> None:
     """
     options = config.finetune or FinetuneConfig()
     _refuse_idle(options)
+    if options.batch_size == 1:
+        message = "finetune.batch_size is 1; expected at least 2 slices, whose statistics the network scales by"
+        raise StopRun("config_value", message, remedy="raise finetune.batch_size; 16 to 64 are usual")
     require_one_view(picture_recipe(decide_pictures(config)))
     roster = expected_roster(config, read_cohort(config.cohort, survival=False))
     tasks = tuple(len(values) for values in roster.task_values.values())
