@@ -12,11 +12,10 @@ import pandas as pd
 
 from triher.cohort import Cohort
 from triher.errors import Skipped
+from triher.trained import LEARNED_FROM
 
 _FOREMOST = ("test", "new", "oof")
 _UNLABELED = "her2_unknown"
-LEARNED_FROM = "encoder_trained_on"
-"""Code of patients whom the encoder was trained on, and whom it therefore may not score."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import re
 
-from analysis.flow import LEARNED_FROM
 from analysis.limit_facts import Facts, Limit
 from analysis.wording import count, places
+from triher.trained import LEARNED_FROM
 
 _MANY_LEFT_OUT = 0.1
 _PHOTOGRAPHS = re.compile(r"(?<!Rad)ImageNet|LVD-|LAION|\bweb", re.IGNORECASE)

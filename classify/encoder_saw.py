@@ -9,7 +9,7 @@ from triher.errors import Note, SkipPatient, Skipped, StopRun
 from triher.held_out import side_of
 from triher.settings import Config
 from triher.store import Features
-from triher.trained import SAW, VALIDATED
+from triher.trained import LEARNED_FROM, SAW, VALIDATED
 
 LEFT_OUT_IN_TURN = ("leave-one-site-out", "leave-one-cohort-out")
 
@@ -49,7 +49,7 @@ def leave_out_seen(features: Features, cohort_of: Mapping[str, str]) -> Unseen:
     facts = {name: values for name, values in features.acquisition.items() if name != SAW}
     known = {name for name, value in saw.items() if not value <= VALIDATED}
     kept = [i for i, name in enumerate(saw) if name not in known]
-    reason = SkipPatient("encoder_trained_on", "the encoder was trained on her images, under this id or another")
+    reason = SkipPatient(LEARNED_FROM, "the encoder was trained on her images, under this id or another")
     return Unseen(
         replace(features, acquisition=facts).select(kept),
         [reason.row(name, cohort_of[name], "classify") for name in saw if name in known],

@@ -98,12 +98,14 @@ def finetune(config: Config, run: RunFolder, reporter: Reporter) -> Trained:
         StopRun: before any work for mistakes in table, configuration or encoder; ``class_too_small``;
             ``training_diverged``; ``extra_missing`` without Lightning.
     """
+    from extract.training.checking import check_training
     from extract.training.quiet import load
 
     load("extract.training.lightning_parts")
     began = time.monotonic()
     start = find_start(config)
     facts = facts_before(config, start)
+    check_training(config, start.spec)
     run.prepare()
     slabs = make_slabs(config, run, reporter)
     task = decide_pictures(config)

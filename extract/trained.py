@@ -20,7 +20,7 @@ from extract.training.networks import from_tensors
 from extract.training.outputs import probabilities
 from triher.errors import StopRun
 from triher.files import replacing
-from triher.trained import FINAL, LENGTH_BYTES, SAW, Card, Route, read_card
+from triher.trained import FINAL, LENGTH_BYTES, SAW, Card, Route, one_line, read_card
 from triher.types import Embeddings
 
 
@@ -105,7 +105,12 @@ def build_trained(spec: EncoderSpec, weights: Path) -> Network:
     """
     card = read_card(weights)
     design = design_of(card, weights)
-    module = from_tensors(design, read_network(weights, spec.settings or FINAL))
+    tensors = read_network(weights, spec.settings or FINAL)
+    try:
+        module = from_tensors(design, tensors)
+    except (RuntimeError, TypeError, ValueError) as error:
+        message = f"{weights} is no trained encoder: its card describes no network: {one_line(error)}"
+        raise StopRun("weights_hash", message) from error
     return assemble(spec, module, lambda batch: probabilities(module(batch), design), module.last, module.layout)
 
 

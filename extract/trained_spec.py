@@ -58,10 +58,14 @@ def design_of(card: Card, path: Path) -> Design:
         StopRun: ``weights_hash`` when the card describes none.
     """
     try:
-        return design_from(card)
+        design = design_from(card)
     except (ValueError, TypeError) as error:
         message = f"{path} is no trained encoder: its card describes no network: {one_line(error)}"
         raise StopRun("weights_hash", message) from error
+    if design.spec.builder.startswith("timm") and {":", "/"} & {*design.spec.model}:  # timm would open such places
+        message = f"{path} is no trained encoder: expected a model that timm knows, found '{design.spec.model}'"
+        raise StopRun("weights_hash", message)
+    return design
 
 
 def check_use(card: Card, tokens: str, recipe: Mapping[str, Any]) -> None:

@@ -150,7 +150,7 @@ def test_cohort_check_of_a_plain_table(cohort, capsys):
 def test_doctor_names_every_part(capsys):
     triher("doctor")
     text = capsys.readouterr().out
-    for part in ("Python", "extraction", "default weights", "device"):
+    for part in ("Python", "extraction", "lightning", "default weights", "device"):
         assert part in text
 
 

@@ -2,23 +2,26 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from extract.finetune import finetune
 from extract.phantom import write_phantom
+from triher.cli import main
 from triher.cohort import read_cohort
 from triher.config import read_config
 from triher.effective import effective
-from triher.errors import StopRun
+from triher.errors import Skipped, StopRun
 from triher.files import sha256_of_file
 from triher.pipeline import run_stages
 from triher.predictions import read_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.store import read_store
-from triher.trained import DEVELOPED, FINAL, SAW, read_card
+from triher.trained import DEVELOPED, FINAL, LEARNED_FROM, SAW, read_card
 
 QUIET = Reporter(quiet=True)
 CONFIG = """
@@ -149,6 +152,52 @@ def test_one_network_alone_scores_nobody_it_was_trained_on(trained, tmp_path):
     assert skipped == learned
     assert outcome.n_skipped == len(learned)
     assert "encoder_validated" in {note.code for note in run.read_notes()}
+
+
+def test_whom_the_encoder_was_trained_on_is_no_loss_of_the_run(trained, tmp_path, capsys):
+    path, _ = trained
+    shutil.copytree(path.parent, tmp_path / "copy")
+    run = RunFolder(tmp_path / "copy" / "run")
+    learned = [Skipped(p, "phantom", "classify", LEARNED_FROM, "trained on", "") for p in ("P1", "P2")]
+    run.write_skipped("classify", learned)
+    arguments = ["finetune", str(tmp_path / "copy" / "config.yaml"), "--out", str(run.path), "--strict"]
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 0
+    assert "2 patients trained the encoder and are not scored" in " ".join(capsys.readouterr().err.split())
+    run.write_skipped("classify", [*learned, Skipped("P3", "phantom", "classify", "her2_unknown", "no IHC", "")])
+    with pytest.raises(SystemExit) as left:
+        main(arguments[:-1])
+    assert left.value.code == 3
+    assert "1 left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        (["finetune.heads=phases"], "config_value", "network=plain has no such heads"),
+        (["finetune.combine=concatenate"], "config_value", "one head alone"),
+        (["finetune.network=dual-attention", "finetune.heads=tasks"], "config_value", "names no further label"),
+        (["finetune.also_predict=[hr]"], "config_value", "which only heads=tasks learns"),
+        (["finetune.validation=split=x"], "unknown_name", "known: none"),
+        (["extract.fusions=[rgb, early]"], "config_value", "a network is trained on one of them"),
+        (["extract.encoder=radiomics"], "config_value", "no network that could be trained"),
+    ],
+)
+def test_mistakes_are_refused_before_a_volume_is_read(trained, tmp_path, changes, code, said):
+    path, _ = trained
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(StopRun, match=said) as stopped:
+        finetune(read_config(path, changes), run, QUIET)
+    assert stopped.value.code == code
+    assert not run.slabs.exists()
+
+
+def test_lightning_is_loaded_in_a_process_of_its_own():
+    """Beside a CPU build of torch its import fails unless torchvision is cured first."""
+    text = "from extract.training.quiet import load; load('extract.training.lightning_parts')"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

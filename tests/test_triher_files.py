@@ -372,3 +372,10 @@ def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path
         stop(process)
         remove_leftovers(tmp_path)
         assert {path.name for path in tmp_path.rglob("*.part")} == {"mine.part", own.name}
+
+
+def test_a_full_disk_is_recognized_in_the_words_of_a_library(tmp_path):
+    with pytest.raises(StopRun) as stopped, replacing(tmp_path / "file"):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+    assert stopped.value.code == "disk_full"
+    assert not list(tmp_path.iterdir())

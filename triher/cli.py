@@ -27,6 +27,7 @@ from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import STAGES
+from triher.trained import LEARNED_FROM
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 # typer keeps its own copy of click under a private name.
@@ -80,9 +81,9 @@ def demo(
     reporter = Reporter(quiet=quiet)
     run = RunFolder(out)
     options = [*overrides, *(["classify.shuffle_labels=true"] if shuffle_labels else [])]
-    outcome = run_demo(run, Demo(patients, seed, system), overrides=options, reporter=reporter)
+    run_demo(run, Demo(patients, seed, system), overrides=options, reporter=reporter)
     Console().print(closing_table(run))
-    return _finish(run, outcome.n_skipped, reporter)
+    return _finish(run, reporter)
 
 
 @app.command()
@@ -142,8 +143,8 @@ def _stage_command(stages: tuple[str, ...]) -> Callable[..., int]:
         from triher.pipeline import run_stages
 
         reporter, folder = Reporter(quiet=quiet), RunFolder(out)
-        outcome = run_stages(read_config(config, overrides), folder, reporter, stages)
-        return _finish(folder, outcome.n_skipped, reporter, strict=strict)
+        run_stages(read_config(config, overrides), folder, reporter, stages)
+        return _finish(folder, reporter, strict=strict)
 
     return command
 
@@ -226,7 +227,7 @@ def apply(
         cells = (row["patient_id"], *(f"{row[name]:.3f}" for name in columns), row["set"], row["outside"] or "no")
         table.add_row(*map(plain, cells))
     Console().print(table)
-    return _finish(folder, len(folder.read_skipped()), reporter, strict=strict)
+    return _finish(folder, reporter, strict=strict)
 
 
 @app.command()
@@ -245,14 +246,19 @@ def doctor() -> int:
     return 0 if all(finding.is_fine for finding in findings) else EXIT_STOPPED
 
 
-def _finish(folder: RunFolder, n_skipped: int, reporter: Reporter, *, strict: bool = False) -> int:
-    """Show who was left out and where the results lie."""
-    if n_skipped:
-        rows = folder.read_skipped()
-        reporter.console.print(skip_table(rows[:10], f"{n_skipped} left out: see {folder.skipped_file}"))
+def _finish(folder: RunFolder, reporter: Reporter, *, strict: bool = False) -> int:
+    """Show who was left out and where the results lie; whom this run's encoder was trained on is no loss."""
+    rows = folder.read_skipped()
+    if "finetune" in folder.read_record()["stages"]:
+        others = [row for row in rows if row.code != LEARNED_FROM]
+        if n_learned := len(rows) - len(others):
+            reporter.say(f"{n_learned} patients trained the encoder and are not scored: see {folder.skipped_file}")
+        rows = others
+    if rows:
+        reporter.console.print(skip_table(rows[:10], f"{len(rows)} left out: see {folder.skipped_file}"))
     if folder.report_file.exists():
         reporter.say(f"report: {folder.report_file}")
-    if n_skipped:
+    if rows:
         return EXIT_STOPPED if strict else EXIT_SKIPPED
     return 0
 

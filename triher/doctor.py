@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _CORE = ("numpy", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "statsmodels")
+_FINETUNE = ("lightning",)
 _EXTRACT = ("torch", "timm", "open_clip_torch", "SimpleITK", "nibabel", "isal")
 
 
@@ -28,6 +29,7 @@ def examine() -> list[Finding]:
         Finding("Python", is_fine=True, state=f"{platform.python_version()} on {platform.machine()}"),
         _libraries("heads and analysis", _CORE, "pip install triher"),
         _libraries("extraction", _EXTRACT, "pip install 'triher[extract]'"),
+        _libraries("training of encoders", _FINETUNE, "pip install 'triher[finetune]'"),
         _weights(),
         _device(),
         Finding("cores", is_fine=True, state=str(os.cpu_count())),

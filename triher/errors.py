@@ -81,4 +81,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> StopRun:
     ordered = near + sorted(n for n in names if n not in near)
     more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
     comma = "; " if any("," in one for one in names) else ", "
-    return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {comma.join(ordered[:_LISTED])}{more}")
+    listed = comma.join(ordered[:_LISTED]) or "none"
+    return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {listed}{more}")

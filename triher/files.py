@@ -51,10 +51,17 @@ def _naming_full_disk(path: Path) -> Iterator[None]:
     """Say which file there was no space for."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except Exception as error:
+        number = _full_disk(error)
+        if number is None:
             raise
-        raise StopRun("disk_full", f"no space left to write {path}: {os.strerror(error.errno)}") from error
+        raise StopRun("disk_full", f"no space left to write {path}: {os.strerror(number)}") from error
+
+
+def _full_disk(error: Exception) -> int | None:
+    """The system's number for a disk or quota that is used up; libraries in Rust have it in their words alone."""
+    number = error.errno if isinstance(error, OSError) else None
+    return next((full for full in _FULL if full == number or f"(os error {full})" in str(error)), None)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -22,8 +22,11 @@ FINAL = "final"
 SAW = "encoder_saw"
 """Fact in a feature store about a patient: what the encoder that embedded her knew of her; see `Route`."""
 TRAINED, VALIDATED, DEVELOPED = 1.0, 0.5, 0.25
+LEARNED_FROM = "encoder_trained_on"
+"""Code of patients whom the encoder was trained on, and whom it therefore may not score."""
 Role = Literal["train", "validation", ""]
 _MAX_HEADER = 100_000_000  # bytes; the library's own limit
+_LARGEST_SIDE = 4096  # pixels; four times what can be asked for, as an encoder's own size may be larger
 _LONGEST = 300  # characters of what a card is refused for
 LENGTH_BYTES = 8
 """At the beginning of a safetensors file, the length of its header."""
@@ -159,6 +162,8 @@ def _card_of(metadata: dict[str, Any]) -> Card:
     facts = json.loads(metadata["card"])
     patients = {key: {"fold": fold, "role": role} for key, (fold, role) in facts["patients"].items()}
     card = TypeAdapter(Card).validate_python(facts | {"patients": patients})
+    if not 0 < card.input_size <= _LARGEST_SIDE:
+        raise ValueError(f"expected pictures of at most {_LARGEST_SIDE} pixels a side, found {card.input_size}")
     named = {FINAL, *(f"fold-{part.fold}" for part in card.patients.values() if part.fold >= 0)}
     if not named <= {*card.networks}:
         raise ValueError(f"it names patients of the networks {sorted(named)}, and holds {sorted(card.networks)}")

@@ -1,5 +1,6 @@
 """Commit every epoch to disk as `extract.training.history` says, and say when to stop."""
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,10 @@ class AtomicFiles(CheckpointIO):
         del storage_options
         if Path(path).name == _HANDED_OVER:
             return
+        held = io.BytesIO()  # torch itself does not say that a disk is full
+        torch.save(checkpoint, held)
         with replacing(Path(path)) as part:
-            torch.save(checkpoint, part)
+            part.write_bytes(held.getbuffer())
 
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: object = None

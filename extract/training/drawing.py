@@ -39,10 +39,7 @@ def draw_pictures(
     Raises:
         StopRun: ``config_value`` unless there is one view; ``image_corrupt`` for a slab that is damaged.
     """
-    if len(recipe.fusions) != 1:
-        names = ", ".join(fusion.name for fusion in recipe.fusions)
-        message = f"extract.fusions names the views {names}; a network is trained on one of them"
-        raise StopRun("config_value", message, remedy="keep one in extract.fusions")
+    require_one_view(recipe)
     pixels, counts = folder / _PIXELS, folder / _COUNTS
     if not pixels.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +50,18 @@ def draw_pictures(
     side = spec.input_size
     found = np.memmap(pixels, np.uint8, "r", shape=(int(n.sum()), 3, side, side))
     return found, np.repeat(np.arange(len(n)), n)
+
+
+def require_one_view(recipe: PictureRecipe) -> None:
+    """Refuse several views.
+
+    Raises:
+        StopRun: ``config_value``.
+    """
+    if len(recipe.fusions) != 1:
+        names = ", ".join(fusion.name for fusion in recipe.fusions)
+        message = f"extract.fusions names the views {names}; a network is trained on one of them"
+        raise StopRun("config_value", message, remedy="keep one in extract.fusions")
 
 
 def _draw(recipe: PictureRecipe, spec: EncoderSpec, slab: Path) -> torch.Tensor:

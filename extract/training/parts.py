@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 from jaxtyping import Int64
 
 from extract.training.material import Lesson
-from triher.cohort import Patient
+from triher.cohort import Cohort, Patient
 from triher.errors import StopRun, unknown_name
 from triher.folds import image_groups, require_classes, stratified_folds
 from triher.held_out import side_of
@@ -16,6 +17,7 @@ from triher.labels import scheme_classes
 from triher.seeds import derived_seed
 from triher.settings import Config, FinetuneConfig
 from triher.trained import FINAL, Part, Role
+from triher.training_labels import training_labels
 
 _FOLDS, _STOP, _LEARN = 10, 11, 12  # first numbers of the derived seeds; those below belong to the heads
 _LEFT_OUT = {"leave-one-site-out": "site", "leave-one-cohort-out": "cohort"}
@@ -95,6 +97,14 @@ def make_roster(
         raise StopRun("config_value", message, remedy="use extract.tokens=default, or finetune.folds=0")
     values = {name: _values(able, name) for name in options.also_predict}
     return Roster(tuple(able), digests, y, _tasks(able, values), values, fold, tuple(lessons))
+
+
+def expected_roster(config: Config, cohort: Cohort) -> Roster:
+    """As `make_roster`, before any image is read: all patients are taken to have usable ones of their own."""
+    known, _ = training_labels(config, cohort)
+    return make_roster(
+        config, cohort.patients, known, {name: sha256(name.encode()).hexdigest() for name in cohort.ids()}
+    )
 
 
 @dataclass(frozen=True)

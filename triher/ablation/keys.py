@@ -1,6 +1,5 @@
 """The keys of what a study is made of: hashes of all that is known before it is made."""
 
-from hashlib import sha256
 from typing import Any
 
 from triher.ablation.nodes import EmbedNode, TrainNode
@@ -43,14 +42,9 @@ class Cohorts:
         """
         from extract.finetune import facts_before, find_start
         from extract.recipe import slabs_of
-        from extract.training.parts import make_roster
-        from triher.training_labels import training_labels
+        from extract.training.parts import expected_roster
 
-        cohort = self.read(config)
-        known, _ = training_labels(config, cohort)
-        # Before their images are read, all are taken to have usable ones of their own.
-        inputs = {name: sha256(name.encode()).hexdigest() for name in cohort.ids()}
-        roster = make_roster(config, cohort.patients, known, inputs)
+        roster = expected_roster(config, self.read(config))
         who = [patient.patient_id for patient in roster.patients]
         lessons = [[one.name, one.seed, one.train.tolist(), one.validation.tolist()] for one in roster.lessons]
         split = config.classify.split.model_dump(mode="json", exclude={"reopen"})
