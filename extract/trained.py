@@ -143,7 +143,10 @@ def write_trained(path: Path, card: Card, networks: Mapping[str, Tensors]) -> No
         raise ValueError(f"the card names the networks {sorted(card.networks)}, given were {sorted(networks)}")
     named = {f"{name}/{key}": tensor for name, tensors in networks.items() for key, tensor in tensors.items()}
     with replacing(path) as part:
+        part.touch()
+        mode = part.stat().st_mode  # the library would let nobody else read the file
         save_file({key: tensor.contiguous() for key, tensor in named.items()}, part, metadata=card.to_metadata())
+        part.chmod(mode)
         _sort_header(part)
 
 

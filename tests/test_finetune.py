@@ -106,6 +106,7 @@ def test_the_curves_and_the_card_are_left_and_nothing_else(trained):
     path = encoder_of(run)
     left = {path.with_suffix(suffix).name for suffix in (".safetensors", ".csv", ".md")}
     assert {found.name for found in run.encoders.iterdir()} == left
+    assert len({found.stat().st_mode for found in run.encoders.iterdir()}) == 1, "all may be read by the same people"
     curves = list(csv.DictReader(path.with_suffix(".csv").read_text().splitlines()))
     assert {row["network"] for row in curves} == {"fold-0", "fold-1", FINAL}
     card = path.with_suffix(".md").read_text()

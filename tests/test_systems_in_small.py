@@ -58,7 +58,7 @@ def found(run: RunFolder, quantity: str, name: str = "") -> tuple[float, float, 
 
 def test_system_c_finds_what_was_planted_and_is_compared_with_the_frozen_encoder(phantom):
     smaller = ("extract.slices.n=2", "finetune.input_size=64", "finetune.epochs=6")
-    shown(phantom, PROBE_FOLDER, "c", *smaller, *find_system("c").probe)
+    shown(phantom, PROBE_FOLDER, "c", "extract.slices.n=1", *find_system("c").probe)
     run = shown(phantom, "c", "c", *smaller, f"analysis.compare={{{PROBE}: {PROBE_FOLDER}/predictions.csv}}")
     value, low, _ = found(run, "auc", "positive")
     best, _, _ = found(run, "reference_auc", "positive")
@@ -73,7 +73,7 @@ def test_system_c_finds_what_was_planted_and_is_compared_with_the_frozen_encoder
 
 
 def test_system_b_scores_everybody_by_networks_that_did_without_them(phantom):
-    smaller = ("extract.slices.n=2", "finetune.input_size=64", "finetune.epochs=3", "analysis.compare={}")
+    smaller = ("extract.slices.n=2", "finetune.input_size=64", "finetune.epochs=2", "analysis.compare={}")
     run = shown(phantom, "b", "b", *smaller)
     table = read_table(run.predictions_file)
     assert table.groupby("split").size().to_dict() == {"oof": 80, "test": 40}
