@@ -8,7 +8,7 @@ a card for people. ``NAME`` holds a hash of everything that the training depends
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from extract.training.parts import Roster, make_roster
 from extract.weights import locate_weights, slug
 from triher.effective import HOW, STAGE, training_choices
 from triher.errors import StopRun
-from triher.files import locked, sha256_of_json
+from triher.files import locked, sha256_of_json, write_text
 from triher.labels import scheme_classes
 from triher.progress import Reporter
-from triher.runfolder import RunFolder, library_versions
+from triher.runfolder import RunFolder
 from triher.settings import Config, FinetuneConfig
 from triher.trained import Card, read_card
 from triher.training_labels import training_labels
@@ -131,7 +131,7 @@ def finetune(config: Config, run: RunFolder, reporter: Reporter) -> Trained:
     run.record_stage(
         STAGE,
         name,
-        [path, path.with_suffix(".csv"), path.with_suffix(".md")],
+        [found for suffix in (".safetensors", ".csv", ".md") if (found := path.with_suffix(suffix)).is_file()],
         earlier.get("seconds", 0.0) if done else time.monotonic() - began,
         encoder=path.name,
         choices=training_choices(config),
@@ -160,14 +160,14 @@ def _train(
     from extract.trained import write_trained
     from extract.training.design import make_design
     from extract.training.drawing import draw_pictures
+    from extract.training.history import write_curve
     from extract.training.learn import Where, learn
     from extract.training.material import Material
-    from extract.training.trained_card import card_text, write_curves
+    from extract.training.trained_card import card_text, make_card
 
     options = config.finetune or FinetuneConfig()
-    classes = scheme_classes(config.scheme)
     tasks = tuple(len(values) for values in roster.task_values.values())
-    design = make_design(start.spec, options, len(classes), tasks)
+    design = make_design(start.spec, options, len(scheme_classes(config.scheme)), tasks)
     folder = path.with_suffix("")
     recipe = picture_recipe(task)
     pixels, patient = draw_pictures(folder, slabs, recipe, design.spec, config.extract.readers, reporter)
@@ -181,28 +181,9 @@ def _train(
             f"{len(lesson.validation)} to stop by"
         )
         learned[lesson.name] = learn(design, start.weights, material, lesson, where, folder / lesson.name, reporter)
-    final = roster.lessons[-1]
-    counts = {name: int((roster.y[final.train] == i).sum()) for i, name in enumerate(classes)}
-    card = Card(
-        name=path.stem,
-        start=asdict(start.spec),
-        start_sha256=start.sha256,
-        settings=options.model_dump(mode="json"),
-        scheme=config.scheme,
-        classes=classes,
-        tasks=roster.task_values,
-        input_size=design.spec.input_size,
-        recipe=task.recipe(),
-        seed=config.seed,
-        networks=tuple(learned),
-        best_epochs={name: found.best_epoch for name, found in learned.items()},
-        class_counts=counts,
-        labels_shuffled=config.classify.shuffle_labels,
-        versions=library_versions(),
-        patients=roster.parts(),
-    )
-    write_curves(path.with_suffix(".csv"), [epoch for found in learned.values() for epoch in found.curve])
-    path.with_suffix(".md").write_text(card_text(card, roster), encoding="utf-8")
+    card = make_card(path.stem, config, start.sha256, design.spec, roster, learned, task.recipe())
+    write_curve(path.with_suffix(".csv"), [epoch for found in learned.values() for epoch in found.curve])
+    write_text(path.with_suffix(".md"), card_text(card, roster))
     write_trained(path, card, {name: found.tensors for name, found in learned.items()})
     shutil.rmtree(folder, ignore_errors=True)
     return card

@@ -1,18 +1,57 @@
-"""What a training leaves for people: a card of the encoder, and its loss curves."""
+"""What a training leaves says of itself: the card in its file, and one for people."""
 
-from collections.abc import Sequence
-from dataclasses import astuple, fields
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
-from extract.training.material import Epoch
+from extract.encoder_spec import EncoderSpec
+from extract.training.material import Learned
 from extract.training.parts import Roster
-from triher.tables import write_table
+from triher.labels import scheme_classes
+from triher.runfolder import library_versions
+from triher.settings import Config, FinetuneConfig
 from triher.trained import Card
 
 
-def write_curves(path: Path, curve: Sequence[Epoch]) -> None:
-    """Write the epochs of all networks as CSV."""
-    write_table(path, [f.name for f in fields(Epoch)], [astuple(epoch) for epoch in curve])
+def make_card(
+    name: str,
+    config: Config,
+    start_sha256: str,
+    spec: EncoderSpec,
+    roster: Roster,
+    learned: Mapping[str, Learned],
+    recipe: dict[str, Any],
+) -> Card:
+    """What the file says of itself.
+
+    Args:
+        name: stem of the file's name.
+        config: of the training.
+        start_sha256: of the weights that it began with; empty for random ones.
+        spec: the encoder that it began with, with the side of the pictures that were trained on.
+        roster: who was trained on.
+        learned: network -> what came of its lesson.
+        recipe: how the pictures were drawn.
+    """
+    final, classes = roster.lessons[-1], scheme_classes(config.scheme)
+    return Card(
+        name=name,
+        start=asdict(spec),
+        start_sha256=start_sha256,
+        settings=(config.finetune or FinetuneConfig()).model_dump(mode="json"),
+        scheme=config.scheme,
+        classes=classes,
+        tasks=roster.task_values,
+        input_size=spec.input_size,
+        recipe=recipe,
+        seed=config.seed,
+        networks=tuple(learned),
+        best_epochs={network: found.best_epoch for network, found in learned.items()},
+        class_counts={label: int((roster.y[final.train] == i).sum()) for i, label in enumerate(classes)},
+        labels_shuffled=config.classify.shuffle_labels,
+        versions=library_versions(),
+        patients=roster.parts(),
+    )
 
 
 def card_text(card: Card, roster: Roster) -> str:
