@@ -86,7 +86,7 @@ def toys(monkeypatch) -> None:
 
 def put_toys(setattr_: Callable[[str, object], object]) -> None:
     """Let the configuration name the toys."""
-    setattr_("extract.task.find_encoder", lambda name, _tokens: replace(SPEC, name=name))
+    setattr_("extract.task.find_encoder", lambda name, *_: replace(SPEC, name=name))
     setattr_("extract.task.choose", lambda spec, _options: Toy(spec))
     setattr_("extract.builders.import_module", lambda _: ToyModule)
 

@@ -1,5 +1,6 @@
 """The pictures of a training on disk: drawn once from the slabs, read by every network."""
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,10 +14,10 @@ from extract.cache import read_slab
 from extract.encoder_spec import EncoderSpec
 from extract.pictures import Drawing, PictureRecipe
 from triher.errors import SkipPatient, StopRun
-from triher.files import replacing
+from triher.files import replacing, write_json
 from triher.progress import Reporter
 
-_PIXELS, _COUNTS = "pictures.bin", "counts.npy"
+_PIXELS, _COUNTS = "pictures.bin", "counts.json"
 Pixels = UInt8[np.ndarray, "slice 3 side side"]
 
 
@@ -46,7 +47,7 @@ def draw_pictures(
         with ThreadPoolExecutor(readers) as pool:
             drawn = pool.map(partial(_draw, recipe, spec), slabs)
             _write(pixels, counts, reporter.track(drawn, "training pictures", len(slabs)))
-    n = np.load(counts)
+    n = np.array(json.loads(counts.read_text(encoding="utf-8")), np.int64)
     side = spec.input_size
     found = np.memmap(pixels, np.uint8, "r", shape=(int(n.sum()), 3, side, side))
     return found, np.repeat(np.arange(len(n)), n)
@@ -82,5 +83,4 @@ def _write(pixels: Path, counts: Path, drawn: Iterator[torch.Tensor]) -> None:
             for view in drawn:
                 handle.write(view.numpy().tobytes())
                 lengths.append(len(view))
-        with replacing(counts) as temporary, temporary.open("wb") as handle:
-            np.save(handle, np.array(lengths, np.int64))
+        write_json(counts, lengths)

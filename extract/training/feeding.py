@@ -41,7 +41,7 @@ class MappedFile:
             return None
         return cls(str(pixels.filename), int(pixels.offset), pixels.shape)
 
-    def open(self) -> Bytes:
+    def array(self) -> Bytes:
         """Map it again."""
         return np.memmap(self.path, np.uint8, "r", self.offset, self.shape)
 

@@ -66,7 +66,7 @@ class Learner(LightningModule):
         hush()
         if isinstance(state["material"], tuple):
             mapped, *known = state["material"]
-            state["material"] = Material(mapped.open(), *known)
+            state["material"] = Material(mapped.array(), *known)
         super().__setstate__(state)
 
     # What Lightning asks for before it begins
