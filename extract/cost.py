@@ -24,8 +24,10 @@ from extract.recipe import SlabRecipe, slabs_of
 from extract.task import Task, decide
 from extract.volumes import source_files
 from triher.cohort import Cohort, Patient
+from triher.effective import trains
 from triher.errors import SkipPatient, StopRun
-from triher.settings import Config
+from triher.labels import scheme_classes
+from triher.settings import Config, FinetuneConfig
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,6 +35,7 @@ Result = TypeVar("Result")
 _TRIED = 3  # patients that are read; one more than it takes to see that they differ
 _SLABS_ENOUGH_S = 30.0  # no further patients are read after that; N4 takes up to a minute for one
 _FORWARD_ENOUGH_S = 2.0
+_FLOAT_BYTES = 4
 _FEW = 4  # inputs in the first batch, which says how many can be afforded in the second
 _UNKNOWN = ("weights_missing", "license_unaccepted", "extra_missing")
 """What keeps an encoder from being measured here and not from being used on another machine."""
@@ -84,7 +87,11 @@ class Cost:
     """NaN where the network's weights are not there."""
     device: str
     device_bytes: float
-    """Weights and the largest activations of a batch; NaN where the weights are not there."""
+    """Weights and what a batch needs beside them; NaN where the weights are not there."""
+    n_networks: int = 0
+    """Networks that are trained first."""
+    train_s: float = 0.0
+    """Training all of them, if none stops early."""
 
 
 def measure_cost(config: Config, cohort: Cohort) -> Cost:
@@ -95,6 +102,8 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
     """
     with tempfile.TemporaryDirectory() as folder:
         slabs = measure_slabs(Path(folder), cohort, [slabs_of(config)], config.extract.readers)[0]
+        if trains(config):
+            return _cost_of_training(config, cohort, slabs)
         embedding = measure_embeddings([(config, slabs.paths)])[0]
     n = len(cohort.patients)
     return Cost(
@@ -106,6 +115,32 @@ def measure_cost(config: Config, cohort: Cohort) -> Cost:
         embedding.store_bytes * n,
         str(choose_devices(config.extract.device)[0]),
         embedding.device_bytes,
+    )
+
+
+def _cost_of_training(config: Config, cohort: Cohort, slabs: SlabCost) -> Cost:
+    """The same where the encoder is trained first."""
+    from extract.training.cost import measure_trainings
+    from extract.training.parts import expected_roster
+
+    one, roster, n = (
+        measure_trainings([(config, slabs.paths)])[0],
+        expected_roster(config, cohort),
+        len(cohort.patients),
+    )
+    lessons = [(len(lesson.train), len(lesson.validation)) for lesson in roster.lessons]
+    epochs = (config.finetune or FinetuneConfig()).epochs
+    return Cost(
+        n,
+        len(slabs.paths),
+        slabs.seconds * n,
+        one.patient_s() * n,
+        slabs.n_bytes * n,
+        one.n_pictures * n * _FLOAT_BYTES * len(scheme_classes(config.scheme)),
+        str(choose_devices(config.extract.device)[0]),
+        one.device_bytes,
+        len(lessons),
+        one.training_s(lessons, epochs, len(roster.patients)),
     )
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from extract.cost import measure_cost
 from extract.finetune import finetune
 from extract.phantom import write_phantom
 from triher.cli import main
@@ -225,3 +226,11 @@ def test_later_stages_go_by_the_trained_encoder(trained):
     assert config.extract.choices()["encoder"] == f"file:{encoder_of(run).name}"
     bare = config.extract.model_copy(update={"encoder": f"file:{encoder_of(run).name}"})
     assert bare.choices() == config.extract.choices()
+
+
+def test_the_price_of_a_training_is_told_beforehand(trained):
+    config = read_config(trained[0])
+    cost = measure_cost(config, read_cohort(config.cohort, survival=False))
+    assert cost.n_networks == 3
+    assert 0 < cost.train_s < 3600
+    assert 0 < cost.store_bytes < cost.slab_bytes

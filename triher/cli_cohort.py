@@ -215,13 +215,23 @@ def _show_cost(config: Config, cohort: "Cohort") -> None:
 
 def _cost_rows(cost: "Cost", config: Config) -> list[tuple[str, str]]:
     """The estimate in units that people read."""
+    batch_size = (config.finetune if cost.n_networks and config.finetune else config.extract).batch_size
     return [
         ("reading volumes and cutting slabs", _known(cost.read_s, duration_text)),
+        *_training_rows(cost),
         (f"embedding with {config.extract.encoder}", _known(cost.embed_s, duration_text)),
         ("disk: slab cache", _known(cost.slab_bytes, size_text)),
         ("disk: feature store", _known(cost.store_bytes, size_text)),
-        (f"memory of {cost.device}, batches of {config.extract.batch_size}", _known(cost.device_bytes, size_text)),
+        (f"memory of {cost.device}, batches of {batch_size}", _known(cost.device_bytes, size_text)),
     ]
+
+
+def _training_rows(cost: "Cost") -> list[tuple[str, str]]:
+    """What the training of the encoder takes, where there is one."""
+    if not cost.n_networks:
+        return []
+    networks = "one network" if cost.n_networks == 1 else f"{cost.n_networks} networks"
+    return [(f"training {networks}, if none stops early", _known(cost.train_s, duration_text))]
 
 
 def _known(value: float, text: Callable[[float], str]) -> str:

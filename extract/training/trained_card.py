@@ -62,7 +62,8 @@ def card_text(card: Card, roster: Roster) -> str:
         roster: who was trained on.
     """
     final = roster.lessons[-1]
-    cohorts = sorted({patient.cohort for patient in roster.patients})
+    n = len({patient.cohort for patient in roster.patients})
+    cohorts = "one cohort" if n == 1 else f"{n} cohorts"
     start = card.start
     weights = f"weights with SHA-256 {card.start_sha256}" if card.start_sha256 else "random weights"
     lines = [
@@ -80,7 +81,7 @@ def card_text(card: Card, roster: Roster) -> str:
         "",
         "## What it was trained on",
         "",
-        f"- {len(roster.patients)} patients of {len(cohorts)} cohorts; `final` on {len(final.train)} of them "
+        f"- {len(roster.patients)} patients of {cohorts}; `final` on {len(final.train)} of them "
         f"({', '.join(f'{n} {name}' for name, n in card.class_counts.items())}), and {len(final.validation)} told "
         "when to stop.",
         f"- Seed {card.seed}. Epoch that was kept: {', '.join(f'{n} {e}' for n, e in card.best_epochs.items())}.",
