@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from classify.heads import find_head
 from triher.cohort import Patient
 from triher.errors import Note, SkipPatient, Skipped, StopRun
-from triher.held_out import side_of
+from triher.held_out import IN_TURN, side_of
 from triher.settings import Config
 from triher.store import Features
 from triher.trained import LEARNED_FROM, SAW, VALIDATED
-
-LEFT_OUT_IN_TURN = ("leave-one-site-out", "leave-one-cohort-out")
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def refuse_held_out(config: Config, patients: Iterable[Patient], developed: Coll
     split = config.classify.split
     if split.kind == "none" or not developed:
         return
-    if split.kind in LEFT_OUT_IN_TURN:
+    if split.kind in IN_TURN:
         refuse_stacking(config)
         found = [] if config.finetune is not None else sorted(developed)
     else:
@@ -98,6 +96,6 @@ def refuse_stacking(config: Config) -> None:
         StopRun: ``encoder_stacked``.
     """
     own = config.classify
-    if own.split.kind in LEFT_OUT_IN_TURN and not find_head(own.head).takes_probabilities:
+    if own.split.kind in IN_TURN and not find_head(own.head).takes_probabilities:
         message = f"classify.head is '{own.head}', classify.split.kind '{own.split.kind}', and the encoder is trained"
         raise StopRun("encoder_stacked", message)

@@ -19,7 +19,7 @@ from extract.stage import fit_scale, make_slabs
 from extract.task import Task, decide_pictures
 from extract.training.parts import Roster, make_roster
 from extract.weights import locate_weights, slug
-from triher.effective import HOW, STAGE, training_choices
+from triher.effective import STAGE, training_choices
 from triher.errors import StopRun
 from triher.files import locked, sha256_of_json, write_text
 from triher.labels import scheme_classes
@@ -38,7 +38,6 @@ class Trained:
 
     path: Path
     did_work: bool
-    n_skipped: int
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,10 @@ def find_start(config: Config) -> Start:
 
 def facts_before(config: Config, start: Start) -> dict[str, Any]:
     """What a training depends on, as far as the configuration says it, as JSON values."""
-    options = config.finetune or FinetuneConfig()
-    own = options.model_dump(mode="json", exclude=set(HOW))
     return {
         "start": start.spec.identity(start.sha256),
         "recipe": decide_pictures(config).recipe(),
-        "finetune": own,
+        "finetune": training_choices(config)["finetune"],
         "scheme": config.scheme,
         "seed": config.seed,
         "precision": resolved_precision(config.extract),
@@ -139,16 +136,13 @@ def finetune(config: Config, run: RunFolder, reporter: Reporter) -> Trained:
         best_epochs=card.best_epochs,
         class_counts=card.class_counts,
     )
-    return Trained(path, not done, len(slabs.skipped))
+    return Trained(path, not done)
 
 
 def _key(facts: dict[str, Any], task: Task, roster: Roster) -> str:
     """A hash of everything that the weights depend on; who is trained on, and on what, among it."""
-    lessons = [
-        [lesson.name, lesson.seed, lesson.train.tolist(), lesson.validation.tolist()] for lesson in roster.lessons
-    ]
     learned = [list(roster.inputs), roster.y.tolist(), roster.tasks.tolist()]
-    return sha256_of_json([facts, task.recipe(), learned, lessons])
+    return sha256_of_json([facts, task.recipe(), learned, roster.lesson_facts()])
 
 
 def _train(

@@ -51,6 +51,11 @@ class PictureInputs:
         batch.copy_(inputs, non_blocking=True)
         return batch.sub_(self._mean).mul_(self._scale)
 
+    def scaled(self, pictures: Shaped[torch.Tensor, "input 3 row col"]) -> Batch:
+        """The same in memory of its own."""
+        memory = torch.empty(pictures.shape, device=self._mean.device, memory_format=torch.channels_last)
+        return self.scale(pictures, memory)
+
     def probe(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The pictures of `probe_pictures`; one channel is the mask."""
         pictures = torch.from_numpy(probe_pictures(self._side))

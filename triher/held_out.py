@@ -10,6 +10,8 @@ from triher.errors import StopRun
 from triher.settings import SplitConfig
 
 Side: TypeAlias = Literal["train", "test", "unused"]
+IN_TURN = {"leave-one-site-out": "site", "leave-one-cohort-out": "cohort"}
+"""Splits that hold out each of a patient's places in turn -> which place that is."""
 _FIXED = ("none", "column", "sites", "cohorts")
 _NAMED = ("sites", "cohorts")
 

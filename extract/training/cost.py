@@ -150,7 +150,7 @@ class _Running:
         """The probabilities of n pictures."""
         self.classifier.eval()
         with torch.inference_mode(), self._precision():
-            probabilities(self.classifier(self._scaled(self._noise(n))), self.design)
+            probabilities(self.classifier(self._inputs.scaled(self._noise(n))), self.design)
         self._wait()
 
     def kept_bytes(self, n: int) -> int:
@@ -174,17 +174,12 @@ class _Running:
         labels = torch.zeros((n, len(self.design.tasks)), dtype=torch.int64, device=self._device)
         varied = vary(self._noise(n), self.design.options.augment, self._generator)
         with self._precision():
-            return loss(self.classifier(self._scaled(varied)), none, labels, self.design, class_weights=None)
+            return loss(self.classifier(self._inputs.scaled(varied)), none, labels, self.design, class_weights=None)
 
     def _noise(self, n: int) -> torch.Tensor:
         """Pictures as bytes."""
         shape = (n, 3, self.design.spec.input_size, self.design.spec.input_size)
         return torch.randint(0, 256, shape, dtype=torch.uint8, device=self._device, generator=self._generator)
-
-    def _scaled(self, pictures: torch.Tensor) -> torch.Tensor:
-        """At the network's statistics."""
-        memory = torch.empty(pictures.shape, device=self._device, memory_format=torch.channels_last)
-        return self._inputs.scale(pictures, memory)
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         """Mixed on GPUs that compute in it."""

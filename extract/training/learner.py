@@ -133,15 +133,10 @@ class Learner(LightningModule):
         step = (self.current_epoch + 1, _VARY, batch.step, self.global_rank)
         self._generator.manual_seed(derived_seed(self.lesson.seed, *step))
         varied = vary(batch.pictures, self.design.options.augment, self._generator)
-        outputs = self.classifier(self._scaled(varied))
+        outputs = self.classifier(self._inputs.scaled(varied))
         mean = loss(outputs, batch.y, batch.tasks, self.design, class_weights=self._weights)
         self._total += mean.detach() * len(batch.y)
         return mean * batch.weight
-
-    def _scaled(self, pictures: torch.Tensor) -> torch.Tensor:
-        """At the network's statistics."""
-        memory = torch.empty(pictures.shape, device=pictures.device, memory_format=torch.channels_last)
-        return self._inputs.scale(pictures, memory)
 
     # Validation, after the last step of each epoch
 
@@ -154,7 +149,7 @@ class Learner(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The loss of each picture."""
         del batch_idx
-        outputs = self.classifier(self._scaled(batch.pictures))
+        outputs = self.classifier(self._inputs.scaled(batch.pictures))
         self._missed.append(losses(outputs, batch.y, batch.tasks, self.design, class_weights=self._weights))
 
     def on_validation_epoch_end(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -11,7 +12,7 @@ from extract.training.material import Lesson
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun, unknown_name
 from triher.folds import image_groups, require_classes, stratified_folds
-from triher.held_out import side_of
+from triher.held_out import IN_TURN, side_of
 from triher.images import image_fingerprint
 from triher.labels import scheme_classes
 from triher.seeds import derived_seed
@@ -20,7 +21,6 @@ from triher.trained import FINAL, Part, Role
 from triher.training_labels import training_labels
 
 _FOLDS, _STOP, _LEARN = 10, 11, 12  # first numbers of the derived seeds; those below belong to the heads
-_LEFT_OUT = {"leave-one-site-out": "site", "leave-one-cohort-out": "cohort"}
 _LEAST = 2  # patients of a class in whatever a network learns from
 
 
@@ -40,6 +40,10 @@ class Roster:
     """Number of the network that does without the patient; -1 where there is none."""
     lessons: tuple[Lesson, ...]
     """Those of the folds, then the final one."""
+
+    def lesson_facts(self) -> list[list[Any]]:
+        """Who learns what from whom, as JSON values."""
+        return [[one.name, one.seed, one.train.tolist(), one.validation.tolist()] for one in self.lessons]
 
     def parts(self) -> dict[str, Part]:
         """Fingerprint of the images -> what the networks know of them."""
@@ -131,12 +135,12 @@ class _Divider:
 def _develops(config: Config, patient: Patient) -> bool:
     """Whether a patient is not held out for good."""
     split = config.classify.split
-    return split.kind in _LEFT_OUT or side_of(split, patient) == "train"
+    return split.kind in IN_TURN or side_of(split, patient) == "train"
 
 
 def _folds(config: Config, able: Sequence[Patient], options: FinetuneConfig, divider: _Divider) -> np.ndarray:
     """The network that does without each patient."""
-    attribute = _LEFT_OUT.get(config.classify.split.kind)
+    attribute = IN_TURN.get(config.classify.split.kind)
     if attribute is not None:
         places = sorted({getattr(p, attribute) for p in able})
         fold = np.array([places.index(getattr(p, attribute)) for p in able], np.int64)

@@ -46,12 +46,11 @@ class Cohorts:
 
         roster = expected_roster(config, self.read(config))
         who = [patient.patient_id for patient in roster.patients]
-        lessons = [[one.name, one.seed, one.train.tolist(), one.validation.tolist()] for one in roster.lessons]
         split = config.classify.split.model_dump(mode="json", exclude={"reopen"})
         sources = self._sources(config)
-        facts = [facts_before(config, find_start(config)), who, roster.y.tolist(), roster.tasks.tolist(), lessons]
+        learned = [who, roster.y.tolist(), roster.tasks.tolist(), roster.lesson_facts()]
         return TrainNode(
-            key=_key([*facts, split, *sources]),
+            key=_key([facts_before(config, find_start(config)), *learned, split, *sources]),
             encoder=config.extract.encoder,
             config=config,
             slabs=_key([slabs_of(config).facts(), *sources]),
