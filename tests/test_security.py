@@ -40,7 +40,7 @@ WORD, UID, DATE, TIME = "Zqxj", "1.3.9999.47110815.", "19041217", "070503.919293
 """Begin everything that is planted: text, UIDs; all days and all times that no phase is told by."""
 SECRETS = (WORD.lower(), UID, DATE, TIME, "1904-12-17")
 _NEEDED = {
-    "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "AcquisitionTime", "ContentTime",
+    "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "AcquisitionTime", "ContentTime", "FrameType",
 }  # fmt: skip
 _TEXT = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT", "UR"}
 _GROUPS = (0x0008, 0x0010, 0x0032, 0x0038, 0x0040)
@@ -173,7 +173,7 @@ def disturb(header: Dataset, patient_id: str, n: int) -> None:
     if patient_id == "S-AMBIGUOUS" and n % 2:
         header.SeriesInstanceUID, header.SeriesNumber, header.RepetitionTime = f"{UID}77", 9, 4000
     if patient_id == "S-MIXED" and n % 2:
-        header.FrameType = header.ImageType = ["DERIVED", planted("kind").upper()]
+        header.ImageType = ["DERIVED", planted("kind").upper()]
     if patient_id == "S-STRANGERS" and n % 2:
         header.PatientID = planted("other")
     if patient_id == "S-MISSING" and n == 2:
