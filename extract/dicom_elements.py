@@ -128,6 +128,20 @@ def inflated(data: bytes, start: int) -> bytes:
         raise NotDicom(str(error)) from error
 
 
+def are_elements(data: bytes, syntax: str) -> bool:
+    """Whether what follows PixelData is whole elements in the order of their tags, or filled up with zeros."""
+    coding, at, last = _coding(data, 0, syntax), 0, _PIXEL_DATA
+    try:
+        while data[at:].strip(b"\0"):
+            tag, _, length, at = _head(data, at, coding)
+            if tag <= last or length > len(data) - at:
+                return False
+            last, at = tag, at + length
+    except struct.error:
+        return False
+    return True
+
+
 def deflated_part(data: bytes) -> bytes:
     """The inflated data set of a whole deflated file."""
     return inflated(data, _meta(data, _start(data))[1])

@@ -139,9 +139,9 @@ def _kind_name(sop_class: str) -> str:
     """What the standard calls a kind of file."""
     if not sop_class:
         return "without SOP class"
-    from pydicom.uid import UID
+    from pydicom.uid import UID_dictionary
 
-    return UID(sop_class).name
+    return UID_dictionary[sop_class][0] if sop_class in UID_dictionary else "of an unknown kind"
 
 
 def _identifying(values: Values) -> set[str]:

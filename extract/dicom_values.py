@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 import struct
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -208,5 +209,7 @@ def _decoded(value: bytes, character_sets: str) -> str:
     """Text that is not ASCII; what the character set does not have is replaced."""
     from pydicom.charset import convert_encodings, decode_bytes
 
-    known = convert_encodings(character_sets.split("\\") if character_sets else "ISO_IR 100")
-    return decode_bytes(value, known, set())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom tells of every letter that it replaces
+        known = convert_encodings(character_sets.split("\\") if character_sets else "ISO_IR 100")
+        return decode_bytes(value, known, set())

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import traceback
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ def outcome(reader: Reader, root: Path, right: Answer, damage: Damage, texts: tu
 def read_all(name: str, root: Path, options: argparse.Namespace, first: int, pipe: int) -> None:
     """Go through the places in this process, and write down each before and after."""
     reader = READERS[name]
+    warnings.simplefilter("error")  # what a library says of a damaged file may quote its header
     right = reader.read(root)
     taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MORE_BYTES,) * 2)

@@ -206,6 +206,10 @@ CODES: dict[str, tuple[str, str]] = {
         "write the image as one file, or convert it to NIfTI",
     ),
     "image_scaled": ("slope and intercept of the header were applied", "nothing"),
+    "image_size": (
+        "header and file disagree about how many voxels there are",
+        "copy the image again from its origin, or export it again",
+    ),
     "image_squeezed": ("the image has further axes of length 1, which were dropped", "nothing"),
     "image_too_large": ("the header claims more voxels than a breast MRI has", "check the file"),
     "image_truncated": ("the file ends before its last voxel", "copy the image again"),
