@@ -40,7 +40,8 @@ def check_storage(storage: Storage) -> None:
     """Refuse, from the header, what cannot be read.
 
     Raises:
-        SkipPatient: ``pixeldata_short``; ``image_size``; ``transfer_syntax`` when no decoder is installed; ``image_unreadable``.
+        SkipPatient: ``pixeldata_short``; ``image_size``; ``transfer_syntax`` when no decoder is installed;
+            ``image_unreadable``.
     """
     if storage.bits_allocated not in _ALLOCATED or not 1 <= storage.bits_stored <= storage.bits_allocated:
         found = f"{storage.bits_stored} of {storage.bits_allocated} bits a pixel"

@@ -180,7 +180,7 @@ def _affine(header: nib.Nifti1Header, assumed: Assumed | None, path: Path) -> Af
 
 
 def _require_one_geometry(header: nib.Nifti1Header, grid: Grid, path: Path) -> None:
-    """Refuse a sform that what the header says again contradicts: the lengths of the axes, and a qform of its code."""
+    """Refuse a sform that contradicts the lengths of the axes in pixdim, or a qform of the same code."""
     if int(header["sform_code"]) == 0:
         return
     last = np.array(grid.shape) - 1

@@ -32,7 +32,7 @@ LONGEST_BLOCK = 256
 SECONDS_A_PLACE = 20
 MORE_BYTES = 1 << 30  # address space beside what the libraries have taken; a reader may map, but not fill, so much
 MORE_RESIDENT_BYTES = 200_000_000
-MOST_CRASHES = 20
+MOST_FAULTS = 500
 LONGEST_ERROR = 2000
 
 
@@ -142,43 +142,50 @@ def campaign(name: str, root: Path, options: argparse.Namespace) -> dict[str, ob
     counts: Counter[str] = Counter()
     faults: list[str] = []
     whole = hashes(root.parent)
-    first, cpu_s = options.first, 0.0
-    for _ in range(MOST_CRASHES):
-        at, status = Damage(first - 1, "before the first place", "", 0, 0), 0
+    first, end, cpu_s = options.first, options.first + options.places, 0.0
+    while first < end and len(faults) < MOST_FAULTS:
         get, put = os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(get)
-            code = 1
-            try:
-                read_all(name, root, options, first, put)
-                code = 0
-            except BaseException:  # noqa: BLE001 - the parent says that this process ended
-                traceback.print_exc()
-            finally:
-                os._exit(code)
+            in_child(name, root, options, first, put)
         os.close(put)
-        with os.fdopen(get, "rb") as lines:
-            for line in lines:
-                kind, *facts = json.loads(line)
-                if kind == "at":
-                    at = Damage(**facts[0])
-                    continue
-                counts[facts[1] if not facts[1].startswith("FAULT") else "FAULT"] += 1
-                if facts[1].startswith("FAULT"):
-                    faults.append(f"{at}: {facts[1]}")
+        at = follow(get, counts, faults, Damage(first, "before any file", "", 0, 0))
         _, status, used = os.wait4(child, 0)
         cpu_s += used.ru_utime + used.ru_stime
-        if status == 0:
-            break
-        ended = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "an exception"
-        counts["FAULT"] += 1
-        faults.append(f"{at}: FAULT: the process was ended by {ended}")
-        restore(root.parent, whole, options.copy)
-        first = at.place + 1
-        if first >= options.first + options.places:
-            break
+        if status:
+            ended = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "an exception"
+            counts["FAULT"] += 1
+            faults.append(f"{at}: FAULT: the process was ended by {ended}")
+            restore(root.parent, whole, options.copy)
+        first = at.place + 1 if status else end
     return {"artefact": name, "counts": dict(counts), "cpu_s": round(cpu_s, 2), "faults": faults}
+
+
+def in_child(name: str, root: Path, options: argparse.Namespace, first: int, pipe: int) -> None:
+    """Go through the places, and leave without whatever the parent has to do at its end."""
+    code = 1
+    try:
+        read_all(name, root, options, first, pipe)
+        code = 0
+    except BaseException:  # noqa: BLE001 - the parent says that this process ended
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def follow(pipe: int, counts: Counter[str], faults: list[str], at: Damage) -> Damage:
+    """Count the outcomes as they come; the place at which they ended."""
+    with os.fdopen(pipe, "rb") as lines:
+        for line in lines:
+            kind, *facts = json.loads(line)
+            if kind == "at":
+                at = Damage(**facts[0])
+                continue
+            found = facts[1]
+            counts["FAULT" if found.startswith("FAULT") else found] += 1
+            if found.startswith("FAULT"):
+                faults.append(f"{at}: {found}")
+    return at
 
 
 def restore(folder: Path, whole: dict[str, str], copy: Path) -> None:

@@ -169,12 +169,32 @@ def read_run(path: Path) -> Answer:
 
     run = RunFolder(path)
     record = run.read_record()
+    run.require_unchanged(run.predictions_file, run.companions_file, run.shortcuts_file)
     run.is_fresh("classify", str(record["stages"].get("classify", {}).get("key")))
     tables = [read_predictions(run.predictions_file, "triple"), read_companions(run.companions_file, "triple")]
     shortcuts = [[s.target, s.groups, s.y, s.probabilities] for s in read_shortcuts(run.shortcuts_file)]
-    left_out = [repr(row) for row in (*run.read_skipped(), *run.read_notes())]
     cells = [frame.astype(str).to_numpy().tolist() for frame in tables]
-    return {"record": record, "tables": cells, "shortcuts": shortcuts, "left out": left_out}
+    notes = len(run.read_skipped()) + len(run.read_notes())
+    texts = {file.name: own_rows(file) for file in (run.skipped_file, run.notes_file)}
+    return {"record": record, "tables": cells, "shortcuts": shortcuts, "texts": texts, "notes": notes}
+
+
+def own_rows(path: Path) -> Answer:
+    """The cells of a table that we wrote."""
+    from triher.tables import read_own_rows
+
+    rows = [row for _, row in read_own_rows(path)]
+    return {"header": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows]}
+
+
+def other_text(found: Answer, right: Answer, damage: Any, *texts: bytes) -> str:
+    """Why a run folder says something else: only the two tables that no stage computes with may."""
+    wrong = [key for key in ("record", "tables", "shortcuts") if not same(found[key], right[key])]
+    name = Path(damage.file).name
+    if wrong or name not in found["texts"]:
+        return f"{wrong or name}"
+    answer = found["texts"][name]
+    return other_cells(answer, right["texts"][name], damage, *texts) if answer["rows"] else ""
 
 
 # Stores, bundles, networks
@@ -203,7 +223,9 @@ def read_model(path: Path) -> Answer:
     from classify.parts import golden_arrays
 
     bundle = read_bundle(path)
-    facts = {name: getattr(bundle, name) for name in ("scheme", "views", "pooling", "covariates", "recipe", "encoder")}
+    facts = {
+        name: getattr(bundle, name) for name in ("scheme", "views", "pooling", "covariates", "recipe", "encoder")
+    }
     golden = golden_arrays(bundle.seen.subspace, bundle.model)
     rest = [bundle.model.temperature, bundle.model.thresholds, bundle.model.conformal, bundle.training]
     return facts | {"golden": golden, "probe": bundle.header.probe, "rest": rest, "seen": vars(bundle.seen.subspace)}
@@ -241,8 +263,9 @@ def read_trained(path: Path) -> Answer:
     """The card of a trained encoder and all its tensors."""
     from extract.trained import read_network
     from extract.trained_spec import trained_spec
-    from triher.trained import read_card
+    from triher.trained import read_card, require_whole
 
+    require_whole(path)
     card, spec = read_card(path), trained_spec(path)
     tensors = {name: {key: t.numpy() for key, t in read_network(path, name).items()} for name in card.networks}
     return {"card": asdict(card), "spec": asdict(spec), "tensors": tensors}
@@ -261,7 +284,7 @@ READERS = {
     "csv": Reader(read_clinical, other_cells),
     "xlsx": Reader(read_clinical),
     "yaml": Reader(read_yaml, other_keys),
-    "run": Reader(read_run),
+    "run": Reader(read_run, other_text),
     "store": Reader(read_features),
     "bundle": Reader(read_model),
     "bundle-boosted": Reader(read_model),

@@ -259,6 +259,10 @@ CODES: dict[str, tuple[str, str]] = {
         "the header does not say how the image lies in the patient",
         "export it with a sform",
     ),
+    "output_changed": (
+        "a file of a run is not as the run left it",
+        "run the stage that wrote it again, with the same --out",
+    ),
     "output_folder": ("the output folder cannot be used", "choose another with --out"),
     "patient_duplicate": ("two different rows carry one patient id", "keep one row a patient"),
     "patient_id": ("a patient id is empty", "give every row an id"),
