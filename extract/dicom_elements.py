@@ -191,11 +191,14 @@ def _walk(
     data: bytes, at: int, end: int, coding: Coding, wanted: Wanted, found: Elements, depth: int
 ) -> tuple[int, int | None]:
     """Go from element to element up to PixelData, or in an item to its end; where that is, and its length."""
-    stop = _ITEM_END if depth else _PIXEL_DATA
+    stop, last = _ITEM_END if depth else _PIXEL_DATA, -1
     while at < end:
         tag, vr, length, at = _head(data, at, coding)
         if tag == stop:
             return at, length
+        if depth and wanted and tag <= last:  # PS3.5 7.1; whole data sets of old programs may break the rule
+            raise NotDicom("the elements of an item are out of order")
+        last = tag
         inner = wanted.get(tag, _NOTHING)
         if length == UNDEFINED or (inner and length):
             # A sequence of unknown type is implicit: PS3.5 6.2.2, note 2.

@@ -89,7 +89,7 @@ _IN_GROUPS: Wanted = {group: {TAGS[name]: None for name in names} for group, nam
 WANTED: Wanted = dict.fromkeys(TAGS.values()) | {SHARED_GROUPS: _IN_GROUPS, FRAME_GROUPS: _IN_GROUPS}
 """All that is read of a file."""
 
-_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2}(?:\.\d+)?)?")
+_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2}(?:\.\d*)?)?(?:[+-]\d{4})?")
 _DATE_DIGITS = 8
 _N_HASH = 12  # hex digits: 48 bits tell any two patients of a cohort apart
 
@@ -163,9 +163,9 @@ def _numbers(value: bytes) -> tuple[float, ...]:
 
 @lru_cache(maxsize=256)
 def _seconds(value: bytes, *, has_date: bool) -> float | None:
-    """Seconds since midnight; the offset from UTC does not matter within an exam."""
-    text = value.strip(b" \0").decode("ascii", "replace")
-    found = _TIME.match(text[_DATE_DIGITS:] if has_date else text)
+    """Seconds since midnight, of the first of several; the offset from UTC does not matter within an exam."""
+    text = value.partition(b"\\")[0].strip(b" \0").decode("ascii", "replace")
+    found = _TIME.fullmatch(text[_DATE_DIGITS:] if has_date else text)
     if not found:
         return None
     hours, minutes, seconds = found.groups()

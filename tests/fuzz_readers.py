@@ -2,7 +2,9 @@
 
 An artefact with a checksum gives the right answer or an error. Without one there is this:
 
-- voxels of images may differ where the file was changed, and nowhere else; geometry, shape and times may not;
+- voxels of images may differ where the file was changed, and nowhere else, unless a note tells of another scaling;
+- geometry that is written twice (NIfTI, DICOM of one image a file) stays; where text states it once (NRRD, MetaImage,
+  enhanced DICOM), it may be what the text states now, and so may times;
 - a table may hold what its text says now: no text is lost, no row is shifted, and a line that was left alone gives
   the row that it gave before;
 - a configuration may differ in keys whose own lines were changed or lost.
@@ -11,14 +13,13 @@ An artefact with a checksum gives the right answer or an error. Without one ther
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from triher.errors import StopRun
 
 Answer = dict[str, Any]
 Unexplained = Callable[..., str]
@@ -67,14 +68,31 @@ def read_image(path: Path) -> Answer:
 
 
 def other_voxels(found: Answer, right: Answer, damage: Any, *_: object) -> str:
-    """Why voxels differ that the damage did not touch; each byte may change one."""
-    wrong = [key for key in ("geometry", "times", "remarks") if not same(found[key], right[key])]
+    """Why an image is another one than the damage can explain: geometry, or voxels that were left alone."""
+    moved = [lies_apart(*pair) for pair in zip(found["geometry"], right["geometry"], strict=True)]
     shapes = [[voxels.shape for voxels in answer["voxels"]] for answer in (found, right)]
-    if wrong or shapes[0] != shapes[1]:
-        return f"{wrong or shapes}"
+    if any(moved) or shapes[0] != shapes[1]:
+        return f"geometry, shapes {shapes}"
+    if not same(found["remarks"], right["remarks"]):
+        return ""  # a note tells how the values were scaled
     pairs = zip(found["voxels"], right["voxels"], strict=True)
     n_other = sum(int(np.count_nonzero(one != other)) for one, other in pairs)
     return f"{n_other} voxels are others" if n_other > 2 * damage.length else ""
+
+
+def as_stated(found: Answer, right: Answer, damage: Any, *texts: bytes) -> str:
+    """The same, where the geometry is text: whichever it states, the values are those that were written."""
+    if not any(lies_apart(*pair) for pair in zip(found["geometry"], right["geometry"], strict=True)):
+        return other_voxels(found, right, damage, *texts)
+    counts = [Counter(np.concatenate(answer["voxels"], axis=None).tolist()) for answer in (found, right)]
+    n_other = (counts[0] - counts[1]).total()
+    return f"{n_other} values are others" if n_other > 2 * damage.length else ""
+
+
+def lies_apart(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two affines differ by more than half a voxel somewhere among a dozen slices, rows and columns."""
+    apart_mm = np.linalg.norm(((one - other) * [12, 12, 12, 1])[:3], axis=0)
+    return bool(apart_mm.max() > np.linalg.norm(other[:3, :3], axis=0).min() / 2)
 
 
 def read_cached(path: Path) -> Answer:
@@ -271,15 +289,14 @@ def read_trained(path: Path) -> Answer:
     return {"card": asdict(card), "spec": asdict(spec), "tensors": tensors}
 
 
-IMAGE = Reader(read_image, other_voxels)
 READERS = {
     "nifti": Reader(read_image),
-    "nifti-plain": IMAGE,
-    "nrrd": Reader(read_image),
-    "nrrd-plain": IMAGE,
-    "metaimage": Reader(read_image),
-    "dicom": IMAGE,
-    "dicom-enhanced": IMAGE,
+    "nifti-plain": Reader(read_image, other_voxels),
+    "nrrd": Reader(read_image, as_stated),
+    "nrrd-plain": Reader(read_image, as_stated),
+    "metaimage": Reader(read_image, as_stated),
+    "dicom": Reader(read_image, other_voxels),
+    "dicom-enhanced": Reader(read_image, as_stated),
     "slab": Reader(read_cached),
     "csv": Reader(read_clinical, other_cells),
     "xlsx": Reader(read_clinical),
@@ -293,4 +310,3 @@ READERS = {
     "bundle-boosted-forged": Reader(read_forged, anything),
     "network": Reader(read_trained),
 }
-__all__ = ["READERS", "Answer", "Reader", "StopRun"]

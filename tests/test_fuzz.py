@@ -18,6 +18,7 @@ import nrrd
 import numpy as np
 import pytest
 
+from triher.cli import main
 from triher.config import write_config
 from triher.settings import Config
 
@@ -55,6 +56,24 @@ def run_campaign(folder: Path, *names: str) -> dict[str, dict[str, int]]:
     counts = {result["artefact"]: result["counts"] for result in results}
     assert {name: sum(counts[name].values()) for name in names} == dict.fromkeys(names, PLACES)
     return counts
+
+
+def told(capsys, *arguments: str | Path) -> str:
+    """What the command line says of an artefact that it cannot use: one line and exit code 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    text = capsys.readouterr().err
+    assert left.value.code == 2
+    assert "Traceback" not in text
+    (line,) = [line for line in text.splitlines() if line.startswith("triher: ")]
+    return line
+
+
+def cut(path: Path, share: float = 0.6) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    return path
 
 
 def volume(seed: int = 0, shape: tuple[int, int, int] = (9, 8, 5)) -> np.ndarray:
@@ -169,15 +188,23 @@ def write_settings(path: Path) -> None:
 
 
 @pytest.mark.fault("C17", "G10")
-def test_tables_and_configurations(tmp_path):
+def test_tables_and_configurations(tmp_path, capsys):
     write_csv(place_for(tmp_path, "csv", "cohort.csv"))
     write_workbook(place_for(tmp_path, "xlsx", "cohort.xlsx"))
     write_settings(place_for(tmp_path, "yaml", "config.yaml"))
     run_campaign(tmp_path, *TEXTS)
+    assert "config_yaml" in told(
+        capsys, "run", cut(tmp_path / "yaml" / "config.yaml", 0.41), "--out", tmp_path / "run"
+    )
+    for name, code in {"csv/cohort.csv": "csv_row", "xlsx/cohort.xlsx": "table_format"}.items():
+        config = tmp_path / "whole.yaml"
+        config.write_text(f"cohort: {{table: {cut(tmp_path / name)}}}\n", encoding="utf-8")
+        assert code in told(capsys, "cohort", "check", config)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.fault("D6", "G1")
-def test_stores_bundles_and_run_folders(tmp_path, make_study):
+def test_stores_bundles_and_run_folders(tmp_path, make_study, capsys):
     from classify.archive import open_files, pack
     from classify.stage import classify
 
@@ -197,6 +224,11 @@ def test_stores_bundles_and_run_folders(tmp_path, make_study):
         if path.is_file():
             shutil.copy(path, folder / "run" / "run")
     run_campaign(folder, "store", *BUNDLES, "run")
+    for command, path in {"store verify": "store/features.h5", "bundle info": "bundle-zip/model.zip"}.items():
+        assert path in told(capsys, *command.split(), cut(folder / path))
+    write_config(study.config, tmp_path / "config.yaml")
+    cut(study.run.record_file)
+    assert "run.json is not JSON" in told(capsys, "analysis", tmp_path / "config.yaml", "--out", study.run.path)
 
 
 def test_trained_encoders(tmp_path):
