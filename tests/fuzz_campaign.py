@@ -157,7 +157,7 @@ def campaign(name: str, root: Path, options: argparse.Namespace) -> dict[str, ob
             counts["FAULT"] += 1
             faults.append(f"{at}: FAULT: the process was ended by {ended}")
             restore(root.parent, whole, options.copy)
-        first = at.place + 1 if status else end
+        first = at.place + 1 if status and at.kind else end
     return {"artefact": name, "counts": dict(counts), "cpu_s": round(cpu_s, 2), "faults": faults}
 
 
@@ -209,6 +209,7 @@ def main() -> None:
         (root,) = (options.folder / name).iterdir()
         options.copy = options.folder / f"{name}.copy"
         shutil.copytree(root.parent, options.copy)
+        READERS[name].read(root)  # which loads the libraries, once for all children
         sys.stdout.write(json.dumps(campaign(name, root, options)) + "\n")
         sys.stdout.flush()
         shutil.rmtree(options.copy)

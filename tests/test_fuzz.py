@@ -112,6 +112,7 @@ def write_exam_as_dicom(folder: Path, vendor: str) -> None:
     write_dicom(folder, phases, np.diag([-1.0, -1.0, 2.0, 1.0]), (-30.0, 90.0), vendor=vendor, patient_id="P-1")
 
 
+@pytest.mark.slow
 @pytest.mark.fault("A1", "A2", "A3", "B10")
 def test_images(tmp_path, write_exam):
     from extract.cache import ensure_slab
@@ -203,6 +204,7 @@ def test_tables_and_configurations(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("D6", "G1")
 def test_stores_bundles_and_run_folders(tmp_path, make_study, capsys):
     from classify.archive import open_files, pack
