@@ -7,7 +7,7 @@ SPREAD ?= --numprocesses auto --dist loadfile
 # XGBoost's threads spin while they wait, which costs a factor of 30 on busy cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test quick check lint types layers install bench
+.PHONY: demo test quick check lint types layers install bench pages
 
 demo: $(VENV)/ready
 	$(BIN)/triher demo --out $(OUT)
@@ -41,6 +41,10 @@ bench: $(VENV)/ready
 	$(BIN)/python -P benchmarks/statistics.py
 	$(BIN)/python -P benchmarks/saliency.py
 	$(BIN)/python -P benchmarks/view.py
+
+# What docs/ repeats of the code: the codes, the catalogue of faults.
+pages: $(VENV)/ready
+	$(BIN)/python docs/make/pages.py
 
 install: $(VENV)/ready
 
