@@ -7,7 +7,7 @@ SPREAD ?= --numprocesses auto --dist loadfile
 # XGBoost's threads spin while they wait, which costs a factor of 30 on busy cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test quick check lint types layers install bench pages
+.PHONY: demo test quick check lint types layers install bench pages docs
 
 demo: $(VENV)/ready
 	$(BIN)/triher demo --out $(OUT)
@@ -45,6 +45,14 @@ bench: $(VENV)/ready
 # What docs/ repeats of the code: the codes, the catalogue of faults.
 pages: $(VENV)/ready
 	$(BIN)/python docs/make/pages.py
+
+# The site, in site/; index.html opens without a server.
+docs: $(VENV)/docs
+	$(BIN)/python docs/make/website.py
+
+$(VENV)/docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 install: $(VENV)/ready
 

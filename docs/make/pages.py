@@ -3,8 +3,12 @@
 import codes
 import faults
 
-PAGES = {codes.PAGE: codes.page, faults.PAGE: faults.page}
+
+def main() -> None:
+    """Write the pages."""
+    for module in (codes, faults):
+        module.PAGE.write_text(module.page(), encoding="utf-8")
+
 
 if __name__ == "__main__":
-    for path, page in PAGES.items():
-        path.write_text(page(), encoding="utf-8")
+    main()
