@@ -25,8 +25,8 @@ extract:
   region: {kind: ring}
 ```
 
-or given on the command line as `--set extract.region.kind=ring`. An unknown key (the nearest is named) or a value out of
-range stops the run. Only `cohort.table` has to be there.
+or given on the command line as `--set extract.region.kind=ring`. A key that is not known, or a value out of
+range, stops the run. Only `cohort.table` has to be there.
 """
 
 

@@ -85,7 +85,8 @@ def commands() -> str:
     """The page of commands, as their own help has it."""
     group = typer.main.get_command(app)
     context = typer.Context(group, info_name="triher")
-    return typer.cli.get_docs_for_click(obj=group, ctx=context, name="triher", title="Command line")
+    text = typer.cli.get_docs_for_click(obj=group, ctx=context, name="triher", title="Command line")
+    return re.sub(r"^Example: (.*)$", r"Example: `\1`", text, flags=re.MULTILINE)
 
 
 def write(page: str, text: str) -> None:
@@ -106,6 +107,7 @@ def lay_out() -> None:
         shutil.copyfile(picture, PAGES / page_of(picture))
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         write(page_of(path), f"# {path.name}\n\n```yaml\n{path.read_text(encoding='utf-8')}```\n")
+    shutil.copyfile(Path(__file__).with_name("site.css"), PAGES / "site.css")
     write("commands.md", commands())
     write("keys.md", keys.page())
     for page, name in modules():
