@@ -33,14 +33,9 @@ types: $(VENV)/ready
 layers: $(VENV)/ready
 	$(BIN)/lint-imports
 
+# About an hour; prints one table and puts it into the README.
 bench: $(VENV)/ready
-	$(BIN)/python -P benchmarks/load.py
-	$(BIN)/python -P benchmarks/extract.py
-	$(BIN)/python -P benchmarks/classify.py
-	$(BIN)/python -P benchmarks/honesty.py
-	$(BIN)/python -P benchmarks/statistics.py
-	$(BIN)/python -P benchmarks/saliency.py
-	$(BIN)/python -P benchmarks/view.py
+	$(BIN)/python -P benchmarks/bench.py --readme
 
 # What docs/ repeats of the code: the codes, the catalogue of faults.
 pages: $(VENV)/ready
