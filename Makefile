@@ -21,7 +21,7 @@ test: $(VENV)/ready
 quick: $(VENV)/ready
 	$(BIN)/pytest $(SPREAD) -m "not slow"
 
-check: lint types layers test
+check: lint types layers docs test
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import keys
-import pages
 import typer.cli
 from codes import PACKAGES, ROOT
 from ruamel.yaml import YAML
@@ -107,7 +106,8 @@ def lay_out() -> None:
         shutil.copyfile(picture, PAGES / page_of(picture))
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         write(page_of(path), f"# {path.name}\n\n```yaml\n{path.read_text(encoding='utf-8')}```\n")
-    shutil.copyfile(Path(__file__).with_name("site.css"), PAGES / "site.css")
+    for name in ("site.css", "site.js"):
+        shutil.copyfile(Path(__file__).with_name(name), PAGES / name)
     write("commands.md", commands())
     write("keys.md", keys.page())
     for page, name in modules():
@@ -141,7 +141,6 @@ def _branch(package: str, api: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Lay the pages out and build."""
-    pages.main()
     lay_out()
     yaml = YAML()
     config = yaml.load(Path(__file__).with_name("mkdocs.yml").read_text(encoding="utf-8"))
@@ -149,7 +148,10 @@ def main() -> None:
     with (STAGE / "mkdocs.yml").open("w", encoding="utf-8") as file:
         yaml.dump(config, file)
     done = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict", "--clean"], cwd=STAGE, check=False)
-    sys.exit(done.returncode)
+    if done.returncode:
+        sys.exit(done.returncode)
+    shutil.rmtree(ROOT / "site", ignore_errors=True)
+    (STAGE / "site").replace(ROOT / "site")
 
 
 if __name__ == "__main__":
