@@ -41,7 +41,7 @@ bench: $(VENV)/ready
 pages: $(VENV)/ready
 	$(BIN)/python docs/make/pages.py
 
-# The site, in site/; index.html opens without a server.
+# The site, in site/; `python -m http.server -b 127.0.0.1 -d site` shows it. Its search works from a server alone.
 docs: $(VENV)/docs
 	$(BIN)/python docs/make/website.py
 
