@@ -7,7 +7,7 @@ SPREAD ?= --numprocesses auto --dist loadfile
 # XGBoost's threads spin while they wait, which costs a factor of 30 on busy cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test quick check lint types layers bandit audit install bench
+.PHONY: demo test quick check lint types layers bandit audit pages docs install bench
 
 demo: $(VENV)/ready
 	$(BIN)/triher demo --out $(OUT)
@@ -21,7 +21,7 @@ test: $(VENV)/ready
 quick: $(VENV)/ready
 	$(BIN)/pytest $(SPREAD) -m "not slow"
 
-check: lint types layers bandit test
+check: lint types layers bandit docs test
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check
@@ -44,6 +44,18 @@ audit: bandit
 # About an hour; prints one table and puts it into the README.
 bench: $(VENV)/ready
 	$(BIN)/python -P benchmarks/bench.py --readme
+
+# What docs/ repeats of the code: the codes, the catalogue of faults.
+pages: $(VENV)/ready
+	$(BIN)/python docs/make/pages.py
+
+# The site, in site/; `python -m http.server -b 127.0.0.1 -d site` shows it. Its search works from a server alone.
+docs: $(VENV)/docs
+	$(BIN)/python docs/make/website.py
+
+$(VENV)/docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 install: $(VENV)/ready
 

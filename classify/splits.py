@@ -65,7 +65,7 @@ def _by_name(config: SplitConfig, patients: Sequence[Patient], *, attribute: str
                 f"classify.split.{side} names {', '.join(map(repr, missing))}; "
                 f"{attribute}s with usable patients: {', '.join(known)}"
             )
-            raise StopRun(f"{attribute}_unknown", message)
+            raise StopRun("site_unknown" if attribute == "site" else "cohort_unknown", message)
     return [_divide(config, patients)]
 
 

@@ -45,7 +45,7 @@ class Slab:
     volume_histograms: tuple[Histogram, ...]
     """One a phase, of the whole volume."""
     slice_histograms: tuple[Sequence[Histogram], ...]
-    """[phase][slice], each of the whole source slice."""
+    """``[phase][slice]``, each of the whole source slice."""
     first_slice: int
     spacing_mm: tuple[float, float, float]
     plane: str

@@ -31,7 +31,7 @@ class Arranged:
     """The images of an exam in order."""
 
     phases: tuple[tuple[Frame, ...], ...]
-    """[phase][slice], slices along the cross product of row and column direction."""
+    """``[phase][slice]``, slices along the cross product of row and column direction."""
     grid: Grid
     """Axes (column, row, slice)."""
     times_s: tuple[float, ...]

@@ -18,6 +18,7 @@ from triher.errors import Skipped, StopRun
 from triher.files import locked, sha256_of_json
 from triher.store import Features, Header, concatenate, identity, read_index, read_store, write_store
 from triher.store_compare import differing_keys
+from triher.store_guard import DAMAGE_CODES
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _holds(path: Path, jobs: Sequence[Job], header: Header) -> bool:
     try:
         features = _read_like(path, header)
     except StopRun as error:
-        if error.code not in ("store_corrupt", "store_unknown"):
+        if error.code not in (*DAMAGE_CODES, "store_unknown"):
             raise
         return False
     wanted = [job.key for job in jobs]

@@ -16,6 +16,7 @@ from rich.table import Table
 from triher import __version__
 from triher.cli_ablate import ablate
 from triher.cli_bundle import bundle_app
+from triher.cli_codes import codes
 from triher.cli_cohort import cohort_app
 from triher.cli_dicom import dicom
 from triher.cli_encoders import encoders
@@ -45,6 +46,7 @@ app.add_typer(store_app, name="store")
 app.add_typer(cohort_app, name="cohort")
 app.add_typer(bundle_app, name="bundle")
 app.command()(encoders)
+app.command(epilog="Example: triher codes mask_empty")(codes)
 app.command(epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan")(
     ablate
 )

@@ -389,6 +389,10 @@ CODES: dict[str, tuple[str, str]] = {
     "split_empty": ("one side of the split holds no patient", "check classify.split"),
     "split_unused": ("a patient's site or cohort is neither trained on nor tested", "nothing, if that was meant"),
     "split_value": ("the split column holds another value than train or test", "correct the column"),
+    "store_bomb": (
+        "a part of the feature store claims more data than the file holds",
+        "do not use a file of somebody else; save what is whole of your own with 'triher store repair FILE'",
+    ),
     "store_conflict": ("one patient is in two stores with different content", "leave her out of one of them"),
     "store_corrupt": (
         "the feature store is damaged",

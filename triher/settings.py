@@ -113,6 +113,8 @@ class SlicesConfig(Section):
     """Which slices of the lesion are embedded."""
 
     policy: Literal["all", "largest", "central", "spread"] = "spread"
+    """``largest``: those with the largest lesion areas; ``central``: around the largest one;
+    ``spread``: evenly from the first to the last."""
     n: Positive = 8
     """At most this many; ignored by ``all``."""
 
@@ -138,6 +140,7 @@ class RadiomicsConfig(Section):
     filters: tuple[str, ...] = ("original",)
     """``original``, and ``log-2mm`` for the Laplacian of a Gaussian of that standard deviation."""
     dimensions: Literal[2, 3] = 3
+    """Texture in the slices alone, or through them."""
     merged: StrictBool = True
     """Whether the matrices of all directions are added up, or the features averaged over the directions."""
 
@@ -216,6 +219,7 @@ class ExtractConfig(Section):
     workers: Whole = 0
     """Processes of the ``ray`` engine; 0 for one on each GPU, or one on every two processors."""
     batch_size: Positive = 32
+    """Pictures in one forward pass."""
     shard_patients: Positive = 32
     """Patients committed together; a killed run loses at most this many."""
     readers: Positive = 2
@@ -243,6 +247,7 @@ class SplitConfig(Section):
     """``column``: the table's ``split`` says ``train`` or ``test``; ``sites`` and ``cohorts``: those listed under
     ``test``."""
     test: tuple[str, ...] = ()
+    """With ``sites`` and ``cohorts``, those that are held out."""
     train: tuple[str, ...] = ()
     """With ``sites`` and ``cohorts``, those that are trained on, where these are not all others; with ``test`` empty,
     all others are tested. Whoever is in neither is left out and named."""
@@ -254,6 +259,8 @@ class HarmonizeConfig(Section):
     """How the features of different sites are brought together; learned in training parts only, without labels."""
 
     method: Literal["none", "combat", "combat-mean", "sitewise"] = "none"
+    """``combat`` brings mean and variance of the sites together, ``combat-mean`` the mean alone; ``sitewise``
+    standardizes each site by its own training patients."""
     unseen: Literal["stop", "pass", "standardize"] = "stop"
     """What to do with patients of a site that was not trained on: stop, leave their features as they are, or
     standardize them by the patients of that site who are predicted together, which looks at no label."""
@@ -265,6 +272,7 @@ class ClassifyConfig(Section):
     features: Path | None = None
     """A table of features of one's own (CSV, TSV, Parquet, h5ad) in place of an extraction."""
     head: str = "logistic"
+    """The classifier, by its name in the table of heads: ``logistic``, ``elastic-net``, ``xgboost``."""
     pooling: tuple[str, ...] = ("mean",)
     """Statistics over a patient's slices, concatenated; heads of bags take the slices themselves."""
     views: tuple[str, ...] = ()
@@ -283,7 +291,9 @@ class ClassifyConfig(Section):
     """``balanced`` weighs every class alike, which spoils the calibration of the probabilities."""
     split: SplitConfig = SplitConfig()
     folds: Annotated[StrictInt, Field(ge=2, le=20)] = 5
+    """Of the cross-validation over the development patients."""
     repeats: Positive = 1
+    """How often the cross-validation is repeated with other folds."""
     trials: Positive = 25
     """Optuna trials for each tuned model."""
     objective: Literal["log-loss", "auc"] = "log-loss"
@@ -310,7 +320,9 @@ class AugmentConfig(Section):
     """How training pictures are varied, anew in every epoch; each number is drawn evenly up to it, on both sides."""
 
     flips: Literal["none", "horizontal", "both"] = "both"
+    """Left and right exchanged at random, or top and bottom as well."""
     rotate_deg: Annotated[StrictFloat | StrictInt, Field(ge=0, le=180)] = 15
+    """Turned by at most so many degrees."""
     scale: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.1
     """Larger or smaller by at most this share."""
     shift: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.05
@@ -355,16 +367,21 @@ class FinetuneConfig(Section):
     """``COLUMN=VALUE`` of ``cohort.groups``: the patients who decide when the training of the final network stops;
     ``official_split=validation`` for BreastDCEDL. A share of each network's training patients when empty."""
     validation_share: Annotated[StrictFloat, Field(gt=0, le=0.5)] = 0.15
+    """Share of the training patients by whom the training is stopped, where ``validation`` names nobody."""
     epochs: Positive = 30
+    """At most so many walks through the training patients."""
     patience: Positive = 8
     """Epochs without a better validation loss before the training stops; the best epoch's weights are kept."""
     batch_size: Positive = 64
+    """Pictures in one step."""
     learning_rate: Annotated[StrictFloat, Field(gt=0, le=1)] = 1e-4
     """The largest, after a linear rise; it falls as half a cosine."""
     warmup: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.1
     """Share of all steps in which the learning rate rises."""
     weight_decay: Annotated[StrictFloat, Field(ge=0)] = 0.05
+    """Of AdamW."""
     label_smoothing: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0
+    """Share of each label that is spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"
     """Of the loss."""
     balanced_sampling: StrictBool = False
@@ -395,7 +412,9 @@ class TranscriptomicsConfig(Section):
     min_genes: Positive = 10
     """Of a gene set among the genes tested; smaller sets are dropped and counted."""
     max_genes: Positive = 500
+    """Larger sets are dropped and counted."""
     fdr: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.05
+    """False discovery rate below which genes and sets are named."""
     permutations: Annotated[StrictInt, Field(ge=100)] = 1000
     """Of the genes, for the enrichment score."""
     round_counts: StrictBool = False
@@ -414,10 +433,13 @@ class PublishedConfig(Section):
     """``auc``, ``accuracy``, ``sensitivity``, ``specificity`` of the scheme ``binary``, or a quantity of
     ``metrics.csv``."""
     value: Share
+    """As published, between 0 and 1."""
     low: Share | None = None
+    """Of the 95 % interval, where one is given."""
     high: Share | None = None
-    """The 95 % interval, where one is given."""
+    """Of the same interval."""
     split: Literal["oof", "test", "new"] = "test"
+    """The part of this run that it stands beside: ``oof`` cross-validated, ``test`` held out, ``new`` applied."""
     cohort: str = ""
     """All cohorts of that split when empty."""
 
@@ -481,6 +503,7 @@ class ExplainConfig(Section):
     patch_mm: Annotated[StrictFloat | StrictInt, Field(gt=0, le=100)] = 8
     """Side of the square that ``occlusion`` hides."""
     stride_mm: Annotated[StrictFloat | StrictInt, Field(gt=0, le=100)] = 8
+    """How far the square is moved from place to place."""
     sanity_patients: Whole = 12
     """How many of these patients the sanity tests are run on: shuffled weights, deletion and insertion."""
     background: Positive = 100
@@ -530,7 +553,10 @@ class Config(Section):
 
     cohort: CohortConfig
     scheme: Literal["triple", "binary", "ultralow"] = "triple"
+    """The classes. ``triple``: zero, low, positive; ``binary``: negative, positive; ``ultralow``: four of them, with
+    ultralow between zero and low."""
     seed: Whole = 0
+    """Of everything that is drawn: folds, searches, weights, resamples."""
     extract: ExtractConfig = ExtractConfig()
     finetune: FinetuneConfig | None = None
     """Train ``extract.encoder`` on this cohort before it embeds it; it stays as it came without."""

@@ -10,6 +10,8 @@ from triher.errors import StopRun
 
 DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What h5py and the decoding of its values raise on damaged files, as found by flipping bits."""
+DAMAGE_CODES = frozenset({"store_corrupt", "store_bomb"})
+"""How a store of ours is refused after damage to its content: it can be mended, or made again."""
 
 
 @contextlib.contextmanager
@@ -19,8 +21,8 @@ def open_guarded(path: Path, format_name: str, version: int) -> Iterator[h5py.Fi
     Errors that damaged content raises inside the block become ``store_corrupt``.
 
     Raises:
-        StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown``, ``store_version``, ``store_external`` or,
-            while another program writes the file, ``store_locked``.
+        StopRun: ``file_unreadable``, ``store_corrupt``, ``store_bomb``, ``store_unknown``, ``store_version``,
+            ``store_external`` or, while another program writes the file, ``store_locked``.
     """
     with open_hdf5(path) as file:
         try:
@@ -111,8 +113,11 @@ def refuse_elsewhere(data: h5py.Dataset, path: Path) -> None:
 def refuse_storage(data: h5py.Dataset, size: int, path: Path) -> None:
     """Refuse data that lie elsewhere, claim more than the file holds, or need a filter or pickle."""
     refuse_elsewhere(data, path)
-    if data.nbytes > size or data.dtype.kind not in "fiuS" or data.chunks is not None:
-        message = f"{path}: '{data.name}' is {data.dtype} of {data.nbytes} bytes in a file of {size}"
+    if data.nbytes > size:
+        message = f"{path}: '{data.name}' claims {data.shape} numbers, {data.nbytes} bytes, in a file of {size}"
+        raise StopRun("store_bomb", message)
+    if data.dtype.kind not in "fiuS" or data.chunks is not None:
+        message = f"{path}: '{data.name}' is {data.dtype} in pieces of {data.chunks}, which no store of ours holds"
         raise StopRun("store_corrupt", message, remedy="this file was not written by TriHER; do not use it")
 
 

@@ -16,6 +16,7 @@ from triher.runfolder import RunFolder
 from triher.settings import Config
 from triher.store import read_index, write_store
 from triher.store_check import verify_store
+from triher.store_guard import DAMAGE_CODES
 from triher.store_parts import read_checksums
 from triher.store_salvage import Memory, Salvaged, salvage, saved_parts
 
@@ -111,7 +112,7 @@ def _verifies(path: Path) -> bool:
     try:
         return not verify_store(path).damaged
     except StopRun as error:
-        if error.code != "store_corrupt":
+        if error.code not in DAMAGE_CODES:
             raise
         return False
 

@@ -11,7 +11,15 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from triher.errors import StopRun
-from triher.store_guard import DAMAGED, open_hdf5, read_text, refuse_link, refuse_other_format, refuse_storage
+from triher.store_guard import (
+    DAMAGE_CODES,
+    DAMAGED,
+    open_hdf5,
+    read_text,
+    refuse_link,
+    refuse_other_format,
+    refuse_storage,
+)
 from triher.store_model import FORMAT, VERSION, Features, Header, content_of, identity, origin
 
 _FACTS = ("encoder", "recipe", "versions")
@@ -94,7 +102,7 @@ def salvage(path: Path, memory: Memory | None = None) -> Salvaged:
         return Salvaged(lost={path.name: str(error).splitlines()[0]})
     except StopRun as error:
         # A run folder knows that the file was a store, whatever it looks like now.
-        if error.code == "store_corrupt" or (memory is not None and error.code == "store_unknown"):
+        if error.code in DAMAGE_CODES or (memory is not None and error.code == "store_unknown"):
             return Salvaged(lost={path.name: error.message})
         raise
 
