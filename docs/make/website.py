@@ -26,7 +26,7 @@ NAV: dict[str, tuple[str, ...]] = {
     "Guides": (
         "cohorts.md", "extraction.md", "encoders.md", "stores.md", "features.md", "training.md", "heads.md",
         "statistics.md", "transcriptomics.md", "ablations.md", "explanations.md", "browser.md", "dicom.md",
-        "systems.md", "trials.md",
+        "systems.md", "trials.md", "security.md",
     ),
     "Reference": ("commands.md", "keys.md", "codes.md", "faults.md", "formats.md"),
 }  # fmt: skip
