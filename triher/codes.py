@@ -253,7 +253,7 @@ CODES: dict[str, tuple[str, str]] = {
     "orientation": ("collections whose axes differ are in one table", "import them one by one"),
     "orientation_unknown": (
         "the header does not say how the image lies in the patient",
-        "export it with a sform",
+        "export it with a sform, or state its axes under cohort.geometry",
     ),
     "output_folder": ("the output folder cannot be used", "choose another with --out"),
     "patient_duplicate": ("two different rows carry one patient id", "keep one row a patient"),
