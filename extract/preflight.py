@@ -195,12 +195,13 @@ def _check_times(one: Checked) -> list[Problem]:
     """Whom the survival part would do without, where the table has follow-up."""
     if not {"time", "event"} <= one.cohort.columns:
         return []
-    faults = [(patient.patient_id, time_fault(patient)) for patient in one.cohort.patients]
-    notes = [
-        Note(name, fault[0], f"{fault[1]}; left out of the survival part only") for name, fault in faults if fault
-    ]
-    zeros = [patient.patient_id for patient in one.cohort.patients if patient.time_months == 0 and patient.event >= 0]
-    notes += [Note(name, "time_zero", "time 0 is taken as half a day") for name in zeros]
+    notes = []
+    for patient in one.cohort.patients:
+        code, reason = time_fault(patient) or ("", "")
+        if code:
+            notes.append(Note(patient.patient_id, code, f"{reason}; left out of the survival part only"))
+        elif patient.time_months == 0:
+            notes.append(Note(patient.patient_id, "time_zero", "time 0 is taken as half a day"))
     return [_remark(note, one) for note in notes]
 
 
