@@ -1,7 +1,6 @@
 """Bad cohorts on the command line: one line for what stops, a row for who is left out, and everybody else done."""
 
 import csv
-import gzip
 import math
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from extract.phantom_dicom import write_dicom
 from triher.cli import main
 from triher.runfolder import RunFolder
 from triher.store import read_store
-from triher.tables import read_own_table, write_table
+from triher.tables import read_own_table
 
 CONFIG = "cohort: {{table: {table}{more}}}\nextract: {{encoder: toy, slices: {{n: 1}}}}\n"
 FILES = ("pre", "early", "late", "mask")
@@ -90,7 +89,7 @@ CLEAN = ("001", "1", "NA", "1e5")
 
 
 @pytest.fixture
-def clinic(toy_plugin, write_exam, tmp_path) -> Path:  # noqa: ARG001 - the encoder
+def clinic(toy_plugin, write_exam, tmp_path) -> Path:
     """Ten spoiled exams between four sound ones, one of which has a mask of 255; the configuration."""
     rows = []
     for seed, patient_id in enumerate((*CLEAN[:2], *FAULTS, *CLEAN[2:])):
@@ -196,3 +195,91 @@ def test_a_table_that_cannot_be_trusted_stops_in_one_line(tmp_path, capsys, case
         assert all(text in line for text in named), line
         assert "Traceback" not in said.out + said.err
     assert not (tmp_path / "run" / "slabs").exists()
+
+
+@pytest.mark.fault("C19")
+@pytest.mark.usefixtures("toy_plugin")
+def test_a_formula_without_a_value_stops_in_one_line(tmp_path, capsys):
+    book = Workbook()
+    for row in (["patient_id", "ihc", "age"], ["P1", "3+", 50], ["P2", "0", "=C2+1"]):
+        book.active.append(row)
+    book.save(tmp_path / "cohort.xlsx")
+    config = configure(tmp_path, IMAGES, table="cohort.xlsx")
+    for command in (["cohort", "check", "--no-cost"], ["run", "--out", tmp_path / "run"]):
+        assert triher(*command, config) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert "cell C3" in line
+        assert "[xlsx_formula] -> " in line
+
+
+@pytest.mark.fault("C20", "C22")
+def test_a_look_beforehand_names_doubtful_follow_up(write_exam, tmp_path, capsys):
+    times = {"P1": ("a", "", 1), "P2": ("a", -3, 0), "P3": ("a", 0, 1), "P4": ("b", 1e6, 0), "P5": ("b", 5000, "")}
+    rows = []
+    for seed, (patient_id, cells) in enumerate(times.items()):
+        files = write_exam(patient_id, seed=seed, shape=(20, 18, 8)).patient.files()
+        rows.append([patient_id, *cells, *(files[name] for name in FILES)])
+    with (tmp_path / "cohort.csv").open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([["patient_id", "cohort", "time", "event", *FILES], *rows])
+    out = tmp_path / "problems.csv"
+    assert triher("cohort", "check", configure(tmp_path, "time_unit: months"), "--no-cost", "--out", out) == 0
+    found = {(row["outcome"], row["patient_id"], row["code"]) for row in read_own_table(out).to_dict("records")}
+    codes = {"P1": "time_missing", "P2": "time_negative", "P3": "time_zero", "P4": "time_implausible"}
+    expected = {("note", name, code) for name, code in codes.items()}
+    assert found == expected | {("note", "P5", "time_missing"), ("note", "", "unit_suspect")}
+    assert "5 patients: 5 can be used" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("toy_plugin")
+def test_text_of_a_table_steers_no_terminal(tmp_path, capsys):
+    (tmp_path / "cohort.csv").write_text("patient_id,ihc\nP\x1b[2J,0\nP\x1b[2J,3+\n", encoding="utf-8")
+    assert triher("cohort", "check", configure(tmp_path, IMAGES)) == 2
+    said = capsys.readouterr().err
+    assert "\x1b[2J" not in said
+    assert r"'P\x1b[2J'" in said
+
+
+SECRETS = {
+    "PatientName": "Doe^Jane",
+    "PatientBirthDate": "19610412",
+    "InstitutionName": "Saint Elsewhere",
+    "ReferringPhysicianName": "House^Gregory",
+    "AccessionNumber": "ACC-4711-07",
+    "StationName": "LANTERN7",
+}
+
+
+@pytest.mark.fault("B1", "B15", "G22")
+@pytest.mark.usefixtures("toy_plugin")
+def test_nothing_of_a_dicom_header_reaches_what_is_written_or_said(tmp_path, capsys):
+    rng, mask = np.random.default_rng(0), np.zeros((34, 32, 6), np.int16)
+    mask[10:20, 12:22, 1:5] = 1
+    for name in ("P1", "P2", "P3"):
+        phases = [rng.integers(200, 400, mask.shape).astype(np.int16) + gain * mask for gain in (0, 300, 200)]
+        given = {"vendor": "siemens" if name == "P3" else "ge", "patient_id": name}
+        paths = write_dicom(tmp_path / name, phases, np.diag([1.2, 1.2, 2.5, 1]), (-30.0, 90.0, 390.5), **given)
+        for path in paths if name != "P1" else ():
+            header = pydicom.dcmread(path)
+            for keyword, value in SECRETS.items():
+                setattr(header, keyword, value)
+            header.save_as(path)
+    paths[2].unlink()
+    image = nib.Nifti1Image(mask.astype(np.uint8), np.diag([1.2, 1.2, 2.5, 1]))
+    image.set_sform(image.affine, code=1)
+    nib.save(image, tmp_path / "mask.nii.gz")
+    (tmp_path / "cohort.csv").write_text("patient_id\nP1\nP2\nP3\n", encoding="utf-8")
+    config = configure(
+        tmp_path, "exam: '{patient_id}', mask: mask.nii.gz, phases: {pre: pre, early: first post, late: last}"
+    )
+    run, said = RunFolder(tmp_path / "run"), ""
+    for command in (["cohort", "check", "--no-cost"], ["extract", "--out", run.path]):
+        assert triher(*command, config) == 3
+        printed = capsys.readouterr()
+        said += printed.out + printed.err
+    assert {row.patient_id: row.code for row in run.read_skipped()} == {"P3": "slice_missing"}
+    assert ("P2", "phi_present") in {(note.patient_id, note.code) for note in run.read_notes()}
+    written = [path.read_bytes() for path in run.path.rglob("*") if path.is_file()]
+    assert len(written) > 6
+    for secret in SECRETS.values():
+        assert secret not in said
+        assert not any(secret.encode() in data for data in written), secret
