@@ -71,7 +71,7 @@ def all_marked(mark: str) -> set[str]:
 
 
 @cache
-def tests_by_case() -> dict[str, list[tuple[ast.FunctionDef, dict[str, ast.AST]]]]:
+def marked_tests() -> dict[str, list[tuple[ast.FunctionDef, dict[str, ast.AST]]]]:
     """The tests that carry the mark of a case, each with what its module names."""
     found: dict[str, list[tuple[ast.FunctionDef, dict[str, ast.AST]]]] = defaultdict(list)
     for module in modules():
@@ -130,7 +130,7 @@ def named_in(module: ast.Module) -> dict[str, ast.AST]:
 @cache
 def words_beside(case: str) -> set[str]:
     """The words of all texts of the tests that carry the mark of a case."""
-    return {word for node, known in tests_by_case()[case] for word in texts(node, case, known)}
+    return {word for node, known in marked_tests()[case] for word in texts(node, case, known)}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
