@@ -139,9 +139,11 @@ def _kind_name(sop_class: str) -> str:
     """What the standard calls a kind of file."""
     if not sop_class:
         return "without SOP class"
+    from pydicom.config import IGNORE
     from pydicom.uid import UID
 
-    return UID(sop_class).name
+    uid = UID(sop_class, IGNORE)
+    return "of a kind that is not in the standard" if uid.name == uid else uid.name
 
 
 def _identifying(values: Values) -> set[str]:

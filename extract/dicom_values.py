@@ -91,6 +91,7 @@ WANTED: Wanted = dict.fromkeys(TAGS.values()) | {SHARED_GROUPS: _IN_GROUPS, FRAM
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2}(?:\.\d+)?)?")
 _DATE_DIGITS = 8
 _N_HASH = 12  # hex digits: 48 bits tell any two patients of a cohort apart
+_N_SHOWN = 3  # of them in a message; 4096 values, too few to find somebody's number by trying all there are
 
 
 class Values:
@@ -194,12 +195,12 @@ def require_patient(hashes: Iterable[str], header_id: str, path: Path) -> None:
         SkipPatient: ``patient_mismatch``.
     """
     found = dict.fromkeys(filter(None, hashes))
-    listed = ", ".join(found)
+    listed = ", ".join(digest[:_N_SHOWN] for digest in found)
     if len(found) > 1:
-        message = f"{path} holds images of {len(found)} patients (PatientID with the hashes {listed})"
+        message = f"{path} holds images of {len(found)} patients (PatientID with hashes that begin with {listed})"
         raise SkipPatient("patient_mismatch", message, remedy="keep one patient a folder")
     if header_id and found and hashed_id(header_id) not in found:
-        message = f"the headers in {path} are not of '{header_id}': their PatientID has the hash {listed}"
+        message = f"the headers in {path} are not of '{header_id}': the hash of their PatientID begins with {listed}"
         raise SkipPatient("patient_mismatch", message)
 
 

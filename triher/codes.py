@@ -342,7 +342,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "series_ambiguous": (
         "the folder holds several series or studies, and nothing says which",
-        "set cohort.series to their UIDs, or to words of their descriptions: 'dyn|vibrant'",
+        "look the numbers up in a viewer; set cohort.series to UIDs, or to words of the descriptions: 'dyn|vibrant'",
     ),
     "series_joined": ("several series are the phases of one exam", "nothing, if they are"),
     "series_missing": ("no series of the folder is the one that is asked for", "correct cohort.series"),

@@ -2,7 +2,7 @@
 
 import json
 import platform
-import subprocess
+import subprocess  # nosec B404  # one fixed command: git, for the commit of a checkout
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from importlib import metadata
@@ -257,11 +257,12 @@ def _minor(version: str) -> list[str]:
 
 
 def _commit() -> str:
-    """The commit of a development checkout, or an empty string."""
+    """The commit of a development checkout, or an empty string; never that of a repository around an installation."""
     try:
-        here = __file__.rsplit("/", 2)[0]
-        command = ["git", "-C", here, "rev-parse", "HEAD"]
+        here = Path(__file__).resolve().parents[1]
+        command = ["git", "-C", str(here), "rev-parse", "--show-toplevel", "HEAD"]
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)  # noqa: S603
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return ""
-    return found.stdout.strip()
+    top, _, commit = found.stdout.strip().rpartition("\n")
+    return commit if top and Path(top) == here else ""
