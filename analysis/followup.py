@@ -14,12 +14,12 @@ from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.labels import scheme_classes
 from triher.predictions import one_row_a_patient
 from triher.settings import AnalysisConfig, Config
+from triher.survival_time import time_fault
 
 OUT_OF_SAMPLE = ("oof", "test", "new")
 """Splits of patients whom the model did not see; `triher.predictions.refuse_trained` looks after ``new``."""
 _EPSILON_MONTHS = 0.5 * 12 / 365.25
 """Half a day: an event on the day of inclusion is at risk for less than a day, not for no time."""
-_LONGEST_MONTHS = 1200  # a hundred years: nobody is followed up for longer
 
 Months = Float64[np.ndarray, " patient"]
 Events = Bool[np.ndarray, " patient"]
@@ -87,7 +87,10 @@ def follow_up(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, schem
     scores = dict(zip(averaged["patient_id"], averaged[f"p_{config.score}"].astype(float), strict=True))
     patients = {patient.patient_id: patient for patient in cohort.patients}
     known = {name: patients.get(name) for name in scores}
-    faults = {name: _fault(patient) for name, patient in known.items()}
+    faults = {
+        name: time_fault(patient) if patient else ("time_missing", "not in the cohort table")
+        for name, patient in known.items()
+    }
     used = [patient for name, patient in known.items() if patient is not None and faults[name] is None]
     left_out = [_left_out(name, known[name], *fault) for name, fault in faults.items() if fault is not None]
     zeros = [p.patient_id for p in used if p.time_months == 0]
@@ -126,21 +129,6 @@ def _check(frame: pd.DataFrame, cohort: Cohort, config: AnalysisConfig, scheme: 
         if name not in known:
             where = "covariate in analysis.covariates (not under cohort.covariates or cohort.groups)"
             raise unknown_name(where, name, known)
-
-
-def _fault(patient: Patient | None) -> tuple[str, str] | None:
-    """Code and reason where a patient cannot be followed up."""
-    if patient is None:
-        return "time_missing", "not in the cohort table"
-    if patient.event < 0:
-        return "time_missing", "no event status"
-    if np.isnan(patient.time_months):
-        return "time_missing", "no survival time"
-    if patient.time_months < 0:
-        return "time_negative", "negative survival time"
-    if patient.time_months > _LONGEST_MONTHS:
-        return "time_implausible", "survival time of more than a hundred years"
-    return None
 
 
 def _left_out(patient_id: str, patient: Patient | None, code: str, reason: str) -> Skipped:

@@ -29,7 +29,7 @@ from analysis.shortcut import Shortcut, read_shortcuts
 from triher import __version__
 from triher.cohort import Cohort, read_cohort
 from triher.config import dump_config
-from triher.errors import StopRun
+from triher.errors import Note, StopRun
 from triher.files import sha256_of_file, sha256_of_json
 from triher.predictions import read_predictions, refuse_trained, write_predictions
 from triher.progress import Reporter
@@ -115,8 +115,7 @@ def _shortcuts(run: RunFolder) -> tuple[Shortcut, ...]:
 
 def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, run: RunFolder) -> list[Path]:
     """Write all numbers, the tables, the figures and the page."""
-    notes = [note for split in evaluation.splits if split.prognosis for note in split.prognosis.notes]
-    run.write_notes(STAGE, [*notes, *(note for part in parts.values() for note in part.notes)])
+    run.write_notes(STAGE, _notes(evaluation, parts, material, run))
     page = build_page(
         evaluation,
         material.frame,
@@ -143,6 +142,17 @@ def _write(evaluation: Evaluation, parts: dict[str, Part], material: Material, r
     return [*outputs, *write_checklists(filled, run), *write_page(add_checklists(page, filled), run)]
 
 
+def _notes(evaluation: Evaluation, parts: dict[str, Part], material: Material, run: RunFolder) -> list[Note]:
+    """Remarks of all parts, those about the table that no stage made before, and whom the survival part lacks."""
+    earlier = run.read_notes(but=STAGE)
+    notes = [note for note in material.cohort.notes if note not in earlier]
+    notes += [note for split in evaluation.splits if split.prognosis for note in split.prognosis.notes]
+    notes += [note for part in parts.values() for note in part.notes]
+    text = "left out of the survival part only"
+    rows = [row for followed in material.follow_ups.values() for row in followed.left_out]
+    return [*notes, *(Note(row.patient_id, row.code, f"{row.reason}; {text}") for row in rows)]
+
+
 def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
     """Hash of everything that the outputs depend on.
 
@@ -160,7 +170,7 @@ def inputs_key(config: Config, run: RunFolder, cohort: Cohort) -> str:
     explained = explained_files(run)
     pathology = [p.her2_entry() for p in cohort.patients] if explained else []
     stale = bool(explained) and run.explanations_are_stale
-    notes = [astuple(note) for note in run.read_notes(but=STAGE)]
+    notes = [astuple(note) for note in (*run.read_notes(but=STAGE), *cohort.notes)]
     return sha256_of_json(
         {
             "analysis": dump_config(config)["analysis"],

@@ -20,6 +20,7 @@ from triher.types import Mask, Phases
 
 MIN_LESION_VOXELS = 3
 _LARGE_MASK = 0.6
+_LISTED = 8
 MIN_OVERLAP = 0.95  # of the first phase's field of view, below which phases are not resampled
 
 
@@ -173,8 +174,8 @@ def _lesion(
         lesion = found.voxels.astype(bool)
     n_voxels = int(np.count_nonzero(lesion))
     if n_voxels < MIN_LESION_VOXELS:
-        found_labels = [int(v) for v in count(image.voxels).values[:8]]
-        raise SkipPatient("mask_empty", f"{where}: the lesion has {n_voxels} voxels; found labels {found_labels}")
+        labels = _listed(count(image.voxels).values)
+        raise SkipPatient("mask_empty", f"{where}: the lesion has {n_voxels} voxels; found labels {labels}")
     return image, lesion, notes
 
 
@@ -190,16 +191,24 @@ def _box(grid: Grid, bounds: tuple[int, ...]) -> Image:
 
 def _binary(image: Image, label: int | None, where: str) -> tuple[Mask, list[tuple[str, str]]]:
     """The lesion's voxels: the label asked for, or all that are not 0 where there is one label."""
-    labels = [int(v) for v in count(image.voxels).values if v != 0]
+    values = count(image.voxels).values if label is None or image.voxels.dtype.kind == "f" else np.zeros(1)
+    found = values[values != 0]
+    between = found[found != np.rint(found)]
+    if len(found) > 1 and len(between):
+        message = f"{where} holds {len(between)} values that are no whole numbers, such as {between[0]:g}"
+        remedy = "apply a threshold to a probability map; resample a mask without interpolation"
+        raise StopRun("mask_labels", message, remedy=remedy)
     if label is not None:
         return np.asarray(image.voxels == label), []
-    if len(labels) > 1:
-        message = f"{where} holds the labels {labels[:8]}; one was expected"
-        raise StopRun("mask_labels", message, remedy="set cohort.mask_label")
-    notes = (
-        [("mask_binarized", f"{where}: the lesion's value is {labels[0]}, not 1")] if labels not in ([], [1]) else []
-    )
+    if len(found) > 1:
+        raise StopRun("mask_labels", f"{where} holds the labels {_listed(found)}; one was expected")
+    notes = [("mask_binarized", f"{where}: the lesion's value is {v:g}, not 1") for v in found if v != 1]
     return np.asarray(image.voxels != 0), notes
+
+
+def _listed(values: np.ndarray) -> str:
+    """Labels for a message."""
+    return f"[{', '.join(f'{v:g}' for v in values[:_LISTED])}]"
 
 
 def _refuse_copies(contents: Mapping[str, Hashable], patient: Patient, what: str) -> None:

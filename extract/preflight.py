@@ -18,8 +18,9 @@ from extract.resampling import overlap
 from extract.volumes import open_mask, source_files
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient, contradictions, labels
-from triher.errors import SkipPatient, StopRun, TriherError
+from triher.errors import Note, SkipPatient, StopRun, TriherError
 from triher.progress import Reporter
+from triher.survival_time import time_fault
 
 Look = tuple[list[Problem], list[Member]]
 
@@ -41,8 +42,8 @@ def check_cohorts(checked: Sequence[Checked], reporter: Reporter, *, voxels: boo
     problems: list[Problem] = []
     images: list[Member] = []
     for one in checked:
-        problems += [Problem("note", one.name, n.patient_id, n.code, n.text, "") for n in one.cohort.notes]
-        problems += _check_names(one)
+        problems += [_remark(note, one) for note in one.cohort.notes]
+        problems += _check_names(one) + _check_times(one)
         for found, members in _look_at_patients(one, reporter, voxels=voxels):
             problems += found
             images += members
@@ -170,13 +171,14 @@ def _share(grid: Grid, first: Grid) -> float:
     return overlap(grid.without_voxels(), first.without_voxels())
 
 
+def _remark(note: Note, one: Checked) -> Problem:
+    """A note of the cohort."""
+    return Problem("note", one.name, note.patient_id, note.code, note.text, CODES[note.code][1])
+
+
 def _notes(found: Iterable[tuple[str, str]], patient: Patient, one: Checked) -> list[Problem]:
     """Remarks, but for the choice of phases, which is no problem."""
-    return [
-        Problem("note", one.name, patient.patient_id, code, text, CODES[code][1])
-        for code, text in found
-        if code != "phases_chosen"
-    ]
+    return [_remark(Note(patient.patient_id, code, text), one) for code, text in found if code != "phases_chosen"]
 
 
 def _check_voxels(patient: Patient, one: Checked) -> Look:
@@ -189,16 +191,27 @@ def _check_voxels(patient: Patient, one: Checked) -> Look:
     return _notes(((note.code, note.text) for note in exam.notes), patient, one), members
 
 
+def _check_times(one: Checked) -> list[Problem]:
+    """Whom the survival part would do without, where the table has follow-up."""
+    if not {"time", "event"} <= one.cohort.columns:
+        return []
+    notes = []
+    for patient in one.cohort.patients:
+        code, reason = time_fault(patient) or ("", "")
+        if code:
+            notes.append(Note(patient.patient_id, code, f"{reason}; left out of the survival part only"))
+        elif patient.time_months == 0:
+            notes.append(Note(patient.patient_id, "time_zero", "time 0 is taken as half a day"))
+    return [_remark(note, one) for note in notes]
+
+
 def _check_labels(one: Checked) -> list[Problem]:
     """Who has no class, and sites that have one class only."""
     if "ihc" not in one.cohort.columns:
         return []
     known, unlabeled = labels(one.cohort, one.scheme)
     problems = [Problem("skip", one.name, row.patient_id, row.code, row.reason, row.remedy) for row in unlabeled]
-    problems += [
-        Problem("note", one.name, note.patient_id, note.code, note.text, CODES[note.code][1])
-        for note in contradictions(one.cohort)
-    ]
+    problems += [_remark(note, one) for note in contradictions(one.cohort)]
     sites: dict[str, Counter[int]] = defaultdict(Counter)
     for patient in one.cohort.patients:
         if patient.patient_id in known:

@@ -204,7 +204,7 @@ def test_no_table_holds_a_number_that_is_none(whole):
         assert not {"nan", "inf", "-inf", "None"} & {cell for row in rows for cell in row}, path.name
 
 
-@pytest.mark.fault("C20", "C23")
+@pytest.mark.fault("C20", "C22", "C23")
 @pytest.mark.usefixtures("without_parts")
 def test_the_report_tells_whom_the_survival_part_leaves_out_and_classification_does_not(make):
     config, run = make(reference=False, resamples=100)
@@ -221,6 +221,23 @@ def test_the_report_tells_whom_the_survival_part_leaves_out_and_classification_d
     assert "The covariate 'grade' has one value in all 58 patients who have it" in text
     judged = [row for row in rows_of(run) if row["quantity"] == "auc_macro"]
     assert ("oof", "", "60") in {(row["split"], row["site"], row["n"]) for row in judged}
+    notes = {(note.patient_id, note.code) for note in run.read_notes()}
+    assert {("P000", "time_zero"), ("P001", "time_negative"), ("P002", "time_implausible")} <= notes
+    assert ("", "covariate_left_out") in notes
+    assert not run.read_skipped(), "they are left out of the survival part only"
+
+
+@pytest.mark.fault("C22")
+@pytest.mark.usefixtures("without_parts")
+def test_the_report_doubts_follow_up_in_another_unit(make):
+    config, run = make(reference=False, resamples=100)
+    frame = pd.read_csv(config.cohort.table, dtype=str)
+    frame.loc[:29, "cohort"] = "elsewhere"
+    frame.loc[:29, "time"] = [str(30 * float(cell)) for cell in frame.loc[:29, "time"]]
+    frame.to_csv(config.cohort.table, index=False)
+    run, page = analyzed((config, run))
+    assert [note.patient_id for note in run.read_notes() if note.code == "unit_suspect"] == [""]
+    assert "one of them may be in another unit" in page
 
 
 @pytest.mark.usefixtures("without_parts")

@@ -51,6 +51,7 @@ AFFINES = {
 }
 
 
+@pytest.mark.fault("B2", "B7", "B9")
 @pytest.mark.parametrize("orientation", AFFINES)
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_every_vendor_comes_back_as_the_nifti_of_the_same_exam(tmp_path, vendor, orientation):
@@ -73,6 +74,29 @@ def test_every_transfer_syntax_gives_the_same_voxels(tmp_path, vendor, syntax):
     phases = volumes()
     write(tmp_path, phases=phases, vendor=vendor, transfer_syntax=syntax)
     for image, voxels in zip(open_dicom(tmp_path).read(range(3)), phases, strict=True):
+        assert np.array_equal(image.voxels, canonical_image(voxels, affine_of(np.eye(3)), "").voxels)
+
+
+TELLING = {
+    # attribute: its value in each phase, where all others that could tell the phases apart are taken away
+    "TemporalPositionIdentifier": (1, 2, 3),
+    "TriggerTime": (0.0, 60_000.0, 120_000.0),
+    "AcquisitionTime": ("100000", "100130", "100630.5"),
+    "ContentTime": ("100000", "100130", "100630.5"),
+    "AcquisitionNumber": (1, 2, 3),
+}
+
+
+@pytest.mark.fault("B2")
+@pytest.mark.parametrize("attribute", TELLING)
+def test_phases_of_one_series_are_told_apart_by_whatever_tells_them(tmp_path, attribute):
+    paths = write(tmp_path, vendor="ge")
+    for place, path in enumerate(paths):
+        change(path, **(dict.fromkeys(TELLING) | {attribute: TELLING[attribute][place // SHAPE[2]]}))
+    source = open_dicom(tmp_path)
+    assert (source.n_volumes, source.grid.shape) == (3, SHAPE)
+    assert source.grid.affine == pytest.approx(affine_of(np.eye(3)), abs=1e-5)
+    for image, voxels in zip(source.read(range(3)), volumes(), strict=True):
         assert np.array_equal(image.voxels, canonical_image(voxels, affine_of(np.eye(3)), "").voxels)
 
 
@@ -207,6 +231,7 @@ def test_slope_and_intercept_of_every_slice_are_applied(philips_twins):
     assert "slope 0.1" in dict(real.remarks)["image_scaled"]
 
 
+@pytest.mark.fault("B9")
 def test_a_single_enhanced_file_is_a_source_of_its_own(tmp_path):
     (path,) = write(tmp_path, vendor="philips-enhanced")
     assert open_source(path).n_volumes == 3

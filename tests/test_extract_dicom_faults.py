@@ -285,6 +285,7 @@ def test_the_patient_is_skipped_with_a_code_and_the_others_are_done(hospital, ca
     assert str(found.folder) in found.message()
 
 
+@pytest.mark.fault("B6")
 def test_two_series_are_listed_and_a_rule_chooses(hospital):
     found = hospital()
     another_series(found)
@@ -295,6 +296,20 @@ def test_two_series_are_listed_and_a_rule_chooses(hospital):
     assert found.run(series="vibrant")[0] == {}
     assert found.run(series="1.2.3.4")[0] == {"P1": "series_missing", "P2": "phase_missing", "P3": "series_missing"}
     assert found.run(series="sagittal")[0] == dict.fromkeys(IDS, "series_missing")
+
+
+@pytest.mark.fault("B1")
+@pytest.mark.parametrize(
+    ("vendor", "spoil", "where"),
+    [
+        ("siemens", remove_slice, "1 of 6 positions lack images; position 3 (0, 0, 5 mm) is not there in series"),
+        ("ge", remove_slice_of_all_phases, "no slice between 2.50 and 7.50 mm along the normal"),
+    ],
+)
+def test_the_place_of_a_missing_slice_is_named(hospital, vendor, spoil, where):
+    found = hospital(vendor)
+    spoil(found)
+    assert where in found.message()
 
 
 @pytest.mark.fault("B3")
@@ -361,6 +376,7 @@ def test_another_id_in_the_headers_is_hashed_and_can_be_configured(hospital):
     found = hospital()
     another_patient(found)
     assert "HOSPITAL-77" not in found.message()
+    assert found.run()[0] == {"P2": "patient_mismatch"}
     assert found.run(dicom_id="")[0] == {}
     rows = "patient_id,mrn\nP1,P1\nP2,HOSPITAL-77\nP3,P3\n"
     (found.root / "cohort.csv").write_text(rows, encoding="utf-8")

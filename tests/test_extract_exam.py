@@ -136,6 +136,7 @@ def test_a29_two_lesions_are_taken_together_and_counted(write_exam):
     assert "2 separate parts" in exam.notes[0].text
 
 
+@pytest.mark.fault("A8")
 def test_a8_a_4d_file_gives_all_phases_when_the_configuration_says_so(write_exam, tmp_path):
     files = write_exam()
     whole = read_exam(files.patient)

@@ -184,6 +184,7 @@ def test_an_orientation_can_be_stated(tmp_path, name):
     assert_same(source.read([0])[0], canonical_image(voxels_of(), np.diag([1.0, 1, 2, 1]), ""))
 
 
+@pytest.mark.fault("B15")
 def test_names_in_headers_reach_no_message(tmp_path):
     (tmp_path / "a.nhdr").write_text(f"{NRRD}content: Jane Doe\nPatientName:=Jane Doe\n", encoding="utf-8")
     with pytest.raises(SkipPatient) as caught:

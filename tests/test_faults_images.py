@@ -168,6 +168,19 @@ def scaled(axis: int, spacing_mm: float):
     return change
 
 
+def turned_by(radians: float):
+    def change(array: np.ndarray, affine: Affine) -> tuple[np.ndarray, Affine]:
+        turn = np.eye(4)
+        turn[:2, :2] = [[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]]
+        center = affine @ [*(np.array(array.shape) / 2), 1]
+        other = affine.copy()
+        other[:3, :3] = turn[:3, :3] @ affine[:3, :3]
+        other[:3, 3] += center[:3] - (other @ [*(np.array(array.shape) / 2), 1])[:3]
+        return array, other
+
+    return change
+
+
 def sheared(clinic: Clinic) -> None:
     array, affine = voxels_of(clinic.path("early"))
     affine[0, 1] = 0.4
@@ -219,6 +232,7 @@ FAULTS = {
     "A5 NaN": (changed("early", with_value(np.nan)), "image_nonfinite", VOXELS),
     "A5 infinity": (changed("early", with_value(np.inf)), "image_nonfinite", VOXELS),
     "A6": (changed("late", lambda array, affine: (np.zeros_like(array), affine)), "image_constant", VOXELS),
+    "A6 another value": (changed("pre", lambda array, affine: (array * 0 + 7, affine)), "image_constant", VOXELS),
     "A7": (changed("early", lambda array, affine: (array[:, :, 0], affine)), "image_not_3d", HEADERS),
     "A8": (changed("early", lambda array, affine: (np.stack([array] * 5, -1), affine)), "image_4d", HEADERS),
     "A10": (lambda clinic: clinic.path("early").unlink(), "phase_missing", HEADERS),
@@ -328,6 +342,7 @@ def swapped(clinic: Clinic) -> None:
 REMARKS = {
     "A9": (changed("early", four_axes), "image_squeezed"),
     "A13": (changed("late", moved(0.3, 0, 0)), "phase_resampled"),
+    "A13 turned": (changed("late", turned_by(0.01)), "phase_resampled"),
     "A14": (swapped, "phase_order_suspect"),
     "A21": (edited("early", scl_slope=0.5), "image_scaled"),
     "A25": (changed("mask", larger_grid), "mask_resampled"),
@@ -394,7 +409,9 @@ def test_one_file_that_is_named_for_two_phases_is_seen_in_headers(clinic):
 def test_an_orientation_can_be_stated(clinic):
     not_oriented(clinic)
     spacing_mm = "1.2 1.2 2.5"
-    assert clinic.run(geometry={"orientation": "RAS", "spacing_mm": spacing_mm})[0] == {}
+    skipped, done = clinic.run(geometry={"orientation": "RAS", "spacing_mm": spacing_mm})
+    assert skipped == {}
+    assert "geometry_assumed" in done["P2"]
 
 
 def turned(clinic: Clinic, orders: dict[str, np.ndarray]) -> Entry:
@@ -465,6 +482,25 @@ def test_a_mask_of_several_labels_stops_until_one_is_chosen(clinic):
     assert "P2_mask" in caught.value.message
     assert ("stop", "P2", "mask_labels") in clinic.check(voxels=True)
     assert clinic.run(mask_label=2)[0] == {"P1": "mask_empty", "P3": "mask_empty"}
+
+
+@pytest.mark.fault("A27")
+@pytest.mark.parametrize("label", [None, 1])
+def test_a_map_of_probabilities_is_no_mask(clinic, label):
+    changed("mask", lambda array, affine: (array * np.linspace(0.3, 1, array.size).reshape(array.shape), affine))(
+        clinic
+    )
+    with pytest.raises(
+        StopRun, match=r"P2_mask.* values that are no whole numbers, such as 0\.\d+ .*threshold"
+    ) as caught:
+        clinic.run(mask_label=label)
+    assert caught.value.code == "mask_labels"
+
+
+@pytest.mark.fault("A27")
+def test_one_value_beside_zero_is_the_lesion_whatever_it_is(clinic):
+    edited("mask", scl_slope=1 / 255, scl_inter=0)(clinic)
+    assert clinic.run()[0] == {}
 
 
 NAMES = {

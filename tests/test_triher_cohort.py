@@ -268,7 +268,11 @@ def test_labels_and_who_has_none(read):
         "K": "more than one IHC value",
         "L": "IHC code not known",
     }
-    assert [note.patient_id for note in contradictions(cohort)] == ["G", "M"]
+    doubted = contradictions(cohort)
+    assert [(note.patient_id, note.code) for note in doubted] == [
+        ("G", "her2_contradiction"),
+        ("M", "her2_contradiction"),
+    ]
     assert {(row.code, row.stage) for row in skipped} == {("her2_unknown", "classify")}
     assert skipped[0].cohort == "Y"
     assert skipped[0].reason == "2+ without ISH (IHC '2+', ISH '')"

@@ -24,7 +24,7 @@ from triher.cli_store import store_app
 from triher.cli_view import view
 from triher.config import read_config
 from triher.errors import StopRun, TriherError
-from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table
+from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table, visible
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import STAGES
@@ -329,7 +329,9 @@ def _explain(error: TriherError) -> int:
     """Print an error that a user can mend, in one line."""
     if os.environ.get("TRIHER_DEBUG"):
         raise error
-    Console(stderr=True, highlight=False).print(f"triher: {error}", style="red", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(
+        visible(f"triher: {error}"), style="red", markup=False, soft_wrap=True
+    )
     return EXIT_STOPPED
 
 

@@ -48,7 +48,7 @@ def check(
     checked = [
         Checked(file.stem if len(files) > 1 else config.cohort.name, config.cohort, cohort, config.scheme)
         for file, config in configs
-        for cohort in [read_cohort(config.cohort, survival=config.cohort.time_unit is not None)]
+        for cohort in [read_cohort(config.cohort, survival=_is_config(file) or config.cohort.time_unit is not None)]
     ]
     problems = check_cohorts(checked, reporter, voxels=voxels)
     _show_problems(problems, sum(len(one.cohort.patients) for one in checked))
@@ -61,7 +61,7 @@ def check(
     for (file, config), one in zip(configs, checked, strict=True):
         lost = {problem.patient_id for problem in problems if (problem.outcome, problem.cohort) == ("skip", one.name)}
         usable = len(one.cohort.patients) - len(lost)
-        if cost and not stopped and usable and file.suffix in (".yaml", ".yml"):
+        if cost and not stopped and usable and _is_config(file):
             _show_cost(config, one.cohort)
     if stopped:
         return EXIT_STOPPED
@@ -156,9 +156,14 @@ def fetch(
     return 0
 
 
+def _is_config(file: Path) -> bool:
+    """Whether a file is a configuration, by its name; else it is a table."""
+    return file.suffix in (".yaml", ".yml")
+
+
 def _config_of(file: Path, scheme: str) -> Config:
     """A configuration, or the default one around a table."""
-    if file.suffix in (".yaml", ".yml"):
+    if _is_config(file):
         return read_config(file)
     return Config.model_validate({"cohort": CohortConfig(table=file.resolve()), "scheme": scheme})
 

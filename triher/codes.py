@@ -257,7 +257,7 @@ CODES: dict[str, tuple[str, str]] = {
     "orientation": ("collections whose axes differ are in one table", "import them one by one"),
     "orientation_unknown": (
         "the header does not say how the image lies in the patient",
-        "export it with a sform",
+        "export it with a sform, or state its axes under cohort.geometry",
     ),
     "output_changed": (
         "a file of a run is not as the run left it",

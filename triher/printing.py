@@ -1,6 +1,7 @@
 """Tables for the terminal; text from files is never read as markup."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -9,11 +10,21 @@ from rich.table import Table
 from triher.errors import Skipped
 
 EXIT_STOPPED, EXIT_SKIPPED = 2, 3
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    r"""Text from files without characters that steer a terminal; line breaks stay.
+
+    >>> visible("P\x1b[2J1")
+    'P\\x1b[2J1'
+    """
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def plain(value: object) -> str:
     """Text from files, safe beside markup."""
-    return str(value).replace("[", "\\[")
+    return visible(str(value)).replace("[", "\\[")
 
 
 def size_text(n_bytes: float) -> str:

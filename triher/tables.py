@@ -150,7 +150,8 @@ def _frame(where: str, unit: str, rows: Iterable[Row], attributes: dict[str, obj
     for number, row in numbered:
         if len(row) != len(header):
             message = f"{where}, {unit} {number}: {len(row)} cells where the header has {len(header)}"
-            raise StopRun("csv_row", message)
+            remedy = "" if len(row) > len(header) else "write a separator for each empty cell, too"
+            raise StopRun("csv_row", message, remedy=remedy)
         cells.append(row)
         lines.append(number)
     if not cells:
