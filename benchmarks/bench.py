@@ -8,6 +8,7 @@ named below the table, with the reason.
 """
 
 import argparse
+import itertools
 import os
 import platform
 import statistics
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,14 +70,13 @@ def main() -> None:
     start, rows, failed = time.monotonic(), [], []
     for script in [one for one in SCRIPTS if one.name in options.only]:
         found, error = measure(script, options.runs if script.repeated else 1)
-        rows += [(script.name, *figure) for figure in combined(found)]
+        rows += [(script.name, figure) for figure in combined(found)]
         failed += [f"{script.name} {' '.join(script.arguments)}: {error}"] if error else []
-    minutes = (time.monotonic() - start) / 60
-    lines = [f"{machine()}; {minutes:.0f} minutes.", "", *table(rows)]
-    lines += ["", *(f"Not measured: {reason}." for reason in failed)] if failed else []
-    print("\n".join(["", *lines]))
+    head = f"{machine()}; {(time.monotonic() - start) / 60:.0f} minutes in all."
+    missing = [f"Not measured: {reason}." for reason in failed]
+    print("\n".join(["", head, "", *plain(cells(rows)), *missing]))
     if options.readme:
-        put_into(README, lines)
+        put_into(README, [head, "", *markdown(cells(rows)), "", *missing])
 
 
 def measure(script: Script, runs: int) -> tuple[list[Figure], str]:
@@ -99,26 +99,44 @@ def measure(script: Script, runs: int) -> tuple[list[Figure], str]:
         return collected(path), ""
 
 
-def combined(found: Sequence[Figure]) -> Iterable[tuple[Figure, int]]:
-    """Figures of one name as one, and of how many runs: the median, the least and the most."""
+def combined(found: Sequence[Figure]) -> Iterator[Figure]:
+    """Figures of one name as one: the median, the least and the most."""
     by_name: dict[str, list[Figure]] = {}
     for figure in found:
         by_name.setdefault(figure.name, []).append(figure)
     for name, same in by_name.items():
         value = statistics.median(figure.value for figure in same)
         low, high = min(figure.low for figure in same), max(figure.high for figure in same)
-        yield Figure(name, value, low, high, same[0].target), len(same)
+        yield Figure(name, value, low, high, same[0].target)
 
 
-def table(rows: Sequence[tuple[str, Figure, int]]) -> list[str]:
-    """Figures that have a target, as Markdown."""
-    lines = ["| benchmark | figure | target | measured | least to most | met |", "|---|---|---|---|---|---|"]
-    for script, figure, _ in rows:
+HEADER = ("benchmark", "figure", "target", "measured", "least to most", "met")
+
+
+def cells(rows: Sequence[tuple[str, Figure]]) -> list[tuple[str, ...]]:
+    """The figures that have a target, as text."""
+    found = []
+    for script, figure in rows:
         if figure.target.text() != "-":
             spread = f"{number(figure.low)} to {number(figure.high)}" if figure.low < figure.high else "one run"
             met = "yes" if figure.target.is_met(figure.value) else "**no**"
-            cells = (script, figure.name, figure.target.text(), number(figure.value), spread, met)
-            lines.append(f"| {' | '.join(cells)} |")
+            found.append((script, figure.name, figure.target.text(), number(figure.value), spread, met))
+    return found
+
+
+def plain(found: Sequence[tuple[str, ...]]) -> list[str]:
+    """A line a figure, in columns."""
+    every = [HEADER, *found]
+    widths = [max(len(row[k]) for row in every) for k in range(len(HEADER))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in every]
+
+
+def markdown(found: Sequence[tuple[str, ...]]) -> list[str]:
+    """A row a benchmark, its figures below each other."""
+    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+    for script, rows in itertools.groupby(found, key=lambda row: row[0]):
+        columns = zip(*(row[1:] for row in rows), strict=True)
+        lines.append(f"| {script} | {' | '.join('<br>'.join(column) for column in columns)} |")
     return lines
 
 
