@@ -147,7 +147,7 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
 
 
 def check_classification(config: Config, cohort: Cohort) -> None:
-    """Refuse an unknown head, pooling or covariate, a head without what it needs, and a split that there is not.
+    """Refuse a head, pooling, covariate or split that is not there or lacks what it needs, and too small classes.
 
     Raises:
         StopRun: as the modules of `classify`.
@@ -155,6 +155,7 @@ def check_classification(config: Config, cohort: Cohort) -> None:
     from classify.encoder_saw import refuse_stacking
     from classify.heads import check_head
     from classify.network import check_encoder
+    from classify.plan import refuse_small_classes
     from classify.pooling import check_pooling
     from classify.splits import partitions
     from classify.stage import refuse_unknown_covariates
@@ -165,8 +166,9 @@ def check_classification(config: Config, cohort: Cohort) -> None:
         refuse_stacking(config)
     check_pooling(config.classify.pooling)
     refuse_unknown_covariates(config)
-    labels(cohort, config.scheme)
+    known, _ = labels(cohort, config.scheme)
     partitions(config.classify.split, cohort.patients)
+    refuse_small_classes(config.classify.split, cohort.patients, known, scheme_classes(config.scheme))
 
 
 def _check_analysis(config: Config) -> None:
