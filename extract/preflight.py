@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,9 +49,25 @@ def check_cohorts(checked: Sequence[Checked], reporter: Reporter, *, voxels: boo
             problems += found
             images += members
         problems += _nobody_left(one, problems) + _check_labels(one) + _images_of_nobody(one)
-        problems += _few_of_a_class(one, problems)
     copies = equal_images(images) if voxels else equal_files(checked, reporter)
     return problems + people_in_common(checked) + copies
+
+
+def few_of_a_class(one: Checked, lost: Collection[str]) -> str:
+    """Why nothing can be trained on the cohort; empty where something can, or where it has no labels at all.
+
+    Args:
+        one: the cohort.
+        lost: patients who are left out.
+    """
+    if "ihc" not in one.cohort.columns:
+        return ""
+    y = np.array([label for name, label in labels(one.cohort, one.scheme)[0].items() if name not in lost], np.int64)
+    try:
+        require_classes(y, np.arange(len(y)), classes=scheme_classes(one.scheme), least=LEAST_TO_TRAIN)
+    except StopRun as reason:
+        return reason.message
+    return ""
 
 
 def refuse_ambiguous(cohort: Cohort) -> None:
@@ -213,19 +229,6 @@ def _check_labels(one: Checked) -> list[Problem]:
                 remedy = "the site alone tells the class: hold it out, or report it apart"
                 problems.append(Problem("note", one.name, "", "site_one_class", text, remedy))
     return problems
-
-
-def _few_of_a_class(one: Checked, problems: Sequence[Problem]) -> list[Problem]:
-    """Say that nothing can be trained on those who are left; others' models can be applied to them all the same."""
-    if "ihc" not in one.cohort.columns:
-        return []
-    lost = {p.patient_id for p in problems if (p.outcome, p.cohort) == ("skip", one.name)}
-    y = np.array([label for name, label in labels(one.cohort, one.scheme)[0].items() if name not in lost], np.int64)
-    try:
-        require_classes(y, np.arange(len(y)), classes=scheme_classes(one.scheme), least=LEAST_TO_TRAIN)
-    except StopRun as reason:
-        return [Problem("note", one.name, "", reason.code, reason.message, reason.remedy)]
-    return []
 
 
 def _images_of_nobody(one: Checked) -> list[Problem]:

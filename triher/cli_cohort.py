@@ -39,7 +39,7 @@ def check(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")] = False,
 ) -> int:
     """List every problem of every patient before any long work; several cohorts are compared with one another."""
-    from extract.preflight import check_cohorts
+    from extract.preflight import check_cohorts, few_of_a_class
     from extract.problems import Checked, write_problems
     from triher.cohort import read_cohort
 
@@ -60,6 +60,8 @@ def check(
     stopped = any(problem.outcome == "stop" for problem in problems)
     for (file, config), one in zip(configs, checked, strict=True):
         lost = {problem.patient_id for problem in problems if (problem.outcome, problem.cohort) == ("skip", one.name)}
+        if few := few_of_a_class(one, lost):
+            typer.echo(f"{few}; a model of others can be applied all the same")
         usable = len(one.cohort.patients) - len(lost)
         if cost and not stopped and usable and file.suffix in (".yaml", ".yml"):
             _show_cost(config, one.cohort)

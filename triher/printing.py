@@ -1,7 +1,9 @@
 """Tables for the terminal; text from files is never read as markup."""
 
 import math
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -27,13 +29,18 @@ def size_text(n_bytes: float) -> str:
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
 
 
+def from_here(value: object) -> str:
+    """Text whose paths below the working folder are told from there, as a narrow column has no room for more."""
+    return str(value).replace(f"{Path.cwd()}{os.sep}", "")
+
+
 def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A table whose long cells are folded."""
     table = Table(title=plain(title), title_justify="left")
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*map(plain, row))
+        table.add_row(*(plain(from_here(cell)) for cell in row))
     return table
 
 
