@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from rich.table import Table
 from triher.errors import Skipped
 
 EXIT_STOPPED, EXIT_SKIPPED = 2, 3
+_NAMED = 2
+_VALUE = re.compile(r" (?=[-\d]|is not known|nan )")  # where a reason's name ends
 
 
 def plain(value: object) -> str:
@@ -32,6 +35,19 @@ def size_text(n_bytes: float) -> str:
 def from_here(value: object) -> str:
     """Text whose paths below the working folder are told from there, as a narrow column has no room for more."""
     return str(value).replace(f"{Path.cwd()}{os.sep}", "")
+
+
+def outside_in_short(reasons: str) -> str:
+    """The names in a cell ``outside`` of a prediction table, two at most.
+
+    >>> outside_in_short("n_rows 9 below the training range 112 to 112; embedding distance 14 above 12.5; n_cols ...")
+    'n_rows, embedding distance and 1 more'
+    >>> outside_in_short("")
+    'no'
+    """
+    names = [_VALUE.split(reason)[0] for reason in reasons.split("; ") if reason]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more or "no"
 
 
 def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
