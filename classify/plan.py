@@ -111,10 +111,9 @@ def refuse_small_classes(
     Raises:
         StopRun: ``class_too_small``; as `classify.splits.partitions`.
     """
-    labeled = [patient for patient in patients if patient.patient_id in known]
-    y = np.array([known[patient.patient_id] for patient in labeled], dtype=np.int64)
+    y = np.array([known.get(patient.patient_id, -1) for patient in patients])
     least = _LEAST if config.kind.startswith("leave-one") else LEAST_TO_TRAIN
-    for split in partitions(config, labeled):
+    for split in partitions(config, patients):
         require_classes(y[split.train], split.train, classes=classes, least=least)
 
 

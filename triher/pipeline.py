@@ -144,10 +144,20 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
         require_extras()
     if "analysis" in stages:
         _check_analysis(config)
+    if "classify" in stages:
+        _check_classes(config, cohort)
+
+
+def _check_classes(config: Config, cohort: Cohort) -> None:
+    """Refuse to read images for a training that has too few patients of a class."""
+    from classify.plan import refuse_small_classes
+
+    known, _ = labels(cohort, config.scheme)
+    refuse_small_classes(config.classify.split, cohort.patients, known, scheme_classes(config.scheme))
 
 
 def check_classification(config: Config, cohort: Cohort) -> None:
-    """Refuse a head, pooling, covariate or split that is not there or lacks what it needs, and too small classes.
+    """Refuse an unknown head, pooling or covariate, a head without what it needs, and a split that there is not.
 
     Raises:
         StopRun: as the modules of `classify`.
@@ -155,7 +165,6 @@ def check_classification(config: Config, cohort: Cohort) -> None:
     from classify.encoder_saw import refuse_stacking
     from classify.heads import check_head
     from classify.network import check_encoder
-    from classify.plan import refuse_small_classes
     from classify.pooling import check_pooling
     from classify.splits import partitions
     from classify.stage import refuse_unknown_covariates
@@ -166,9 +175,8 @@ def check_classification(config: Config, cohort: Cohort) -> None:
         refuse_stacking(config)
     check_pooling(config.classify.pooling)
     refuse_unknown_covariates(config)
-    known, _ = labels(cohort, config.scheme)
+    labels(cohort, config.scheme)
     partitions(config.classify.split, cohort.patients)
-    refuse_small_classes(config.classify.split, cohort.patients, known, scheme_classes(config.scheme))
 
 
 def _check_analysis(config: Config) -> None:
