@@ -7,7 +7,7 @@ SPREAD ?= --numprocesses auto --dist loadfile
 # XGBoost's threads spin while they wait, which costs a factor of 30 on busy cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test quick check lint types layers install bench
+.PHONY: demo test quick check lint types layers bandit audit install bench
 
 demo: $(VENV)/ready
 	$(BIN)/triher demo --out $(OUT)
@@ -21,7 +21,7 @@ test: $(VENV)/ready
 quick: $(VENV)/ready
 	$(BIN)/pytest $(SPREAD) -m "not slow"
 
-check: lint types layers test
+check: lint types layers bandit test
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check
@@ -33,14 +33,17 @@ types: $(VENV)/ready
 layers: $(VENV)/ready
 	$(BIN)/lint-imports
 
+bandit: $(VENV)/ready
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive triher extract classify analysis
+
+# Asks a public database, so it needs a network; --strict fails where a package could not be asked about.
+audit: bandit
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+# About an hour; prints one table and puts it into the README.
 bench: $(VENV)/ready
-	$(BIN)/python -P benchmarks/load.py
-	$(BIN)/python -P benchmarks/extract.py
-	$(BIN)/python -P benchmarks/classify.py
-	$(BIN)/python -P benchmarks/honesty.py
-	$(BIN)/python -P benchmarks/statistics.py
-	$(BIN)/python -P benchmarks/saliency.py
-	$(BIN)/python -P benchmarks/view.py
+	$(BIN)/python -P benchmarks/bench.py --readme
 
 install: $(VENV)/ready
 

@@ -62,7 +62,8 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
         True when something was written, False when all was up to date.
 
     Raises:
-        StopRun: ``file_unreadable`` when there are no predictions yet; as the readers of the tables;
+        StopRun: ``file_unreadable`` when there are no predictions yet; ``output_changed`` when they were changed; as
+            the readers of the tables;
             ``score_in_sample`` as `triher.predictions.refuse_trained`; ``score_in_sample`` and ``unknown_name`` as
             `analysis.followup.follow_up`.
     """
@@ -75,6 +76,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     if run.is_fresh(STAGE, key):
         reporter.say("analysis: up to date")
         return False
+    run.require_unchanged(run.predictions_file, run.companions_file, run.shortcuts_file)
     frame = read_predictions(run.predictions_file, config.scheme)
     refuse_trained(frame)
     reporter.say(f"analysis: judging {frame['patient_id'].nunique()} patients")

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from xml.etree import ElementTree as ET
+from xml.etree import ElementTree as ET  # nosec B405  # reads what matplotlib wrote a moment before, nothing else
 
 from analysis.readings import Scale
 

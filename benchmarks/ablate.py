@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.figures import at_least, show
 from extract.phantom import write_phantom
 from extract.torchvision_cure import import_torchvision
 from triher.ablation.axes import read_lattice
@@ -74,7 +75,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     print(f"{len(lattice.cells)} cells, {options.patients} patients")
     print(f"one after the other: {whole_s:.0f} s of CPU, from {len(chosen)} configurations run alone")
     print(f"as one study: {shared_s:.0f} s of CPU")
-    print(f"ratio {whole_s / shared_s:.1f}; predictions of {n_equal} of {len(chosen)} equal, byte for byte")
+    show("configurations one after the other / one study, CPU time", whole_s / shared_s, at_least(8))
+    show("share of them whose predictions are equal, byte for byte", n_equal / len(chosen), at_least(1))
 
 
 def write_study(folder: Path, n_patients: int, heads: Sequence[str]) -> Path:

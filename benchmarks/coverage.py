@@ -29,6 +29,7 @@ from analysis.cross_validation import Folds, widened
 from analysis.discrimination import conditional_positive, delong, low_vs_positive, zero_vs_rest
 from analysis.intervals import FEWEST
 from analysis.subgroups import heterogeneity
+from benchmarks.figures import NONE, at_least, at_most, show
 from triher.estimate import Estimate
 from triher.tables import write_table
 
@@ -195,11 +196,12 @@ def intervals(repeats: int, folds: int, *, quick: bool, csv: Path | None) -> Non
         for line in scenario(n, p, shift, folds, repeats):
             rows.append(line)
             print("  ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in line), flush=True)
-    print(f"{repeats} repeats a setting; over all settings and AUCs:")
+    print(f"    {repeats} repeats a setting; over all settings and AUCs: mean, least, most")
     for i, name in enumerate(columns):
         if name.endswith(("_folds", "_all")) and not name.startswith("truth"):
             values = [float(row[i]) for row in rows]
-            print(f"{name:20} least {min(values):.2f}, mean {statistics.mean(values):.2f}, most {max(values):.2f}")
+            target = at_least(95) if name == "corrected_folds" else NONE
+            show(f"intervals of AUCs: {name}", statistics.mean(values), target, spread=(min(values), max(values)))
     if csv:
         write_table(csv, columns, rows)
 
@@ -224,6 +226,7 @@ def rejected(sick: np.ndarray, score: np.ndarray, level: np.ndarray) -> tuple[bo
 
 def false_alarms(repeats: int) -> None:
     """How often levels of equal AUC are called different."""
+    shares = []
     for n, n_levels, distance in itertools.product((25, 50, 100), (2, 5, 20), (0.0, 0.75, 1.5)):
         rng = np.random.default_rng([n, n_levels, round(100 * distance)])
         found = []
@@ -231,7 +234,7 @@ def false_alarms(repeats: int) -> None:
             parts = [scores(n, distance, rng) for _ in range(n_levels)]
             sick, score = (np.concatenate(side) for side in zip(*parts, strict=True))
             found.append(rejected(sick, score, np.repeat(np.arange(n_levels), n)))
-        report(f"one model, AUC {norm.cdf(distance / 2**0.5):.2f}, {n_levels} levels of {n}", found)
+        shares.append(report(f"one model, AUC {norm.cdf(distance / 2**0.5):.2f}, {n_levels} levels of {n}", found))
     for p, shift in itertools.product(FEATURES, SHIFTS):
         found = []
         for seed in range(repeats // 3):
@@ -241,13 +244,17 @@ def false_alarms(repeats: int) -> None:
             for test, model in models_of_folds(X, y, 5, rng):
                 predicted[test] = model.predict(X[test])
             found.append(rejected(y > 0, 1 - predicted[:, 0], rng.integers(0, 2, len(y))))
-        report(f"models of 5 folds, {p} features, shift {shift}, 2 levels of 150", found)
+        shares.append(report(f"models of 5 folds, {p} features, shift {shift}, 2 levels of 150", found))
+    what = f"interaction of subgroups of equal AUC: % called different at 5 %, {len(shares)} settings"
+    show(what, statistics.mean(shares), at_most(5), spread=(min(shares), max(shares)))
 
 
-def report(what: str, found: Sequence[tuple[bool, bool] | None]) -> None:
+def report(what: str, found: Sequence[tuple[bool, bool] | None]) -> float:
+    """Print the percentages of rejections; the one of the test in use."""
     tested = [verdict for verdict in found if verdict is not None]
-    shares = [f"{100 * statistics.mean(side):.1f} %" for side in zip(*tested, strict=True)]
-    print(f"{what}: {shares[0]} of {len(tested)} rejected, {shares[1]} on the AUC scale", flush=True)
+    used, plain = (100 * statistics.mean(side) for side in zip(*tested, strict=True))
+    print(f"    {what}: {used:.1f} % of {len(tested)} rejected, {plain:.1f} % on the AUC scale", flush=True)
+    return used
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from benchmarks.figures import at_least, show
 from extract.devices import best_precision, choose_devices, device_name
 from extract.encoder_spec import EncoderSpec
 from extract.training.design import Design, make_design
@@ -129,8 +130,8 @@ def make_bench(model: str, size: Size, device: torch.device, precision: str) -> 
     return Bench(make_design(spec, options, 3), material, lesson, where, size, clock)
 
 
-def measure(bench: Bench, rounds: int) -> None:
-    """Alternate, and print a table."""
+def measure(model: str, bench: Bench, rounds: int) -> None:
+    """Alternate, and print."""
     ways = {
         "device": ("device", AugmentConfig()),
         "host": ("host", AugmentConfig()),
@@ -148,8 +149,9 @@ def measure(bench: Bench, rounds: int) -> None:
             )
     for name, rows in found.items():
         _, ratio, total = np.median(rows, axis=0)
-        print(f"{name}: {ratio:.2f} of the bare step (aim {AIM}); {total:.2f} with ", end="")
-        print(f"validation of {VALIDATION_SHARE:.0%} as many pictures and commit")
+        ratios = [row[1] for row in rows]
+        show(f"training {model}, {name} / bare step", ratio, at_least(AIM), spread=(min(ratios), max(ratios)))
+        print(f"    {total:.2f} with validation of {VALIDATION_SHARE:.0%} as many pictures and commit")
 
 
 def main() -> None:
@@ -172,7 +174,7 @@ def main() -> None:
     precision = best_precision(str(device))
     for model in models:
         print(f"\n{model}, {size}, {precision}, {device_name(device)}")
-        measure(make_bench(model, size, device, precision), chosen.rounds)
+        measure(model, make_bench(model, size, device, precision), chosen.rounds)
 
 
 if __name__ == "__main__":

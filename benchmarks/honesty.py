@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.bootstrap import macro_micro_auc
 from analysis.cross_validation import Folds, widened
+from benchmarks.figures import between, show
 from classify.cases import Cases, inputs_of
 from classify.heads import HEADS
 from classify.inputs import Inputs
@@ -106,6 +107,7 @@ def settings() -> Iterator[tuple[str, ClassifyConfig]]:
 
 
 def random_labels(seeds: int) -> None:
+    means = []
     for name, config in settings():
         start, values = time.perf_counter(), []
         for seed in range(seeds):
@@ -116,9 +118,11 @@ def random_labels(seeds: int) -> None:
             inputs = inputs_of(features, patients, config, {})
             cases = Cases(inputs, y, cohort, image_groups(features.input_sha256), CLASSES)
             values.append(nested_auc(cases, patients, config, seed)[0])
-        row = Row(name, values)
-        verdict = "" if abs(statistics.mean(values) - 0.5) <= 0.03 else "  OUTSIDE 0.47 to 0.53"
-        print(f"{row.text()}  {time.perf_counter() - start:.0f} s{verdict}", flush=True)
+        means.append(statistics.mean(values))
+        print(f"    {Row(name, values).text()}  {time.perf_counter() - start:.0f} s", flush=True)
+    furthest = max(means, key=lambda mean: abs(mean - 0.5))
+    what = f"random labels: mean macro AUC of the setting furthest from 0.5, {len(means)} settings"
+    show(what, furthest, between(0.47, 0.53), spread=(min(means), max(means)))
 
 
 def known_sample(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -174,13 +178,17 @@ def known_truth(repeats: int, head: str, cv_repeats: int) -> None:
     bias = [a - b for a, b in zip(estimates, truths, strict=True)]
     error = statistics.stdev(bias) / len(bias) ** 0.5
     print(
-        f"{head}, {cv_repeats} repeats of the folds: best possible {best:.3f}; "
+        f"    {head}, {cv_repeats} repeats of the folds: best possible {best:.3f}; "
         f"nested estimate {statistics.mean(estimates):.3f}, true AUC of the models "
         f"{statistics.mean(truths):.3f}; bias {statistics.mean(bias):+.4f} (standard error {error:.4f}); "
         f"standard deviation of the error {statistics.stdev(bias):.4f}, mean width of the 95 % interval "
         f"{statistics.mean(widths):.4f}, which holds the truth in {sum(held)} of {len(held)} repeats",
         flush=True,
     )
+    mean = statistics.mean(bias)
+    spread = (mean - 2 * error, mean + 2 * error)
+    show(f"known truth, {head}: nested AUC minus true AUC", mean, between(-0.01, 0.01), spread=spread)
+    show(f"known truth, {head}: share of 95 % intervals that hold it", statistics.mean(held), between(0.90, 0.98))
 
 
 def main() -> None:

@@ -2,21 +2,23 @@
 
 Usage: ``python -P benchmarks/load.py [FILE.nii.gz ...]``, with files of one's own in place of the phantom's.
 The script that people write, ours and the bare inflation, below which no reader of gzip can come, take turns in one
-process, and what they compute is compared before anything is timed. Figures are CPU time of the process, medians.
+process, and what they compute is compared before anything is timed. Figures are ratios of CPU
+time, of medians over nine rounds, with the quartiles of the rounds' own ratios.
 """
 
 import argparse
 import gzip
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pydicom
 
+from benchmarks.figures import NONE, Target, at_least, show
 from extract.dicom import open_dicom
 from extract.histograms import count
 from extract.nifti import open_nifti, read_volume
@@ -90,28 +92,35 @@ def bare(files: Sequence[Path]) -> list[int]:
     return [inflate(path.read_bytes(), open_nifti(path).layout.end, "gzip", str(path))[1] for path in files]
 
 
-def take_turns(ways: dict[str, Callable[[Sequence[Path]], object]], files: Sequence[Path]) -> dict[str, float]:
-    """Median CPU milliseconds a volume of each way."""
+def take_turns(ways: dict[str, Callable[[], object]]) -> dict[str, np.ndarray]:
+    """CPU milliseconds of each way in each round."""
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
             start = time.process_time()
-            way(files)
-            spent[name].append(time.process_time() - start)
-    return {name: statistics.median(times) * 1e3 / len(files) for name, times in spent.items()}
+            way()
+            spent[name].append(1e3 * (time.process_time() - start))
+    return {name: np.array(times) for name, times in spent.items()}
 
 
-def show(title: str, files: Sequence[Path]) -> None:
-    """One line of the table."""
+def show_ratio(what: str, above: np.ndarray, below: np.ndarray, target: Target = NONE) -> None:
+    """The ratio of medians, and the quartiles of the rounds' own ratios."""
+    low, high = np.quantile(above / below, (0.25, 0.75))
+    show(what, float(np.median(above) / np.median(below)), target, spread=(float(low), float(high)))
+
+
+def measure(title: str, files: Sequence[Path]) -> None:
+    """Three phases, by every way."""
     assert script(files) == ours(files)
     assert np.allclose(script_of_all(files), ours_of_all(files), rtol=1e-12)
     ways = {"script": script, "ours": ours, "script, all": script_of_all, "ours, all": ours_of_all, "bare": bare}
-    ms = take_turns(ways, files)
+    ms = take_turns({name: partial(way, files) for name, way in ways.items()})
     share = sum(path.stat().st_size for path in files) / sum(bare(files))
-    print(
-        f"{title:<34}{share:6.0%}{ms['script']:9.1f}{ms['ours']:7.1f}{ms['bare']:7.1f}"
-        f"{ms['script'] / ms['ours']:9.2f}{ms['script'] / ms['bare']:8.2f}{ms['script, all'] / ms['ours, all']:12.2f}"
-    )
+    told = ", ".join(f"{name} {np.median(values) / len(files):.1f}" for name, values in ms.items())
+    print(f"    {title}, compressed to {share:.0%}; CPU ms a volume: {told}", flush=True)
+    show_ratio(f"nibabel and one percentile / ours, {title}", ms["script"], ms["ours"], at_least(6))
+    show_ratio(f"the same with all statistics, {title}", ms["script, all"], ms["ours, all"], at_least(6))
+    show_ratio(f"nibabel and one percentile / bare inflation, {title}", ms["script"], ms["bare"])
 
 
 def dicom_script(folder: Path) -> list[np.ndarray]:
@@ -133,21 +142,17 @@ def dicom_ours(folder: Path) -> list[np.ndarray]:
     return [image.voxels for image in source.read(range(source.n_volumes))]
 
 
-def show_dicom(folder: Path, vendor: str) -> None:
-    """One line of the table of DICOM."""
+def measure_dicom(folder: Path, vendor: str) -> None:
+    """An exam of three phases as a vendor writes it."""
     rng = np.random.default_rng(0)
     phases = [rng.gamma(2.0, 150, SHAPE[::-1]).clip(0, 4000).astype(np.int16) for _ in PHASES]
     write_dicom(folder, phases, np.diag([-0.7, -0.7, 2.0, 1.0]), (-30.0, 90.0, 300.0), vendor=vendor, patient_id="P")
     for theirs, own in zip(dicom_script(folder), dicom_ours(folder), strict=True):
         assert np.array_equal(theirs, own)
-    spent: dict[Callable[[Path], object], list[float]] = {dicom_script: [], dicom_ours: []}
-    for _ in range(ROUNDS):
-        for way, times in spent.items():
-            start = time.process_time()
-            way(folder)
-            times.append(time.process_time() - start)
-    script_ms, ours_ms = (statistics.median(times) * 1e3 for times in spent.values())
-    print(f"{vendor:<34}{script_ms:15.1f}{ours_ms:7.1f}{script_ms / ours_ms:16.2f}")
+    ms = take_turns({"script": partial(dicom_script, folder), "ours": partial(dicom_ours, folder)})
+    show_ratio(
+        f"DICOM exam, pydicom and stack / ours with every check, {vendor}", ms["script"], ms["ours"], at_least(1.3)
+    )
 
 
 def main() -> None:
@@ -155,18 +160,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
     files = parser.parse_args().files
-    columns = f"{'size':>6}{'script':>9}{'ours':>7}{'bare':>7}{'s/ours':>9}{'s/bare':>8}{'all s/ours':>12}"
-    print(f"{'CPU time of a volume, ms':<34}{columns}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         given = files or phantom_files(folder)
         for what, level in LEVELS.items():
-            show(f"{'files' if files else 'phantom'}, {what}", compressed_again(given, folder / str(level), level))
+            measure(f"{'files' if files else 'phantom'}, {what}", compressed_again(given, folder / str(level), level))
         if not files:
-            show(f"noise, {next(iter(LEVELS))}", noise_files(folder))
-            print(f"\n{'CPU time of a DICOM exam, ms':<34}{'pydicom':>15}{'ours':>7}{'pydicom/ours':>16}")
+            measure(f"noise, {next(iter(LEVELS))}", noise_files(folder))
             for vendor in ("ge", "siemens", "philips"):
-                show_dicom(folder / vendor, vendor)
+                measure_dicom(folder / vendor, vendor)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ the least CPU time of the process over the rounds, as neighbors only add to it.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.figures import show
 from extract.cache import Slab
 from extract.encoders import find_encoder
 from extract.fusion import find_fusion
@@ -78,19 +78,19 @@ def measure(encoder: Encoder, drawing: Drawing, rounds: int) -> dict[str, float]
         return np.einsum("ysf,vsf->vy", gradient["rgb"], views["rgb"]).astype(np.float64)
 
     forward = least_cpu_s(lambda: embed_pictures(encoder, prepared), rounds)
-    found = {"forward, CPU s": round(forward, 3)}
+    found = {"CPU seconds of a forward pass": forward}
     for method in METHODS[kind_of(encoder)]:
         if method == "occlusion":
             seconds = least_cpu_s(lambda: occlude(encoder, drawing, log_odds, 16, 16), 1)
-            found["occlusion a place"] = round(seconds / forward / (80 // 16) ** 2, 2)
+            found["occlusion, each hidden place / forward pass"] = seconds / forward / (80 // 16) ** 2
         else:
             work = lambda method=method: explain(encoder, drawing, gradient, method)  # noqa: E731
-            found[method] = round(least_cpu_s(work, rounds) / forward, 2)
+            found[f"{method} / forward pass"] = least_cpu_s(work, rounds) / forward
     return found
 
 
 def main() -> None:
-    """Print the figures of each network as JSON lines."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["resnet18", "efficientnet_lite0", "vit_tiny_patch16_224"])
     parser.add_argument("--rounds", type=int, default=3)
@@ -98,8 +98,8 @@ def main() -> None:
     drawing = make_patient()
     with tempfile.TemporaryDirectory() as folder:
         for model in arguments.models:
-            figures = measure(make_encoder(model, Path(folder)), drawing, arguments.rounds)
-            print(json.dumps({"model": model, **figures}), flush=True)
+            for what, value in measure(make_encoder(model, Path(folder)), drawing, arguments.rounds).items():
+                show(f"{what} of one patient, {model}", value)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from analysis.cox import CoxModel, Options, fit_cox, likelihood_ratio_p
 from analysis.delong import delong
 from analysis.pairs import resampled_index, sort_patients
 from analysis.partial_likelihood import maximize, risk_sets
+from benchmarks.figures import at_least, at_most, show
 
 SHARES = (0.2, 0.55, 0.25)
 N_MANY, REPEATS = 10_000, 20
@@ -52,11 +53,6 @@ def timed(function: Callable[[], Any]) -> tuple[Any, Spent]:
     wall, cpu = time.perf_counter(), time.process_time()
     result = function()
     return result, Spent(time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def show(what: str, value: float, aim: str) -> None:
-    """One line of the table."""
-    print(f"{what:<88} {value:10.4g}   {aim}", flush=True)
 
 
 def scores(n: int, n_models: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -94,9 +90,9 @@ def measure_bootstrap(options: argparse.Namespace) -> None:
     )
     print(f"    loop: {theirs.wall * scale:.0f} s wall, {theirs.cpu * scale:.0f} s CPU, scaled from {options.loop}")
     how = f"macro AUC, {options.models} models x {len(y)} patients, {options.resamples} resamples, loop / ours"
-    show(f"{how}, wall clock", theirs.wall * scale / wall, ">= 100, better 500")
-    show(f"{how}, CPU time", theirs.cpu * scale / cpu, ">= 100, better 500")
-    show("largest difference in value", float(np.abs(ours(options.loop) - values).max()), "<= 1e-12")
+    show(f"{how}, wall clock", theirs.wall * scale / wall, at_least(100))
+    show(f"{how}, CPU time", theirs.cpu * scale / cpu, at_least(100))
+    show("largest difference in value", float(np.abs(ours(options.loop) - values).max()), at_most(1e-12))
 
 
 def measure_delong(_: argparse.Namespace) -> None:
@@ -110,8 +106,8 @@ def measure_delong(_: argparse.Namespace) -> None:
     for name, call in calls.items():
         found = [timed(call)[1] for _ in range(REPEATS)]
         what = f"DeLong, {name}, {N_MANY} patients: ms, best of {REPEATS}"
-        show(f"{what}, wall clock", 1000 * min(spent.wall for spent in found), "< 20")
-        show(f"{what}, CPU time", 1000 * min(spent.cpu for spent in found), "< 20")
+        show(f"{what}, wall clock", 1000 * min(spent.wall for spent in found), at_most(20))
+        show(f"{what}, CPU time", 1000 * min(spent.cpu for spent in found), at_most(20))
 
 
 def survivors(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,8 +160,8 @@ def measure_cox(_: argparse.Namespace) -> None:
     spent = in_turns({"lifelines": lifelines, "ours": ours, "fit": fit_alone, "newton": newton})
     print(f"    lifelines {spent['lifelines']:.2f} s CPU, ours {spent['ours']:.2f} s CPU; {int(event.sum())} events")
     what = f"Cox, {N_MANY} x {N_COVARIATES}, ours with all diagnostics / lifelines with its own test, CPU time"
-    show(what, spent["ours"] / spent["lifelines"], "<= 1")
-    show("Cox, lifelines' fit alone / our own maximum, CPU time", spent["fit"] / spent["newton"], "")
+    show(what, spent["ours"] / spent["lifelines"], at_most(1))
+    show("Cox, lifelines' fit alone / our own maximum, CPU time", spent["fit"] / spent["newton"])
 
 
 def measure_concordance(_: argparse.Namespace) -> None:
@@ -194,8 +190,10 @@ def measure_concordance(_: argparse.Namespace) -> None:
     looped = timed(loop)[1].cpu * N_RESAMPLED / N_LOOPED
     print(f"    with interval {1000 * spent['one']:.1f} ms, {N_RESAMPLED} resamples {spent['many']:.2f} s CPU")
     what = f"Harrell's C of {N_MANY} patients, lifelines without interval / ours with it, CPU time"
-    show(what, spent["theirs"] / spent["one"], "")
-    show(f"{N_RESAMPLED} resamples of it, loop over lifelines / ours, CPU time", looped / spent["many"], ">= 200")
+    show(what, spent["theirs"] / spent["one"])
+    show(
+        f"{N_RESAMPLED} resamples of it, loop over lifelines / ours, CPU time", looped / spent["many"], at_least(200)
+    )
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {

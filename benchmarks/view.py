@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from playwright.sync_api import Browser, sync_playwright
 
+from benchmarks.figures import NONE, at_most, show
 from extract.cache import Slab, write_slab
 from extract.histograms import count
 from triher.config import dump_config
@@ -181,9 +182,10 @@ def main() -> None:
     print(f"{options.patients} patients, {options.repeats} openings, load {os.getloadavg()[0]:.1f}")
     for name in ("printed_s", "usable_s", "blank_s", "complete_s", "cpu_s"):
         values = [getattr(one, name) for one in found]
-        print(f"{name:12} least {min(values):.2f}  median {statistics.median(values):.2f}  most {max(values):.2f}")
+        target = at_most(2) if name == "usable_s" else NONE
+        show(f"triher view: {name}", statistics.median(values), target, spread=(min(values), max(values)))
     for module in ("pandas", "triher.cli", "triher.cli,triher.view.viewed,triher.view.server"):
-        print(f"import {module}: {import_s(module):.2f} s of CPU time")
+        show(f"CPU seconds of importing {module}", import_s(module))
 
 
 if __name__ == "__main__":

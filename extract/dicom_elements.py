@@ -128,6 +128,20 @@ def inflated(data: bytes, start: int) -> bytes:
         raise NotDicom(str(error)) from error
 
 
+def are_elements(data: bytes, syntax: str) -> bool:
+    """Whether what follows PixelData is whole elements in the order of their tags, or filled up with zeros."""
+    coding, at, last = _coding(data, 0, syntax), 0, _PIXEL_DATA
+    try:
+        while data[at:].strip(b"\0"):
+            tag, _, length, at = _head(data, at, coding)
+            if tag <= last or length > len(data) - at:
+                return False
+            last, at = tag, at + length
+    except struct.error:
+        return False
+    return True
+
+
 def deflated_part(data: bytes) -> bytes:
     """The inflated data set of a whole deflated file."""
     return inflated(data, _meta(data, _start(data))[1])
@@ -177,11 +191,14 @@ def _walk(
     data: bytes, at: int, end: int, coding: Coding, wanted: Wanted, found: Elements, depth: int
 ) -> tuple[int, int | None]:
     """Go from element to element up to PixelData, or in an item to its end; where that is, and its length."""
-    stop = _ITEM_END if depth else _PIXEL_DATA
+    stop, last = _ITEM_END if depth else _PIXEL_DATA, -1
     while at < end:
         tag, vr, length, at = _head(data, at, coding)
         if tag == stop:
             return at, length
+        if depth and wanted and tag <= last:  # PS3.5 7.1; whole data sets of old programs may break the rule
+            raise NotDicom("the elements of an item are out of order")
+        last = tag
         inner = wanted.get(tag, _NOTHING)
         if length == UNDEFINED or (inner and length):
             # A sequence of unknown type is implicit: PS3.5 6.2.2, note 2.

@@ -20,6 +20,11 @@ class Series:
     patient: str
     """Hash of PatientID as `extract.dicom_values.hashed_id` makes it; empty where there is none."""
 
+    @property
+    def shown(self) -> str:
+        """The series in messages: its number, for text of the header has no place there."""
+        return "?" if self.number is None else str(self.number)
+
 
 @dataclass(frozen=True, slots=True)
 class Storage:

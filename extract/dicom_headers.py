@@ -139,9 +139,9 @@ def _kind_name(sop_class: str) -> str:
     """What the standard calls a kind of file."""
     if not sop_class:
         return "without SOP class"
-    from pydicom.uid import UID
+    from pydicom.uid import UID_dictionary
 
-    return UID(sop_class).name
+    return UID_dictionary[sop_class][0] if sop_class in UID_dictionary else "of a kind that is not in the standard"
 
 
 def _identifying(values: Values) -> set[str]:
@@ -207,7 +207,7 @@ def _frame(values: Values, storage: Storage, series: Series, index: int) -> Fram
     if trigger_ms is None:
         trigger_ms = values.double("NominalCardiacTriggerDelayTime")
     offset_s = values.double("TemporalPositionTimeOffset")
-    slope = values.number("RescaleSlope")
+    slope, intercept = _rescaling(values, storage.path)
     return Frame(
         storage,
         index,
@@ -227,9 +227,21 @@ def _frame(values: Values, storage: Storage, series: Series, index: int) -> Fram
         _first(values.time_s("FrameReferenceDateTime"), values.time_s("ContentTime")),
         values.time_s("ContrastBolusStartTime"),
         values.whole("InstanceNumber"),
-        1.0 if slope is None else slope,
-        values.number("RescaleIntercept") or 0.0,
+        slope,
+        intercept,
     )
+
+
+def _rescaling(values: Values, path: Path) -> tuple[float, float]:
+    """Slope and intercept; each is required where the other is there (PS3.3 C.7.6.16.2.9)."""
+    slope, intercept = values.number("RescaleSlope"), values.number("RescaleIntercept")
+    if (slope is None) != (intercept is None):
+        lacking = "RescaleSlope" if slope is None else "RescaleIntercept"
+        remedy = "copy the image again from its origin, or export it again"
+        raise SkipPatient(
+            "image_corrupt", f"{path} has an image without {lacking}, and what goes with it", remedy=remedy
+        )
+    return (1.0, 0.0) if slope is None or intercept is None else (slope, intercept)
 
 
 def _exactly(n: int, numbers: tuple[float, ...]) -> tuple[float, ...] | None:

@@ -127,7 +127,7 @@ def _incomplete(by_position: Sequence[Sequence[Frame]], where: str) -> SkipPatie
     n_series = len(absent) + len(set(there))
     if n_series < most:
         return SkipPatient("series_not_a_grid", f"{text} has {len(frames)} of {most} images")
-    return SkipPatient("slice_missing", f"{text} is not there in series {absent[0].number} '{absent[0].description}'")
+    return SkipPatient("slice_missing", f"{text} is not there in series {absent[0].shown}")
 
 
 def phase_times(phases: Sequence[Sequence[Frame]]) -> tuple[tuple[float, ...], Notes]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Num
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from extract.dicom_elements import DEFLATED, EXPLICIT_BIG, NATIVE, deflated_part
+from extract.dicom_elements import DEFLATED, EXPLICIT_BIG, NATIVE, are_elements, deflated_part
 from extract.dicom_frames import Frame, Storage
 from triher.errors import SkipPatient
 
@@ -40,7 +40,8 @@ def check_storage(storage: Storage) -> None:
     """Refuse, from the header, what cannot be read.
 
     Raises:
-        SkipPatient: ``pixeldata_short``; ``transfer_syntax`` when no decoder is installed; ``image_unreadable``.
+        SkipPatient: ``pixeldata_short``; ``image_size``; ``transfer_syntax`` when no decoder is installed;
+            ``image_unreadable``.
     """
     if storage.bits_allocated not in _ALLOCATED or not 1 <= storage.bits_stored <= storage.bits_allocated:
         found = f"{storage.bits_stored} of {storage.bits_allocated} bits a pixel"
@@ -50,6 +51,9 @@ def check_storage(storage: Storage) -> None:
         if storage.n_bytes < needed or not needed:
             message = f"{storage.path} holds {max(storage.n_bytes, 0)} of the {needed} bytes of its pixels"
             raise SkipPatient("pixeldata_short", message)
+        if storage.n_bytes > needed + needed % 2:  # an even number is written: PS3.5 section 7.1.1
+            message = f"{storage.path} holds {storage.n_bytes} bytes of pixels, and its header speaks of {needed}"
+            raise SkipPatient("image_size", message)
     else:
         _require_decoder(storage)
 
@@ -67,8 +71,10 @@ def frame_bytes(storage: Storage) -> int:
 def _require_decoder(storage: Storage) -> None:
     """Refuse a compression for which nothing is installed."""
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
+    from pydicom.uid import UID, UID_dictionary
 
+    if storage.syntax not in UID_dictionary:  # which may be text of a damaged header
+        raise SkipPatient("transfer_syntax", f"{storage.path} is stored in a way that DICOM does not know")
     uid = UID(storage.syntax)
     plugin, packages = _DECODERS.get(storage.syntax, _OTHERS)
     needed = f"pip install {packages}"
@@ -113,11 +119,21 @@ def _native(storage: Storage, members: list[Frame]) -> Iterator[Stored]:
         for frame in members:
             start = storage.offset + frame.index * size
             yield _unpacked(data[start : start + size], dtype, storage)
+        _require_elements(data[storage.offset + storage.n_bytes :], storage)
         return
     with storage.path.open("rb", buffering=0) as file:
         for frame in members:
             file.seek(storage.offset + frame.index * size)
             yield _unpacked(file.read(size), dtype, storage)
+        file.seek(storage.offset + storage.n_bytes)
+        _require_elements(file.read(), storage)
+
+
+def _require_elements(rest: bytes, storage: Storage) -> None:
+    """Refuse what is no DICOM behind the pixels: something was put in before."""
+    if not are_elements(rest, storage.syntax):
+        message = f"{storage.path}: {len(rest)} bytes behind the pixels are no elements"
+        raise SkipPatient("image_corrupt", message, remedy="copy the image again from its origin, or export it again")
 
 
 def _unpacked(data: bytes, dtype: np.dtype, storage: Storage) -> Stored:

@@ -47,7 +47,7 @@ def choose_series(frames: Sequence[Frame], rule: str, where: str) -> tuple[dict[
     if len({series.study_uid for series in main}) > 1:
         raise _ambiguous(main, where)
     if len(main) > 1:
-        numbers = ", ".join(_number(series) for series in main)
+        numbers = ", ".join(series.shown for series in main)
         notes.append(("series_joined", f"{len(main)} series are taken together: {numbers}"))
     return main, notes
 
@@ -85,10 +85,10 @@ def _without_strays(members: list[Frame], where: str) -> tuple[list[Frame], Note
     if not n_others:
         return main, []
     if n_others > _MOST_STRAYS * len(main):
-        kinds = ", ".join(f"{len(group)} of {group[0].kind[0] or 'no ImageType'}" for group in groups[:_LISTED])
-        message = f"{where}: series {_name(series)} holds several kinds or orientations of images: {kinds}"
+        sizes = ", ".join(str(len(group)) for group in groups[:_LISTED])
+        message = f"{where}: series {series.shown} holds images of several kinds or orientations: {sizes}"
         raise SkipPatient("series_mixed", message)
-    text = f"{n_others} of {len(members)} images of series {_number(series)} are of another kind or orientation"
+    text = f"{n_others} of {len(members)} images of series {series.shown} are of another kind or orientation"
     return main, [("series_strays", f"{text}; left out")]
 
 
@@ -119,16 +119,11 @@ def _ambiguous(found: Mapping[Series, list[Frame]], where: str) -> SkipPatient:
 
 
 def _listed(found: Mapping[Series, list[Frame]]) -> str:
-    """Number, description and size of the series."""
-    names = [f"{_name(series)} ({len(members)} images)" for series, members in found.items()]
+    """Number and size of the series, and what tells a dynamic scan from others; the description may name somebody."""
+    names = [f"{series.shown} ({len(members)} images, {_protocol(members[0])})" for series, members in found.items()]
     return "; ".join(names[:_LISTED]) + (f"; and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
-def _number(series: Series) -> str:
-    """A series in remarks, where text of the header has no place."""
-    return "?" if series.number is None else str(series.number)
-
-
-def _name(series: Series) -> str:
-    """A series for somebody who must choose among several."""
-    return f"{_number(series)} '{series.description}'"
+def _protocol(frame: Frame) -> str:
+    """Matrix and repetition time of an image."""
+    return f"{frame.storage.cols} x {frame.storage.rows}, repetition time {frame.kind[1]} ms"

@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 import struct
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -88,9 +89,10 @@ _IN_GROUPS: Wanted = {group: {TAGS[name]: None for name in names} for group, nam
 WANTED: Wanted = dict.fromkeys(TAGS.values()) | {SHARED_GROUPS: _IN_GROUPS, FRAME_GROUPS: _IN_GROUPS}
 """All that is read of a file."""
 
-_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2}(?:\.\d+)?)?")
+_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2}(?:\.\d*)?)?(?:[+-]\d{4})?")
 _DATE_DIGITS = 8
 _N_HASH = 12  # hex digits: 48 bits tell any two patients of a cohort apart
+_N_SHOWN = 3  # of them in a message; 4096 values, too few to find somebody's number by trying all there are
 
 
 class Values:
@@ -162,9 +164,9 @@ def _numbers(value: bytes) -> tuple[float, ...]:
 
 @lru_cache(maxsize=256)
 def _seconds(value: bytes, *, has_date: bool) -> float | None:
-    """Seconds since midnight; the offset from UTC does not matter within an exam."""
-    text = value.strip(b" \0").decode("ascii", "replace")
-    found = _TIME.match(text[_DATE_DIGITS:] if has_date else text)
+    """Seconds since midnight, of the first of several; the offset from UTC does not matter within an exam."""
+    text = value.partition(b"\\")[0].strip(b" \0").decode("ascii", "replace")
+    found = _TIME.fullmatch(text[_DATE_DIGITS:] if has_date else text)
     if not found:
         return None
     hours, minutes, seconds = found.groups()
@@ -194,12 +196,12 @@ def require_patient(hashes: Iterable[str], header_id: str, path: Path) -> None:
         SkipPatient: ``patient_mismatch``.
     """
     found = dict.fromkeys(filter(None, hashes))
-    listed = ", ".join(found)
+    listed = ", ".join(digest[:_N_SHOWN] for digest in found)
     if len(found) > 1:
-        message = f"{path} holds images of {len(found)} patients (PatientID with the hashes {listed})"
+        message = f"{path} holds images of {len(found)} patients (PatientID with hashes that begin with {listed})"
         raise SkipPatient("patient_mismatch", message, remedy="keep one patient a folder")
     if header_id and found and hashed_id(header_id) not in found:
-        message = f"the headers in {path} are not of '{header_id}': their PatientID has the hash {listed}"
+        message = f"the headers in {path} are not of '{header_id}': the hash of their PatientID begins with {listed}"
         raise SkipPatient("patient_mismatch", message)
 
 
@@ -208,5 +210,7 @@ def _decoded(value: bytes, character_sets: str) -> str:
     """Text that is not ASCII; what the character set does not have is replaced."""
     from pydicom.charset import convert_encodings, decode_bytes
 
-    known = convert_encodings(character_sets.split("\\") if character_sets else "ISO_IR 100")
-    return decode_bytes(value, known, set())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom tells of every letter that it replaces
+        known = convert_encodings(character_sets.split("\\") if character_sets else "ISO_IR 100")
+        return decode_bytes(value, known, set())

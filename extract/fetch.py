@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import shutil
-import subprocess
+import subprocess  # nosec B404  # for the name of an error
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

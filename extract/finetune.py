@@ -26,7 +26,7 @@ from triher.labels import scheme_classes
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config, FinetuneConfig
-from triher.trained import Card, read_card
+from triher.trained import Card, read_card, require_whole
 from triher.training_labels import training_labels
 
 _DIGITS = 10
@@ -115,6 +115,7 @@ def finetune(config: Config, run: RunFolder, reporter: Reporter) -> Trained:
     path = run.encoders / f"{name}.safetensors"
     done = path.is_file()
     if done:
+        require_whole(path)
         card = read_card(path)
         reporter.say(f"finetune: up to date ({path.name}), nothing trained")
     else:

@@ -12,6 +12,7 @@ from extract.radiomics_settings import RadiomicsSettings
 from extract.weights import locate_weights
 from triher.errors import StopRun
 from triher.settings import CropConfig, ExtractConfig
+from triher.trained import require_whole
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +93,8 @@ def choose(spec: EncoderSpec, options: ExtractConfig) -> Choice | RadiomicsChoic
     if spec.builder == RADIOMICS:
         return RadiomicsChoice(spec, RadiomicsSettings(**options.radiomics.model_dump()))
     weights, digest = locate_weights(spec, options.weights_dir, options.accept_license)
+    if spec.builder == TRAINED:
+        require_whole(weights)
     runtime = _runtime(options.runtime)
     return Choice(spec, weights, digest, resolved_precision(options), runtime, options.compile, options.crop)
 

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from jaxtyping import Float64
 from nibabel.spatialimages import HeaderDataError
 
 from extract.image import Affine, Assumed, Grid, Image, Stored, canonical_image, check_grid
-from extract.voxel_bytes import GZIP_MARK, Layout, Packing, inflate_start, read_volumes
+from extract.voxel_bytes import GZIP_MARK, Layout, Packing, inflate_start, read_volumes, require_size
 from triher.errors import SkipPatient
 from triher.phases import times_after_injection
 
 _HEADER_BYTES = 348  # NIfTI-1
 _HEADER_BYTES_2 = 540  # NIfTI-2
 _START_BYTES = 1 << 16  # of a compressed file; more than enough for a header
+_AGREE = 0.5  # voxels by which two statements of one geometry may lie apart; quaternions near half a turn lose 0.3 mm
 _TIME_UNITS_S = {"sec": 1.0, "msec": 1e-3}
 # Between two volumes of a breast DCE-MRI. Ultrafast protocols take 2 to 7 s a volume (Kataoka et al., Magn Reson Med
 # Sci 2022;21:83), full ones one to two minutes; 0, 1 and the repetition time are common placeholders.
@@ -79,7 +81,7 @@ def open_nifti(path: Path, assumed: Assumed | None = None, *, zero_nonfinite: bo
 
     Raises:
         SkipPatient: ``file_unreadable``, ``image_unreadable``, ``image_truncated``, ``image_corrupt``,
-            ``orientation_unknown``, and those of `extract.image.check_grid`.
+            ``image_size``, ``orientation_unknown``, ``affine_invalid``, and those of `extract.image.check_grid`.
     """
     try:
         with path.open("rb") as file:
@@ -92,9 +94,10 @@ def open_nifti(path: Path, assumed: Assumed | None = None, *, zero_nonfinite: bo
     if assumed is not None:
         notes = (*notes, ("geometry_assumed", f"{path}: the axes are taken to point to {assumed.orientation}"))
     grid = check_grid(layout.shape[:3], _affine(header, assumed, path), str(path))
-    if start[:2] != GZIP_MARK and n_bytes < layout.end:
-        message = f"{path} holds {n_bytes} of the {layout.end} bytes that its header announces"
-        raise SkipPatient("image_truncated", message)
+    if assumed is None:
+        _require_one_geometry(header, grid, path)
+    if start[:2] != GZIP_MARK:
+        require_size(n_bytes, layout, str(path))
     return NiftiSource(
         path,
         grid,
@@ -172,6 +175,33 @@ def _affine(header: nib.Nifti1Header, assumed: Assumed | None, path: Path) -> Af
         raise SkipPatient("spacing_implausible", f"{path}: spacing {spacing} mm; expected 0.1 to 10")
     try:
         return np.asarray(header.get_best_affine(), np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise SkipPatient("affine_invalid", f"{path}: {error}") from error
+
+
+def _require_one_geometry(header: nib.Nifti1Header, grid: Grid, path: Path) -> None:
+    """Refuse a sform that contradicts the lengths of the axes in pixdim, or a qform of the same code."""
+    if int(header["sform_code"]) == 0:
+        return
+    last = np.array(grid.shape) - 1
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    apart_mm = np.abs(spacing - np.abs(header["pixdim"][1:4].astype(np.float64))) * last
+    if int(header["sform_code"]) == int(header["qform_code"]):
+        apart_mm = np.append(apart_mm, _corners_apart(_qform(header, path) - grid.affine, last))
+    if not apart_mm.max() <= _AGREE * spacing.min():
+        message = f"{path}: sform, qform and pixdim of the header differ by {apart_mm.max():.2g} mm within the volume"
+        raise SkipPatient("affine_invalid", message, remedy="correct the header, or state cohort.geometry")
+
+
+def _corners_apart(difference: Affine, last: np.ndarray) -> Float64[np.ndarray, "4"]:
+    """How far two affines set the first voxel, and the last one along each axis from it, apart."""
+    return np.append(np.linalg.norm(difference[:3, :3] * last, axis=0), np.linalg.norm(difference[:3, 3]))
+
+
+def _qform(header: nib.Nifti1Header, path: Path) -> Affine:
+    """The affine of the quaternion."""
+    try:
+        return np.asarray(header.get_qform(), np.float64)
     except (HeaderDataError, ValueError) as error:
         raise SkipPatient("affine_invalid", f"{path}: {error}") from error
 

@@ -1,5 +1,6 @@
 """The file of a trained encoder as an embedder: each patient goes to the network that was not trained on her."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,8 +21,21 @@ from extract.training.networks import from_tensors
 from extract.training.outputs import probabilities
 from triher.errors import StopRun
 from triher.files import replacing
-from triher.trained import FINAL, LENGTH_BYTES, SAW, Card, Route, one_line, read_card
+from triher.trained import (
+    FINAL,
+    HEAD_HASH,
+    LENGTH_BYTES,
+    SAW,
+    TENSORS_HASH,
+    Card,
+    Route,
+    head_sha256,
+    one_line,
+    read_card,
+)
 from triher.types import Embeddings
+
+_NO_HASH = "0" * 64  # in its place until the file is written
 
 
 class TrainedEncoder:
@@ -145,16 +159,19 @@ def write_trained(path: Path, card: Card, networks: Mapping[str, Tensors]) -> No
     with replacing(path) as part:
         part.touch()
         mode = part.stat().st_mode  # the library would let nobody else read the file
-        save_file({key: tensor.contiguous() for key, tensor in named.items()}, part, metadata=card.to_metadata())
+        metadata = card.to_metadata() | {HEAD_HASH: _NO_HASH, TENSORS_HASH: _NO_HASH}
+        save_file({key: tensor.contiguous() for key, tensor in named.items()}, part, metadata=metadata)
         part.chmod(mode)
-        _sort_header(part)
+        _seal(part)
 
 
-def _sort_header(path: Path) -> None:
-    """Put the header of a safetensors file in order, in its place: the library writes another one every time."""
+def _seal(path: Path) -> None:
+    """Put the hashes into the header, in its place, and that in order: the library writes another one every time."""
     with path.open("rb+") as file:
         length = int.from_bytes(file.read(LENGTH_BYTES), "little")
         header = json.loads(file.read(length))
+        header["__metadata__"][TENSORS_HASH] = hashlib.file_digest(file, "sha256").hexdigest()
+        header["__metadata__"][HEAD_HASH] = head_sha256(header)
         text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         if len(text) > length:
             raise ValueError(f"the header of {path} grew from {length} to {len(text)} bytes")

@@ -1,4 +1,4 @@
-"""Turn the bytes behind an image header into volumes, and refuse files that hold fewer than the header announces.
+"""Turn the bytes behind an image header into volumes, and refuse files that hold others than the header announces.
 
 Compressed data are inflated no further than asked for, then read to their end in small pieces, so that the checksum
 is verified and no header can make a small file fill the memory.
@@ -79,12 +79,11 @@ def read_volumes(data: bytes, layout: Layout, packing: Packing, volumes: Sequenc
         where: the file, for messages.
 
     Raises:
-        SkipPatient: ``image_truncated`` or ``image_corrupt``.
+        SkipPatient: ``image_truncated``, ``image_corrupt`` or ``image_size``.
     """
     end = layout.end_of(volumes)
     found, n_bytes = (data, len(data)) if packing == "raw" else inflate(data, end, packing, where)
-    if n_bytes < layout.end:
-        raise SkipPatient("image_truncated", f"{where} holds {n_bytes} of the {layout.end} bytes that are announced")
+    require_size(n_bytes, layout, where)
     n_voxels = (end - layout.offset) // layout.dtype.itemsize
     flat = np.frombuffer(found, layout.dtype, n_voxels, layout.offset)
     if layout.time_axis is None:
@@ -93,6 +92,20 @@ def read_volumes(data: bytes, layout: Layout, packing: Packing, volumes: Sequenc
     shape[layout.time_axis] = -1
     stored = np.moveaxis(flat.reshape(shape, order="F"), layout.time_axis, -1)
     return [stored[..., k] for k in volumes]
+
+
+def require_size(n_bytes: int, layout: Layout, where: str) -> None:
+    """Refuse a file that holds fewer or more bytes than its header announces: one of the two is damaged.
+
+    Raises:
+        SkipPatient: ``image_truncated`` or ``image_size``.
+    """
+    if n_bytes < layout.end:
+        message = f"{where} holds {n_bytes} of the {layout.end} bytes that its header announces"
+        raise SkipPatient("image_truncated", message)
+    if n_bytes > layout.end:
+        message = f"{where} holds {n_bytes} bytes, and its header announces {layout.end}"
+        raise SkipPatient("image_size", message)
 
 
 def inflate(data: bytes, size: int, packing: Packing, where: str) -> tuple[bytes | bytearray, int]:

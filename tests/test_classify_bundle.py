@@ -1,13 +1,16 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from classify.apply import apply_bundle
+from classify.archive import open_files, pack
 from classify.bundle import read_bundle, write_bundle
+from classify.heads import HEADS
 from classify.pooling import pool
 from classify.source import Source
 from classify.stage import classify
@@ -120,17 +123,42 @@ def test_gaps_are_filled_at_prediction_as_they_were_in_training(clinical):
         assert np.isfinite(table.loc["SUBJECT-005", P].to_numpy(float)).all(), "nobody knows this patient's age"
 
 
+def require_nobody(study):
+    """No id, digest, path or vector of a patient, as it is or standardized, is in the bundle or in its zip."""
+    packed = study.run.path / "model.zip"
+    pack(open_files(study.run.bundle), packed)
+    content = b"".join(path.read_bytes() for path in (*sorted(study.run.bundle.iterdir()), packed))
+    table = study.config.cohort.table
+    told = [b"SUBJECT", *(name.encode() for name in (*study.ids, *study.features.input_sha256, table.name))]
+    told += [str(path).encode() for path in (study.run.path, table.parent, Path.home()) if len(path.parts) > 1]
+    assert [text for text in told if text in content] == []
+    vectors = pool(study.features, ("rgb",), ("mean", "max")).vectors
+    for rows in (vectors, study.features.views["rgb"], (vectors - vectors.mean(axis=0)) / vectors.std(axis=0)):
+        for kind in (np.float32, np.float64):
+            assert not [row for row in rows if row[:4].astype(kind).tobytes() in content]
+
+
 @pytest.mark.fault("G9")
 def test_no_id_and_no_vector_of_a_patient_is_in_the_bundle(study):
-    content = b"".join(path.read_bytes() for path in sorted(study.run.bundle.iterdir()))
-    for patient_id, digest in zip(study.ids, study.features.input_sha256, strict=True):
-        assert patient_id.encode() not in content
-        assert digest.encode() not in content
-    assert b"SUBJECT" not in content
-    assert str(study.run.path).encode() not in content
-    for vector in pool(study.features, ("rgb",), ("mean", "max")).vectors:
-        for kind in (np.float32, np.float64):
-            assert vector[:4].astype(kind).tobytes() not in content
+    require_nobody(study)
+
+
+@pytest.mark.fault("G9")
+@pytest.mark.parametrize(
+    "head", ["elastic-net", "hierarchical-logistic", "ordinal", pytest.param("mil-mean", marks=pytest.mark.slow)]
+)
+def test_no_head_takes_its_patients_into_the_bundle(make_study, head):
+    study = make_study(n=24, head=head, trials=1, folds=2)
+    assert classify(*study)
+    require_nobody(study)
+
+
+@pytest.mark.fault("G9")
+def test_what_is_its_training_patients_becomes_no_bundle():
+    assert sorted(name for name, one in HEADS.items() if not one.lockable) == ["knn"]
+    with pytest.raises(StopRun) as caught:
+        HEADS["knn"].load(b"", n_features=2, n_classes=3)
+    assert caught.value.code == "bundle_corrupt"
 
 
 @pytest.mark.fault("G1")

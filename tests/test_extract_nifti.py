@@ -208,3 +208,27 @@ def test_the_header_is_read_without_the_voxels(tmp_path, volume, monkeypatch):
 def test_a_missing_file_is_a_named_skip(tmp_path):
     with pytest.raises(SkipPatient, match="No such file"):
         read_volume(tmp_path / "gone.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_more_bytes_than_the_header_announces(tmp_path, volume, name):
+    path = write(tmp_path / name, *volume)
+    whole = gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes()
+    longer = whole[:400] + whole[380:]
+    path.write_bytes(gzip.compress(longer) if name.endswith("gz") else longer)
+    with pytest.raises(SkipPatient, match=rf"{name} holds {len(longer)} bytes") as caught:
+        read_volume(path)
+    assert caught.value.code == "image_size"
+
+
+@pytest.mark.parametrize("field", ["srow_x", "srow_y", "srow_z", "pixdim", "qoffset_x", "quatern_b"])
+def test_a_geometry_that_contradicts_itself(tmp_path, volume, field):
+    path = write(tmp_path / "a.nii", *volume)
+    header, data = nib.load(path).header, volume[0].tobytes(order="F")
+    header["vox_offset"] = 352
+    place = header[field][1:3] if field == "pixdim" else header[field].reshape(-1)[-1:]
+    place += 0.5 if field == "quatern_b" else 4
+    path.write_bytes(header.binaryblock + bytes(4) + data)
+    with pytest.raises(SkipPatient) as caught:
+        read_volume(path)
+    assert caught.value.code in {"affine_invalid", "spacing_implausible", "affine_sheared"}

@@ -40,7 +40,7 @@ from triher.progress import Reporter
 from triher.runfolder import library_versions
 from triher.settings import FinetuneConfig
 from triher.store import Features, Header, read_store
-from triher.trained import DEVELOPED, SAW, Card, Part, read_card
+from triher.trained import DEVELOPED, SAW, Card, Part, read_card, require_whole
 
 PHASES = ("pre", "early", "late")
 PICTURES = PictureRecipe(find_normalization("clip98-volume"), (find_fusion("rgb", PHASES),), "all", 8)
@@ -411,3 +411,16 @@ def test_shuffled_weights_are_those_of_the_same_network(file):
     assert isinstance(other, Encoder)
     for one, two in zip(encoder.module.parameters(), other.module.parameters(), strict=True):
         torch.testing.assert_close(one.flatten().sort().values, two.flatten().sort().values)
+
+
+@pytest.mark.parametrize("place", ["card", "tensors"])
+def test_one_flipped_bit_of_a_trained_encoder_is_noticed(file, tmp_path, place):
+    data = bytearray(file.read_bytes())
+    at = data.index(b"patients") + 20 if place == "card" else -9
+    data[at] ^= 1
+    damaged = tmp_path / file.name
+    damaged.write_bytes(data)
+    with pytest.raises(StopRun, match=file.name) as caught:
+        require_whole(damaged)
+    assert caught.value.code == "weights_hash"
+    require_whole(file)

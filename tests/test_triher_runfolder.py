@@ -153,3 +153,39 @@ def test_notes_of_one_stage_replace_only_its_own(run):
         ("", "folds_reduced"),
         ("P2", "image_scaled"),
     }
+
+
+def test_a_record_that_was_changed_is_refused(run):
+    run.record_command("triher run", {"seed": 1})
+    text = run.record_file.read_text()
+    run.record_file.write_text(text.replace('"seed": 1', '"seed": 2'))
+    with pytest.raises(StopRun, match=r"run\.json differs from the hash that it carries") as caught:
+        run.read_record()
+    assert caught.value.code == "output_changed"
+    without = {key: value for key, value in json.loads(text).items() if key != "sha256"}
+    run.record_file.write_text(json.dumps(without))  # of an earlier version
+    assert run.read_record()["config"] == {"seed": 1}
+
+
+def test_a_table_that_is_not_as_its_stage_left_it(run):
+    run.require_unchanged(run.predictions_file)  # which is not there
+    run.predictions_file.write_text("a")
+    run.require_unchanged(run.predictions_file)  # which no stage wrote
+    run.record_stage("classify", "key", [run.predictions_file], 1.0)
+    run.require_unchanged(run.predictions_file)
+    run.predictions_file.write_text("b")
+    with pytest.raises(StopRun, match=r"predictions\.csv is not as 'triher classify' left it") as caught:
+        run.require_unchanged(run.predictions_file)
+    assert caught.value.code == "output_changed"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [(b"remedy", b"remedX", "column_missing"), (b"why", b"wh\xff", "encoding"), (b"why,", b"why", "csv_row")],
+)
+def test_a_damaged_list_of_who_was_left_out_is_refused_by_name(run, before, after, code):
+    run.write_skipped("extract", [Skipped("P1", "A", "extract", "image_corrupt", "why", "what")])
+    run.skipped_file.write_bytes(run.skipped_file.read_bytes().replace(before, after))
+    with pytest.raises(StopRun, match=r"skipped\.csv") as caught:
+        run.read_skipped()
+    assert caught.value.code == code

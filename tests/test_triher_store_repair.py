@@ -254,6 +254,7 @@ def test_outside_its_run_folder_a_store_keeps_who_is_whole(store, tmp_path, caps
 def test_another_configuration_in_the_run_folder_is_not_taken_for_the_stores_own(store):
     record = store.parent.parent / "run.json"
     facts = json.loads(record.read_text())
+    facts.pop("sha256")
     facts["config"]["extract"]["fusions"] = ["rgb"]
     record.write_text(json.dumps(facts))
     flip(store, read_store(store)[1].views["rgb"][:2].tobytes())

@@ -1,6 +1,11 @@
 """What the patient browser knows of a run, and whom its server refuses."""
 
+import asyncio
 import json
+import socket
+import time
+from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -20,10 +25,12 @@ from triher.explanations import PatientMaps, write_maps
 from triher.predictions import one_row_a_patient, read_predictions, write_predictions
 from triher.reading import Reading
 from triher.view.answers import about, listing, pictures, thumbnail, times_s_of
+from triher.view.app import make_app
 from triher.view.cases import Case, read_cases
 from triher.view.guard import Session, refusal
 from triher.view.images import grays, read_images, uptake_of
 from triher.view.neighbors import directions, nearest
+from triher.view.server import listen, serve
 from triher.view.viewed import open_run
 from triher.window import window_of
 
@@ -342,6 +349,104 @@ ALLOWED = {"host": "127.0.0.1:8123", "cookie": "a=b; triher_view_8123=secret"}
 def test_only_the_own_page_of_the_session_is_answered(method, path, query, headers, status):
     found = refusal(SESSION, method, path, query, Headers(headers))
     assert (found and found[0]) == status
+
+
+def test_the_address_on_a_browsers_command_line_opens_the_page_a_single_time(viewed, monkeypatch):
+    session, opened = Session(8123, "secret"), []
+    one, other = socket.socketpair()
+    monkeypatch.setattr("triher.view.server.listen", lambda _: one)
+    monkeypatch.setattr("triher.view.server.new_session", lambda _: session)
+    monkeypatch.setattr("triher.view.server.make_server", lambda *_: SimpleNamespace(run=lambda sockets: None))
+    monkeypatch.setattr("triher.view.server.webbrowser.open", opened.append)
+    said = []
+    with other:
+        serve(viewed, 0, open_browser=True, say=said.append)
+    deadline = time.monotonic() + 5
+    while not opened and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert said == ["http://127.0.0.1:8123/?token=secret"]
+    query, host = urlsplit(opened[0]).query, Headers({"host": "127.0.0.1:8123"})
+    assert "secret" not in query
+    assert refusal(session, "GET", "/cases", query, host)[0] == 403
+    assert refusal(session, "GET", "/", query, Headers({"host": "evil.example:8123"}))[0] == 421
+    assert refusal(session, "GET", "/", query, host) is None
+    assert refusal(session, "GET", "/", query, host)[0] == 403
+    assert refusal(session, "GET", "/", "token=secret", host) is None
+
+
+def asked(app, path, method="GET", query="", **headers):
+    """Status, headers and body of the page's program, asked as a server asks it, without a socket."""
+    found = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        found.append(message)
+
+    own = {"host": "127.0.0.1:8123", "cookie": "triher_view_8123=secret"} | headers
+    scope = {
+        "type": "http", "method": method, "path": unquote(path), "raw_path": path.encode(), "root_path": "",
+        "query_string": query.encode(), "headers": [(k.encode(), v.encode()) for k, v in own.items()],
+        "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 8123), "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    body = b"".join(message.get("body", b"") for message in found[1:])
+    return found[0]["status"], Headers(raw=found[0]["headers"]), body
+
+
+OUTSIDE = (
+    "/static/../viewed.py",
+    "/static/..%2fviewed.py",
+    "/static/%2e%2e/viewed.py",
+    "/static/%252e%252e%252fviewed.py",
+    "/static//etc/passwd",
+    "/static/%2fetc%2fpasswd",
+    "/static/view.js%00.html",
+    "/static/..%5cviewed.py",
+    "/../run.json",
+    "/run.json",
+    "/cases/../run.json",
+    "/cases/-1",
+    "/cases/999",
+    "/cases/%D9%A1",
+    "/cases/1%00",
+    "/cases/" + "9" * 5000,
+    "/cases/0/pictures/../../../run.json",
+)
+
+
+def test_no_path_leads_out_of_the_page(viewed):
+    app = make_app(viewed, SESSION)
+    for path in OUTSIDE:
+        assert asked(app, path)[0] == 404, path
+    assert asked(app, "/static/view.js")[0] == asked(app, "/cases/0")[0] == 200
+
+
+def test_every_answer_tells_the_browser_to_be_careful(viewed):
+    app = make_app(viewed, SESSION)
+    answers = [asked(app, path) for path in ("/", "/cases", "/static/view.js", "/nothing")]
+    answers += [asked(app, "/", method="POST"), asked(app, "/", host="evil.example"), asked(app, "/", cookie="")]
+    assert [status for status, _, _ in answers] == [200, 200, 200, 404, 405, 421, 403]
+    for _, headers, body in answers:
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+        assert "access-control-allow-origin" not in headers
+        assert b"secret" not in body
+    opened = asked(app, "/", query="token=secret", cookie="")[1]["set-cookie"]
+    assert opened == "triher_view_8123=secret; HttpOnly; SameSite=Strict; Path=/"
+    assert [("set-cookie" in headers) for _, headers, _ in answers[1:]] == [False] * 6
+
+
+def test_the_server_takes_a_port_of_the_loopback_interface_alone(monkeypatch):
+    taken, (one, other) = [], socket.socketpair()
+    monkeypatch.setattr("triher.view.server.socket.create_server", lambda place: taken.append(place) or one)
+    with other, listen(0):
+        pass
+    assert taken == [("127.0.0.1", 0)]
 
 
 def test_maps_that_failed_a_sanity_test_come_with_a_caution(viewed):

@@ -14,7 +14,7 @@ def view(
         bool,
         typer.Option(
             "--no-browser",
-            help="Print the address and open nothing; other users of a machine can read what opens a browser.",
+            help="Print the address and open nothing, for a machine without a browser or one that you share.",
         ),
     ] = False,
 ) -> int:

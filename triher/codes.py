@@ -206,6 +206,10 @@ CODES: dict[str, tuple[str, str]] = {
         "write the image as one file, or convert it to NIfTI",
     ),
     "image_scaled": ("slope and intercept of the header were applied", "nothing"),
+    "image_size": (
+        "header and file disagree about how many voxels there are",
+        "copy the image again from its origin, or export it again",
+    ),
     "image_squeezed": ("the image has further axes of length 1, which were dropped", "nothing"),
     "image_too_large": ("the header claims more voxels than a breast MRI has", "check the file"),
     "image_truncated": ("the file ends before its last voxel", "copy the image again"),
@@ -254,6 +258,10 @@ CODES: dict[str, tuple[str, str]] = {
     "orientation_unknown": (
         "the header does not say how the image lies in the patient",
         "export it with a sform",
+    ),
+    "output_changed": (
+        "a file of a run is not as the run left it",
+        "run the stage that wrote it again, with the same --out",
     ),
     "output_folder": ("the output folder cannot be used", "choose another with --out"),
     "patient_duplicate": ("two different rows carry one patient id", "keep one row a patient"),
@@ -342,7 +350,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "series_ambiguous": (
         "the folder holds several series or studies, and nothing says which",
-        "set cohort.series to their UIDs, or to words of their descriptions: 'dyn|vibrant'",
+        "look the numbers up in a viewer; set cohort.series to UIDs, or to words of the descriptions: 'dyn|vibrant'",
     ),
     "series_joined": ("several series are the phases of one exam", "nothing, if they are"),
     "series_missing": ("no series of the folder is the one that is asked for", "correct cohort.series"),

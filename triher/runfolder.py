@@ -2,7 +2,7 @@
 
 import json
 import platform
-import subprocess
+import subprocess  # nosec B404  # one fixed command: git, for the commit of a checkout
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from importlib import metadata
@@ -11,8 +11,8 @@ from typing import Any
 
 from triher import __version__
 from triher.errors import Note, Skipped, StopRun
-from triher.files import make_writable, remove_leftovers, sha256_of_file, write_json
-from triher.tables import read_own_table, write_table
+from triher.files import make_writable, remove_leftovers, sha256_of_file, sha256_of_json, write_json
+from triher.tables import read_own_rows, write_table
 
 LIBRARIES = (
     "numpy", "scipy", "pandas", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "nibabel", "SimpleITK",
@@ -21,7 +21,12 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+_HASH = "sha256"
+"""Key of ``run.json`` under which a hash of all other keys stands."""
 _OWN_FOLDERS = ("slabs", "encoders", "features", "bundle", "explanations", "checklists", "figures", "tables")
+
+_SKIPPED_COLUMNS = tuple(f.name for f in fields(Skipped))
+_NOTES_COLUMNS = ("stage", *(f.name for f in fields(Note)))
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class RunFolder:
                 f"{self.path} is not empty ({', '.join(strangers[:3])}, ...) and no run folder: it has no run.json"
             )
             raise StopRun("output_folder", message)
-        write_json(self.record_file, {"stages": {}})
+        self._write_record({"stages": {}})
 
     def _refuse_inside(self) -> None:
         """Stop where a stage of another run looks for its own files, and replaces them."""
@@ -137,7 +142,8 @@ class RunFolder:
         """The record of earlier runs, or an empty one.
 
         Raises:
-            StopRun: ``output_folder`` when ``run.json`` is not of our making.
+            StopRun: ``output_folder`` when ``run.json`` is not of our making, ``output_changed`` when it differs from
+                the hash that it carries.
         """
         if not self.record_file.exists():
             return {"stages": {}}
@@ -146,19 +152,51 @@ class RunFolder:
         except ValueError as error:
             message = f"{self.record_file} is not JSON: {error}"
             raise StopRun("output_folder", message, remedy="move the file away") from error
-        if not isinstance(record, dict) or not isinstance(record.get("stages"), dict):
+        if not isinstance(record, dict) or not _are_stages(record.get("stages")):
             message = f"{self.record_file} is no record of a run: it has no 'stages'"
             raise StopRun("output_folder", message, remedy="choose another folder with --out")
+        written = record.pop(_HASH, None)
+        if written is not None and written != sha256_of_json(record):
+            message = f"{self.record_file} differs from the hash that it carries"
+            raise StopRun(
+                "output_changed", message, remedy="put it back as it was, or choose another folder with --out"
+            )
         return record
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        """Write ``run.json`` with a hash of the rest, as it will be read."""
+        stored = json.loads(json.dumps(record))
+        write_json(self.record_file, stored | {_HASH: sha256_of_json(stored)})
+
+    def require_unchanged(self, *files: Path) -> None:
+        """Stop where a table is another one than the stage left that wrote it.
+
+        Args:
+            files: those that are not there, and those that no stage wrote, are passed over.
+
+        Raises:
+            StopRun: ``output_changed``.
+        """
+        stages = self.read_record()["stages"]
+        written = {
+            name: (digest, stage)
+            for stage, made in stages.items()
+            for name, digest in made.get("outputs", {}).items()
+        }
+        for path in files:
+            digest, stage = written.get(path.relative_to(self.path).as_posix(), ("", ""))
+            if digest and path.is_file() and sha256_of_file(path) != digest:
+                message = f"{path} is not as 'triher {stage}' left it"
+                raise StopRun("output_changed", message, remedy=f"run 'triher {stage}' again with the same --out")
 
     def is_fresh(self, stage: str, key: str) -> bool:
         """Whether the stage ran with this very key and its outputs are as it left them."""
         entry = self.read_record()["stages"].get(stage)
-        if entry is None or entry["key"] != key:
+        if entry is None or entry.get("key") != key:
             return False
         return all(
             (self.path / name).is_file() and sha256_of_file(self.path / name) == digest
-            for name, digest in entry["outputs"].items()
+            for name, digest in entry.get("outputs", {}).items()
         )
 
     @property
@@ -172,7 +210,7 @@ class RunFolder:
         record = self.read_record()
         digests = {str(path.relative_to(self.path)): sha256_of_file(path) for path in sorted(outputs)}
         record["stages"][stage] = {"key": key, "seconds": round(seconds, 2), "outputs": digests, **facts}
-        write_json(self.record_file, record)
+        self._write_record(record)
 
     def remove_stale(self, stage: str, outputs: Sequence[Path]) -> None:
         """Remove what the stage wrote earlier and did not write now."""
@@ -196,35 +234,41 @@ class RunFolder:
             "libraries": library_versions(),
             "commit": _commit(),
         }
-        write_json(self.record_file, record)
+        self._write_record(record)
 
     def write_skipped(self, stage: str, skipped: Iterable[Skipped]) -> None:
         """Replace the stage's rows of ``skipped.csv`` and keep the other stages'."""
         kept = [row for row in self.read_skipped() if row.stage != stage]
         rows = [astuple(row) for row in [*kept, *skipped]]
-        write_table(self.skipped_file, [f.name for f in fields(Skipped)], rows)
+        write_table(self.skipped_file, _SKIPPED_COLUMNS, rows)
 
     def read_skipped(self) -> list[Skipped]:
         """The rows of ``skipped.csv``, none when there is no such file."""
-        return [Skipped(**row) for row in _rows(self.skipped_file)]
+        return [Skipped(**row) for row in _rows(self.skipped_file, _SKIPPED_COLUMNS)]
 
     def write_notes(self, stage: str, notes: Iterable[Note]) -> None:
         """Replace the stage's rows of ``notes.csv`` and keep the other stages'."""
-        kept = [row for row in _rows(self.notes_file) if row["stage"] != stage]
+        kept = [row for row in _rows(self.notes_file, _NOTES_COLUMNS) if row["stage"] != stage]
         rows = [*(list(row.values()) for row in kept), *([stage, *astuple(note)] for note in notes)]
-        write_table(self.notes_file, ["stage", *(f.name for f in fields(Note))], rows)
+        write_table(self.notes_file, _NOTES_COLUMNS, rows)
 
     def read_notes(self, *, but: str = "") -> list[Note]:
         """The remarks of all stages but one, none when there is no such file."""
-        rows = [row for row in _rows(self.notes_file) if row["stage"] != but]
+        rows = [row for row in _rows(self.notes_file, _NOTES_COLUMNS) if row["stage"] != but]
         return [Note(row["patient_id"], row["code"], row["text"]) for row in rows]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table of ours; a header alone is no fault here."""
-    if not path.exists() or path.read_text(encoding="utf-8").count("\n") < 2:
-        return []
-    return [{str(k): str(v) for k, v in row.items()} for row in read_own_table(path).to_dict("records")]
+def _are_stages(value: object) -> bool:
+    """Whether a value can be what a record says of the stages."""
+    return isinstance(value, dict) and all(isinstance(made, dict) for made in value.values())
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table of ours; none of it, or a header alone, is no fault here."""
+    rows = [row for _, row in read_own_rows(path)] if path.exists() else []
+    if rows and list(rows[0]) != list(columns):
+        raise StopRun("column_missing", f"{path} has the columns {list(rows[0])}; expected {list(columns)}")
+    return rows
 
 
 def library_versions() -> dict[str, str]:
@@ -257,11 +301,12 @@ def _minor(version: str) -> list[str]:
 
 
 def _commit() -> str:
-    """The commit of a development checkout, or an empty string."""
+    """The commit of a development checkout, or an empty string; never that of a repository around an installation."""
     try:
-        here = __file__.rsplit("/", 2)[0]
-        command = ["git", "-C", here, "rev-parse", "HEAD"]
+        here = Path(__file__).resolve().parents[1]
+        command = ["git", "-C", str(here), "rev-parse", "--show-toplevel", "HEAD"]
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)  # noqa: S603
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return ""
-    return found.stdout.strip()
+    top, _, commit = found.stdout.strip().rpartition("\n")
+    return commit if top and Path(top) == here else ""

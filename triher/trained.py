@@ -1,11 +1,13 @@
 """The file of a trained encoder, format ``triher-network`` version 1: its networks, and a card that says all of them.
 
-A safetensors file. Its metadata holds ``format``, ``version`` and ``card``, a JSON object with the fields of `Card`.
+A safetensors file. Its metadata holds ``format``, ``version`` and ``card``, a JSON object with the fields of `Card`;
+``tensors_sha256`` of all that follows the header; and ``sha256`` of the header without itself, in canonical JSON.
 Tensors are named ``NETWORK/NAME``: one network for each part of the development patients, who were kept from it, and
 ``final``, trained on all of them. A patient is embedded by the network that was not trained on her; whoever is not on
 the card, by ``final``. The file's name holds a hash of everything that the training depended on.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +17,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from triher.errors import StopRun
+from triher.files import sha256_of_json
 from triher.images import image_fingerprint
 
 FORMAT, VERSION = "triher-network", 1
@@ -25,6 +28,7 @@ TRAINED, VALIDATED, DEVELOPED = 1.0, 0.5, 0.25
 LEARNED_FROM = "encoder_trained_on"
 """Code of patients whom the encoder was trained on, and whom it therefore may not score."""
 Role = Literal["train", "validation", ""]
+HEAD_HASH, TENSORS_HASH = "sha256", "tensors_sha256"
 _MAX_HEADER = 100_000_000  # bytes; the library's own limit
 _LARGEST_SIDE = 4096  # pixels; four times what can be asked for, as an encoder's own size may be larger
 _LONGEST = 300  # characters of what a card is refused for
@@ -140,6 +144,28 @@ def read_card(path: Path) -> Card:
         raise StopRun("weights_hash", f"{path} is no trained encoder: {one_line(error)}", remedy=remedy) from error
 
 
+def require_whole(path: Path) -> None:
+    """Read all of a trained encoder, and compare its tensors with the hash in its header.
+
+    Raises:
+        StopRun: ``weights_hash`` when they differ; as `read_card`.
+    """
+    read_card(path)
+    with path.open("rb") as handle:
+        length = int.from_bytes(handle.read(LENGTH_BYTES), "little")
+        written = json.loads(handle.read(length))["__metadata__"].get(TENSORS_HASH)
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    if written not in (None, digest):
+        message = f"the tensors in {path} have SHA-256 {digest}; its header says {written}"
+        raise StopRun("weights_hash", message, remedy="copy the file again, or delete it and run 'triher finetune'")
+
+
+def head_sha256(head: dict[str, Any]) -> str:
+    """The hash that the header of a trained encoder carries of everything else in it."""
+    others = {key: value for key, value in head["__metadata__"].items() if key != HEAD_HASH}
+    return sha256_of_json(head | {"__metadata__": others})
+
+
 def one_line(error: Exception) -> str:
     """What an error says, without its line breaks."""
     return " ".join(str(error).split())[:_LONGEST]
@@ -152,7 +178,10 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         if length > min(_MAX_HEADER, path.stat().st_size):
             raise ValueError("it is no safetensors file")
         head = json.loads(handle.read(length))
-    return dict(head.get("__metadata__", {}))
+    metadata = dict(head.get("__metadata__", {}))
+    if metadata.get(HEAD_HASH, "") not in ("", head_sha256(head)):
+        raise ValueError("its header differs from the hash that it carries")
+    return metadata
 
 
 def _card_of(metadata: dict[str, Any]) -> Card:

@@ -92,9 +92,7 @@ def find_dynamic(patient: Sequence[Path]) -> Dynamic:
         if phase is None:
             continue
         if phase in found:
-            raise SkipPatient(
-                "ambiguous_file", f"{found[phase][1]} and {place} are both phase {phase} ('{description}')"
-            )
+            raise SkipPatient("ambiguous_file", f"{found[phase][1]} and {place} are both phase {phase}")
         found[phase] = (series.uid, place, home)
     phases = tuple(sorted(found))
     if phases[:2] != (0, 1):

@@ -9,7 +9,7 @@ the end there are ``done.safetensors`` and ``curve.csv`` alone.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from pickle import UnpicklingError
+from pickle import UnpicklingError  # nosec B403  # the name of an error; nothing is unpickled
 from typing import Any
 
 import torch

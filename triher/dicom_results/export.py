@@ -116,6 +116,7 @@ def _open(run: RunFolder, phase: str) -> _Run:
     record = run.read_record()
     if "config" not in record or not run.predictions_file.is_file():
         raise StopRun("output_folder", f"{run.path} holds no predictions", remedy="run `triher run CONFIG` first")
+    run.require_unchanged(run.predictions_file)
     config = build_config(record["config"], {}, run.record_file)
     if not config.has_images:
         raise StopRun("config_value", f"{run.path} was made from a table of features, and has no images")

@@ -46,7 +46,8 @@ def explain(config: Config, run: RunFolder, features: Path, reporter: Reporter) 
         True when something was written, False when all was up to date.
 
     Raises:
-        StopRun: ``file_unreadable`` without predictions, ``bundle_encoder`` when the bundle is of other features;
+        StopRun: ``file_unreadable`` without predictions, ``output_changed`` when they were changed,
+            ``bundle_encoder`` when the bundle is of other features;
             ``transform_drift`` when the encoder gives other embeddings than the store holds; ``extra_missing``; as
             the modules of `extract.saliency` and `classify.attribution`.
     """
@@ -61,6 +62,7 @@ def explain(config: Config, run: RunFolder, features: Path, reporter: Reporter) 
     if run.is_fresh(STAGE, key):
         reporter.say(f"explain: up to date ({run.explanations})")
         return False
+    run.require_unchanged(run.predictions_file)
     predictions = read_predictions(run.predictions_file, config.scheme)
     source, bundle = read_source(features), _bundle(run)
     predicted = set(predictions["patient_id"])

@@ -6,7 +6,7 @@ token that only the printed address has. See W3C Fetch Metadata, and RFC 9110 se
 """
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -34,6 +34,8 @@ class Session:
 
     port: int
     token: str
+    once: set[str] = field(default_factory=set)
+    """Further tokens, each of which opens the page a single time: for an address that others can read."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -49,6 +51,12 @@ class Session:
         """Whether a text is the token; takes equally long for every wrong one."""
         return hmac.compare_digest(text.encode(), self.token.encode())
 
+    def opens(self, text: str) -> bool:
+        """Whether a text of the address opens the page; a token for one time is spent by that."""
+        spent = [token for token in self.once if hmac.compare_digest(text.encode(), token.encode())]
+        self.once.difference_update(spent)
+        return bool(spent) or self.has_token(text)
+
 
 def refusal(session: Session, method: str, path: str, query: str, headers: Headers) -> tuple[int, str] | None:
     """Status and reason, where a request is to be refused.
@@ -59,7 +67,7 @@ def refusal(session: Session, method: str, path: str, query: str, headers: Heade
         return 421, "this server answers only to its own address on this machine"
     if method not in _METHODS:
         return 405, "nothing can be written here"
-    opens = path == "/" and session.has_token(QueryParams(query).get("token", ""))
+    opens = path == "/" and session.opens(QueryParams(query).get("token", ""))
     if not opens and _is_foreign(session, headers):
         return 403, "requests of other pages are refused"
     if not opens and not session.has_token(_cookie(session, headers)):

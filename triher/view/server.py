@@ -42,6 +42,13 @@ def address(session: Session) -> str:
     return f"http://{_ADDRESS}:{session.port}/?token={session.token}"
 
 
+def address_for_once(session: Session) -> str:
+    """What opens the page a single time: a browser's command line shows it to all users of the machine."""
+    token = secrets.token_urlsafe(32)
+    session.once.add(token)
+    return f"http://{_ADDRESS}:{session.port}/?token={token}"
+
+
 def make_server(viewed: Viewed, session: Session) -> uvicorn.Server:
     """A server that logs nothing: its log would hold the token."""
     config = uvicorn.Config(
@@ -74,6 +81,6 @@ def serve(viewed: Viewed, port: int, *, open_browser: bool, say: Callable[[str],
     session = new_session(listening)
     say(address(session))
     if open_browser:
-        threading.Thread(target=webbrowser.open, args=(address(session),), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(address_for_once(session),), daemon=True).start()
     with contextlib.closing(listening), contextlib.suppress(KeyboardInterrupt):
         make_server(viewed, session).run(sockets=[listening])

@@ -164,5 +164,6 @@ def open_run(path: Path) -> Viewed:
     record = run.read_record()
     if "config" not in record or not run.predictions_file.is_file():
         raise StopRun("view_run", f"{path} is a run folder without {run.predictions_file.name}")
+    run.require_unchanged(run.predictions_file)
     config = build_config(record["config"], {}, run.record_file)
     return Viewed(run, config, record, read_cases(run.predictions_file, config.scheme))
