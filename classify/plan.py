@@ -1,6 +1,6 @@
 """Which models a run trains, and whom each of them predicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,10 @@ from classify.splits import partitions, refuse_leaks
 from classify.table import Place
 from triher.cohort import Patient
 from triher.errors import StopRun
-from triher.folds import Divide, Split, require_classes, stratified_folds
+from triher.folds import LEAST_TO_TRAIN, Divide, Split, require_classes, stratified_folds
 from triher.seeds import derived_seed
-from triher.settings import ClassifyConfig
+from triher.settings import ClassifyConfig, SplitConfig
 
-_LEAST_NESTED = 3  # two outer folds must leave two patients of every class for the inner ones
 _LEAST = 2
 
 
@@ -87,7 +86,7 @@ def make_plan(
         final = Split("final", everybody, everybody[:0])
     else:
         final = splits[0]
-        _require(cases, final.train, _LEAST_NESTED)
+        _require(cases, final.train, LEAST_TO_TRAIN)
         folds = [
             fold for repeat in range(config.repeats) for fold in _nested(cases, final, config, seed, repeat, divide)
         ]
@@ -96,6 +95,26 @@ def make_plan(
     if config.harmonize.method != "none" and config.harmonize.unseen == "stop":
         _refuse_unseen([*(fold.sides for fold in folds if fold.place.split == "test"), final], cases)
     return Plan(tuple(folds), final)
+
+
+def refuse_small_classes(
+    config: SplitConfig, patients: Sequence[Patient], known: Mapping[str, int], classes: Sequence[str]
+) -> None:
+    """Stop where `make_plan` would, whatever the images are like; so before they are read.
+
+    Args:
+        config: the split.
+        patients: everybody in the table.
+        known: patient -> position of the class, for those who have one.
+        classes: of the scheme.
+
+    Raises:
+        StopRun: ``class_too_small``; as `classify.splits.partitions`.
+    """
+    y = np.array([known.get(patient.patient_id, -1) for patient in patients])
+    least = _LEAST if config.kind.startswith("leave-one") else LEAST_TO_TRAIN
+    for split in partitions(config, patients):
+        require_classes(y[split.train], split.train, classes=classes, least=least)
 
 
 def _refuse_unseen(splits: Sequence[Split], cases: Cases) -> None:

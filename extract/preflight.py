@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from extract.volumes import open_mask, source_files
 from triher.codes import CODES
 from triher.cohort import Cohort, Patient, contradictions, labels
 from triher.errors import Note, SkipPatient, StopRun, TriherError
+from triher.folds import LEAST_TO_TRAIN, require_classes
+from triher.labels import scheme_classes
 from triher.progress import Reporter
 from triher.survival_time import time_fault
 
@@ -50,6 +52,23 @@ def check_cohorts(checked: Sequence[Checked], reporter: Reporter, *, voxels: boo
         problems += _nobody_left(one, problems) + _check_labels(one) + _images_of_nobody(one)
     copies = equal_images(images) if voxels else equal_files(checked, reporter)
     return problems + people_in_common(checked) + copies
+
+
+def few_of_a_class(one: Checked, lost: Collection[str]) -> str:
+    """Why nothing can be trained on the cohort; empty where something can, or where it has no labels at all.
+
+    Args:
+        one: the cohort.
+        lost: patients who are left out.
+    """
+    if "ihc" not in one.cohort.columns:
+        return ""
+    y = np.array([label for name, label in labels(one.cohort, one.scheme)[0].items() if name not in lost], np.int64)
+    try:
+        require_classes(y, np.arange(len(y)), classes=scheme_classes(one.scheme), least=LEAST_TO_TRAIN)
+    except StopRun as reason:
+        return reason.message
+    return ""
 
 
 def refuse_ambiguous(cohort: Cohort) -> None:

@@ -406,7 +406,7 @@ def test_where_the_base_alone_is_comparable_the_page_says_why_and_shows_its_valu
     page = folder.run.report_file.read_text(encoding="utf-8")
     assert "Of 2 cells 1 is not comparable, and the other stands" in page
     assert "Of all cells the base alone can be compared, so there is nothing to compare it with." in page
-    assert re.search(r"On 30 held-out patients the base has a macro AUC of 0\.\d\d \(95 % interval", page)
+    assert re.search(r"On 30 held-out patients the macro AUC of the base is 0\.\d\d \(95 % interval", page)
     assert "No two cells" not in page
     own = pd.read_csv(folder.run.path / "tables" / "ablation-cells-test.csv").set_index("measure")
     results = pd.read_csv(folder.results_file)

@@ -167,3 +167,8 @@ def test_intervals_of_the_difference_cover():
         found = mean_difference(means[0], means[1], 36.0).months
         held += found.low <= truth <= found.high
     assert 0.93 <= held / 400 <= 0.97
+
+
+def test_a_last_time_that_is_an_event_warns_of_nothing():
+    time, group = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), np.array([0, 1, 0, 1, 0, 1])
+    assert 0 < log_rank(group, time, np.ones(6, bool), ("",) * 6, early=True).p.value < 1

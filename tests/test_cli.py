@@ -84,13 +84,12 @@ def test_a_second_run_says_that_nothing_was_computed(cohort, capsys):
     assert "nothing was computed" in capsys.readouterr().err
 
 
-@needs_weights
-def test_labels_without_ish_stop_the_training_and_are_named(cohort, capsys):
+def test_too_few_labels_stop_the_training_before_the_images_are_read(cohort, capsys, opened_sources):
     out = cohort.parent / "run"
-    triher("extract", cohort, "--out", out)
-    capsys.readouterr()
-    assert triher("classify", cohort, "--out", out) == 2
-    assert "2+ without ISH" in capsys.readouterr().err + (out / "skipped.csv").read_text()
+    assert triher("run", cohort, "--out", out) == 2
+    assert "training needs 3 patients of every class; there are 0 zero" in capsys.readouterr().err
+    assert opened_sources == []
+    assert not out.exists()
 
 
 @needs_weights

@@ -55,6 +55,7 @@ def test_import_check_and_labels_one_after_the_other(clinic, capsys):
     assert triher("cohort", "check", "c.yaml", "--no-cost", "--quiet", "--out", "problems.csv") == 3
     out = capsys.readouterr().out
     assert "2 patients: 1 can be used, 1 would be left out" in out
+    assert "training needs 3 patients of every class; there are 0 zero, 0 low, 1 positive" in out
     assert read_own_table(clinic / "problems.csv")["code"].tolist() == ["her2_unknown", "no_label"]
 
 

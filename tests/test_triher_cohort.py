@@ -133,6 +133,12 @@ def test_a_missing_column_names_the_nearest(refused, settings, near):
     assert f"did you mean '{near}'?" in message
 
 
+def test_a_column_that_was_mapped_is_asked_for_by_our_name(refused):
+    code, message = refused("MRN,x\nA,1\n", columns={"patient_id": "MRN"}, mask="{MRN}.nii")
+    assert code == "column_missing"
+    assert "is called 'patient_id' here, as cohort.columns says" in message
+
+
 def test_no_id_column(refused):
     code, message = refused("PatientID,x\nA,1\n")
     assert code == "column_missing"

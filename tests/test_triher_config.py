@@ -1,13 +1,17 @@
 """The configuration: every key known and typed, whatever YAML makes of the text."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triher.config import dump_config, read_config, write_config
+from triher.demo import demo_config
 from triher.errors import StopRun
 from triher.settings import Config
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = "cohort: {table: cohort.csv}\n"
 
 
@@ -319,3 +323,19 @@ def test_any_name_survives_a_round_trip(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "property.yaml"
     write_config(config, path)
     assert read_config(path).cohort.name == text
+
+
+def test_the_configuration_in_configs_is_the_demos():
+    config = read_config(CONFIGS / "demo.yaml")
+    wanted = demo_config(0)
+    assert config.extract == wanted.extract
+    assert config.classify == wanted.classify
+    assert config.analysis.covariates == wanted.analysis.covariates
+    assert config.analysis.strata == wanted.analysis.strata
+    assert config.explain == wanted.explain
+    assert list(config.cohort.phases) == list(wanted.cohort.phases)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
+def test_every_configuration_that_is_shipped_is_valid(name):
+    read_config(CONFIGS / name)

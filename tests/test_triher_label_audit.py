@@ -57,7 +57,7 @@ def test_one_row_a_spelling_most_frequent_first():
         (Entry("0", staining_percent="40"), "asco-cap-2018", "", "contradiction"),
         (Entry("2+"), "asco-cap-2018", "", "left out"),
         (Entry("2+", ratio="2.1"), "asco-cap-2007", "", "left out"),
-        (Entry("2+", ratio="2.1"), "asco-cap-2023", "positive", "labelled"),
+        (Entry("2+", ratio="2.1"), "asco-cap-2023", "positive", "labeled"),
     ],
 )
 def test_outcomes(entry, rules, label, outcome):
@@ -70,7 +70,7 @@ def test_outcomes(entry, rules, label, outcome):
 def test_the_scheme_decides_what_is_left_out():
     (triple,), (binary,) = (audit([("negative",)], scheme) for scheme in ("triple", "binary"))
     assert (triple.label, triple.outcome, bool(triple.reason)) == ("", "left out", True)
-    assert (binary.label, binary.outcome, binary.reason) == ("negative", "labelled", "")
+    assert (binary.label, binary.outcome, binary.reason) == ("negative", "labeled", "")
     (ultralow,) = audit([Entry("0", staining_percent="5")], "ultralow")
     assert ultralow.label == "ultralow"
 
@@ -137,7 +137,7 @@ def test_tcga_levels_and_the_three_patients_between_the_rule_sets(shared):
         summary(audit(entries.values(), "triple", rules)) for rules in ("asco-cap-2018", "either-test")
     )
     assert default.classes == {"low": 407, "positive": 142, "zero": 61}
-    assert default.outcomes == {"labelled": 605, "left out": 484, "contradiction": 8}
+    assert default.outcomes == {"labeled": 605, "left out": 484, "contradiction": 8}
     assert either.classes == {"low": 407, "positive": 145, "zero": 61}
     discordant = ("IHC 1+ with amplified ISH (discordant)", "positive")
     assert changed(entries, entries, rules="either-test") == dict.fromkeys(

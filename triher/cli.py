@@ -24,7 +24,7 @@ from triher.cli_store import store_app
 from triher.cli_view import view
 from triher.config import read_config
 from triher.errors import StopRun, TriherError
-from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, plain, skip_table, visible
+from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, outside_in_short, plain, skip_table, visible
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import STAGES
@@ -226,9 +226,16 @@ def apply(
     for name in ("patient", *columns, "set", "outside the training range"):
         table.add_column(name)
     for _, row in predictions.head(20).iterrows():
-        cells = (row["patient_id"], *(f"{row[name]:.3f}" for name in columns), row["set"], row["outside"] or "no")
+        cells = (
+            row["patient_id"],
+            *(f"{row[name]:.3f}" for name in columns),
+            row["set"],
+            outside_in_short(row["outside"]),
+        )
         table.add_row(*map(plain, cells))
     Console().print(table)
+    if n_outside := int((predictions["outside"] != "").sum()):
+        typer.echo(f"outside in what, and how far: column 'outside' of {n_outside} in {folder.predictions_file}")
     return _finish(folder, reporter, strict=strict)
 
 

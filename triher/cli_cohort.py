@@ -39,7 +39,7 @@ def check(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")] = False,
 ) -> int:
     """List every problem of every patient before any long work; several cohorts are compared with one another."""
-    from extract.preflight import check_cohorts
+    from extract.preflight import check_cohorts, few_of_a_class
     from extract.problems import Checked, write_problems
     from triher.cohort import read_cohort
 
@@ -54,12 +54,14 @@ def check(
     _show_problems(problems, sum(len(one.cohort.patients) for one in checked))
     if out is not None:
         write_problems(out, problems)
-        typer.echo(f"all {len(problems)} problems and remarks: {out}")
+        typer.echo(f"problems and remarks, {len(problems)} in all: {out}")
     if not voxels:
         typer.echo("looked at table, file names and headers; --voxels reads the voxels (empty masks, damaged data)")
     stopped = any(problem.outcome == "stop" for problem in problems)
     for (file, config), one in zip(configs, checked, strict=True):
         lost = {problem.patient_id for problem in problems if (problem.outcome, problem.cohort) == ("skip", one.name)}
+        if few := few_of_a_class(one, lost):
+            typer.echo(f"{few}; a model of others can be applied all the same")
         usable = len(one.cohort.patients) - len(lost)
         if cost and not stopped and usable and _is_config(file):
             _show_cost(config, one.cohort)
@@ -90,7 +92,12 @@ def labels(
         for r in rows
     ]
     more = f"; the first {_SHOWN} of {len(rows)} spellings" if len(rows) > _SHOWN else ""
-    show(f"{len(cohort.patients)} patients under {RULE_SETS[chosen].title}{more}", columns, cells[:_SHOWN])
+    told = [k for k in range(len(columns)) if any(str(row[k]) for row in cells)]
+    show(
+        f"{len(cohort.patients)} patients under {RULE_SETS[chosen].title}{more}",
+        [columns[k] for k in told],
+        [[row[k] for k in told] for row in cells[:_SHOWN]],
+    )
     found = summary(rows)
     typer.echo("classes: " + (", ".join(f"{name} {n}" for name, n in found.classes.items()) or "none"))
     typer.echo("left out: " + (", ".join(f"{n} x {reason}" for reason, n in found.reasons.items()) or "nobody"))
@@ -198,7 +205,7 @@ def _show_problems(problems: "list[Problem]", n_patients: int) -> None:
     left_out = {(p.cohort, p.patient_id) for p in problems if p.outcome == "skip"}
     if ordered:
         rows = [(p.outcome, p.patient_id or "(cohort)", p.code, p.found, p.remedy) for p in ordered[:_SHOWN]]
-        title = f"{len(ordered)} problems and remarks" + (f", the first {_SHOWN}" if len(ordered) > _SHOWN else "")
+        title = f"problems and remarks: {len(ordered)}" + (f", the first {_SHOWN}" if len(ordered) > _SHOWN else "")
         show(title, ("outcome", "patient", "code", "found", "what to do"), rows)
     if len(ordered) > _SHOWN:
         counts = Counter((p.outcome, p.code) for p in ordered)

@@ -35,7 +35,7 @@ CODES: dict[str, tuple[str, str]] = {
     "cell_quoted": ("some cells of the table began like a formula of a spreadsheet", "nothing"),
     "class_too_small": (
         "too few patients of one class to train on",
-        "add patients, or choose another split or scheme",
+        "add patients, or choose another split or scheme; 'triher cohort labels' shows who has no class",
     ),
     "class_weights": ("all classes were given the same weight", "recalibrate before the probabilities are used"),
     "cohort_empty": ("no patient is left to work on", "see skipped.csv for the reasons"),

@@ -108,6 +108,7 @@ def read_cohort(config: CohortConfig, *, survival: bool = True, images: bool = T
     for column in (*sorted(cells), *config.covariates, *config.groups):
         own = [name for name in ("covariates", "groups") if column in getattr(config, name)]
         purpose = f"cohort.{own[0]}" if own else "file names of phases and mask"
+        _refuse_former_name(column, config, purpose)
         require_column(frame, column, purpose=purpose, where=str(config.table))
     if not survival:
         frame = frame.drop(columns=[name for name in ("time", "event") if name in frame.columns])
@@ -149,6 +150,14 @@ def _rename(frame: pd.DataFrame, config: CohortConfig, cells: set[str]) -> pd.Da
     frame = frame.drop(columns=sorted(replaced)).assign(**mapped)
     require_column(frame, "patient_id", purpose="one row a patient", where=str(config.table))
     return frame
+
+
+def _refuse_former_name(column: str, config: CohortConfig, purpose: str) -> None:
+    """Stop where a column is asked for by the name that the table gives it, and that a mapping has replaced."""
+    ours = [name for name, theirs in config.columns.items() if theirs == column]
+    if ours and column not in config.columns:
+        message = f"{purpose}: '{column}' of {config.table} is called '{ours[0]}' here, as cohort.columns says"
+        raise StopRun("column_missing", message, remedy=f"write '{ours[0]}' in its place")
 
 
 def _one_row_a_patient(

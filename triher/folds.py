@@ -21,6 +21,9 @@ class Split:
     test: Int[np.ndarray, " test"]
 
 
+LEAST_TO_TRAIN = 3
+"""Patients of every class: two outer folds must leave two of them for the inner ones."""
+
 Divide: TypeAlias = Callable[..., list[Split]]
 """Called as `stratified_folds`: that itself, or the same from memory."""
 

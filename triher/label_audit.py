@@ -27,7 +27,7 @@ class AuditRow:
     count: int
     """Patients."""
     outcome: str
-    """``labelled``, ``left out``, or ``contradiction`` (the cells disagree, whether there is a class or not)."""
+    """``labeled``, ``left out``, or ``contradiction`` (the cells disagree, whether there is a class or not)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def audit(entries: Iterable[tuple[str, ...]], scheme: str, rules: str = DEFAULT_
         StopRun: ``unknown_name`` when there is no such scheme or rule set.
 
     >>> [(row.label, row.count, row.outcome) for row in audit([("1+",), ("3+", "FISH-"), ("1+", "")], "triple")]
-    [('low', 2, 'labelled'), ('positive', 1, 'contradiction')]
+    [('low', 2, 'labeled'), ('positive', 1, 'contradiction')]
     """
     counts = Counter(Entry(*cells) for cells in entries)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -67,7 +67,7 @@ def audit(entries: Iterable[tuple[str, ...]], scheme: str, rules: str = DEFAULT_
 def _row(entry: Entry, her2: Her2, scheme: str, count: int) -> AuditRow:
     """One line of the audit."""
     label = class_in_scheme(her2, scheme)
-    outcome = "contradiction" if her2.contradiction else "labelled" if label else "left out"
+    outcome = "contradiction" if her2.contradiction else "labeled" if label else "left out"
     return AuditRow(*entry, label, "" if label else her2.reason, her2.flag, count, outcome)
 
 

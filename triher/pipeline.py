@@ -144,6 +144,16 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
         require_extras()
     if "analysis" in stages:
         _check_analysis(config)
+    if "classify" in stages:
+        _check_classes(config, cohort)
+
+
+def _check_classes(config: Config, cohort: Cohort) -> None:
+    """Refuse to read images for a training that has too few patients of a class."""
+    from classify.plan import refuse_small_classes
+
+    known, _ = labels(cohort, config.scheme)
+    refuse_small_classes(config.classify.split, cohort.patients, known, scheme_classes(config.scheme))
 
 
 def check_classification(config: Config, cohort: Cohort) -> None:

@@ -81,7 +81,7 @@ def _base(found: Findings, arena: ArenaFindings) -> str:
     if not math.isfinite(own.value):
         return f"{text}{unseen} the base has no {found.metric.label}: {own.reason}."
     spread = f"95 % interval {interval(own)}" if math.isfinite(own.low) else f"no interval: {own.reason}"
-    return f"{text}{unseen} the base has a {found.metric.label} of {own.value:z.2f} ({spread})."
+    return f"{text}{unseen} the {found.metric.label} of the base is {own.value:z.2f} ({spread})."
 
 
 def _differences(found: Findings, arena: ArenaFindings) -> list[str]:
