@@ -63,7 +63,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
 
     Raises:
         StopRun: ``file_unreadable`` when there are no predictions yet; as the readers of the tables;
-            ``score_in_sample`` as `triher.predictions.refuse_trained`; ``score_in_sample`` and ``unknown_name`` as
+            ``score_in_sample`` as `triher.predictions.refuse_trained`; ``unknown_name`` as
             `analysis.followup.follow_up`.
     """
     start = time.monotonic()
