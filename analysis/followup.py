@@ -12,12 +12,10 @@ from triher.codes import CODES
 from triher.cohort import Cohort, Patient
 from triher.errors import Note, Skipped, StopRun, unknown_name
 from triher.labels import scheme_classes
-from triher.predictions import one_row_a_patient
+from triher.predictions import OUT_OF_SAMPLE, one_row_a_patient
 from triher.settings import AnalysisConfig, Config
 from triher.survival_time import time_fault
 
-OUT_OF_SAMPLE = ("oof", "test", "new")
-"""Splits of patients whom the model did not see; `triher.predictions.refuse_trained` looks after ``new``."""
 _EPSILON_MONTHS = 0.5 * 12 / 365.25
 """Half a day: an event on the day of inclusion is at risk for less than a day, not for no time."""
 

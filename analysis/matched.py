@@ -15,11 +15,11 @@ from analysis.samples import Sample, class_label, split_samples
 from triher.cohort import Cohort, Patient
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
+from triher.predictions import OUT_OF_SAMPLE
 from triher.settings import ExplainConfig
 from triher.types import Probabilities
 
 _ZERO, _LOW = "zero", "low"
-_UNSEEN = ("test", "oof", "new")  # splits whose patients the predicting model did not see
 _DECIMALS = 12  # as in `analysis.samples`: rounding errors must not rank
 
 
@@ -107,8 +107,8 @@ def matched_pairs(frame: pd.DataFrame, cohort: Cohort, config: ExplainConfig, sc
         StopRun: as `analysis.matching.criteria`.
     """
     splits = set(frame["split"])
-    if len(splits) != 1 or not splits <= set(_UNSEEN):
-        raise ValueError(f"pairs are made of one split out of {_UNSEEN}, not of {sorted(splits)}")
+    if len(splits) != 1 or not splits <= set(OUT_OF_SAMPLE):
+        raise ValueError(f"pairs are made of one split out of {OUT_OF_SAMPLE}, not of {sorted(splits)}")
     split, classes = str(next(iter(splits))), scheme_classes(scheme)
     if not {_ZERO, _LOW} <= set(classes):
         return Matched(split, (), (), (), reason=f"the scheme '{scheme}' does not tell HER2-zero from HER2-low")

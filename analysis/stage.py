@@ -63,8 +63,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
 
     Raises:
         StopRun: ``file_unreadable`` when there are no predictions yet; ``output_changed`` when they were changed; as
-            the readers of the tables;
-            ``score_in_sample`` as `triher.predictions.refuse_trained`; ``score_in_sample`` and ``unknown_name`` as
+            the readers of the tables; ``score_in_sample`` as `triher.predictions.refuse_trained`; ``unknown_name`` as
             `analysis.followup.follow_up`.
     """
     start = time.monotonic()

@@ -19,7 +19,6 @@ from analysis.contrasts import Column, Design, build_design, complete_rows, cova
 from analysis.counts import negative_binomial
 from analysis.expression import Expression, Values, read_expression
 from analysis.filtering import expressed, log_counts, normalization_factors
-from analysis.followup import OUT_OF_SAMPLE
 from analysis.gene_tests import GeneTests
 from analysis.moderated import moderated_t
 from analysis.part import Material
@@ -27,6 +26,7 @@ from analysis.pathways import Pathways, judge_pathways
 from triher.cohort import Cohort
 from triher.errors import Note, StopRun, unknown_name
 from triher.estimate import Estimate, not_estimable
+from triher.predictions import OUT_OF_SAMPLE
 from triher.settings import Config, TranscriptomicsConfig
 
 TRUE, PREDICTED = "true class", "predicted class"

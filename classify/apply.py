@@ -88,6 +88,10 @@ def _check_origin(bundle: Bundle, source: Source) -> None:
         needed_views(bundle.views, stored)
     except StopRun:
         differing.append(f"views: the bundle needs {', '.join(bundle.views)}, the store has {', '.join(stored)}")
+    if differing and source.is_table and bundle.feature_names:
+        what = _column_differences(bundle, source) or "; ".join(differing)
+        remedy = "give the columns of the training, in their order"
+        raise StopRun("bundle_encoder", f"bundle and table of features differ: {what}", remedy=remedy)
     if differing:
         raise StopRun("bundle_encoder", f"bundle and feature store differ: {'; '.join(differing)}")
     if not bundle.header.resembles(header):
@@ -98,6 +102,19 @@ def _check_origin(bundle: Bundle, source: Source) -> None:
             f"versions that differ: {'; '.join(versions) or 'none'}"
         )
         raise StopRun("transform_drift", message)
+
+
+def _column_differences(bundle: Bundle, source: Source) -> str:
+    """How a table's columns differ from those of the training; nothing where the model names only what it pooled."""
+    here, there = [name for names in source.names.values() for name in names], bundle.feature_names
+    lacking, unknown = [name for name in there if name not in here], [name for name in here if name not in there]
+    if len(lacking) == len(there):
+        return ""
+    if not lacking and not unknown:
+        i = next(i for i, pair in enumerate(zip(here, there, strict=True)) if pair[0] != pair[1])
+        return f"the columns are in another order, of which number {i + 1} is '{here[i]}' and should be '{there[i]}'"
+    said = [("the table lacks", lacking), ("the bundle does not know", unknown)]
+    return "; ".join(f"{what} {len(names)} columns: {', '.join(names[:5])}" for what, names in said if names)
 
 
 def is_bare(bundle: Bundle, source: Source) -> bool:

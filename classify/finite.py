@@ -15,6 +15,10 @@ from triher.types import Embeddings
 Missing: TypeAlias = Literal["skip", "impute"]
 """``skip`` leaves a patient out who lacks anything; ``impute`` only one who has nothing."""
 
+_TABLE_GAP = "a feature of the table is empty, no finite number, or beyond single precision"
+_TABLE_EMPTY = "no feature of the table is a finite number"
+_TABLE_REMEDY = {"skip": "complete the table, or set classify.missing: impute", "impute": "complete the table"}
+
 
 def finite_patients(features: Features, views: Sequence[str]) -> Bool[np.ndarray, " patient"]:
     """Which patients have at least one slice and only finite embeddings in the chosen views."""
@@ -50,13 +54,14 @@ def skip_nonfinite(
     Returns:
         The patients who stay, and a row for each one who does not. What was given is not changed.
     """
+    is_table = bool(by_column)
     if missing == "skip":
-        reason = "the embeddings hold NaN or infinity, or there is no slice"
+        reason = _TABLE_GAP if is_table else "the embeddings hold NaN or infinity, or there is no slice"
         kept = finite_patients(features, views)
     else:
-        reason = "no view of the embeddings is finite, or there is no slice"
+        reason = _TABLE_EMPTY if is_table else "no view of the embeddings is finite, or there is no slice"
         features, kept = _blank(features, choose_views(list(features.views), views), by_column)
-    remedy = "look at the patient's images"
+    remedy = _TABLE_REMEDY[missing] if is_table else "look at the patient's images"
     skipped = [
         Skipped(name, cohort_of.get(name, ""), "classify", "embedding_nonfinite", reason, remedy)
         for name, good in zip(features.patient_id, kept, strict=True)

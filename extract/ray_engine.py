@@ -2,7 +2,7 @@
 
 All machines must see run folder, weights and images under the same paths, and have TriHER installed. Shards are cut,
 packed and written as on one machine, so that the stores are equal. A worker that dies is replaced and its shards are
-done again; who dies twice at one shard stops the run.
+done again; where two die at one shard, its patients are tried one by one, and whoever lets a worker die is left out.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from extract.devices import choose_devices
 from extract.embedding import SharedShards, SkippedAt, embed_shards
 from extract.engines import make_lanes, make_plan, picture_recipe
 from extract.packing import Embedder
-from extract.shards import Job, Lane, Shard, join_lanes, writing
+from extract.shards import Job, Lane, Shard, join_lanes, without, writing
 from extract.task import Task
 from triher.cluster import connected, gather
-from triher.errors import Skipped, StopRun
+from triher.errors import SkipPatient, Skipped, StopRun
 from triher.progress import Reporter
 
 _QUEUED = 2  # shards at each worker, so that the next one is there when one is done
-_TRIES = 2  # a shard whose worker died so often is not tried again
+_TRIES = 2  # a shard at which so many workers died is not tried again as it is
 _THREADS = 2  # processors for each worker without a GPU
 _DEVICES = ("auto", "cpu", "cuda")
 
@@ -183,7 +183,9 @@ class _Crew:
             try:
                 skipped += gather(self._ray, reference)
             except self._ray.exceptions.RayActorError as error:
-                self._replace(place, error)
+                left_out = self._replace(place, error)
+                shards.advance(len(left_out))
+                skipped += left_out
                 continue
             place.queue.popleft()
             shards.advance(len(shard.jobs))
@@ -201,20 +203,45 @@ class _Crew:
         (done,), _ = self._ray.wait(list(first), num_returns=1)
         return first[done]
 
-    def _replace(self, place: _Place, error: Exception) -> None:
-        """Put another worker in the place of a dead one, with its shards."""
+    def _replace(self, place: _Place, error: Exception) -> list[SkippedAt]:
+        """Put another worker in the place of a dead one, with its shards; returns who is left out of them."""
         _, shard = place.queue[0]
         self._deaths[shard.start] += 1
-        if self._deaths[shard.start] >= _TRIES:
-            names = f"{shard.jobs[0].patient_id} to {shard.jobs[-1].patient_id}"
-            message = f"{_TRIES} workers ended at the {len(shard.jobs)} patients {names}: {error}"
-            raise StopRun("worker_died", message) from error
-        place.actor = self._kind.remote()
-        self._open([place], self._load([place]))
+        self._renew(place)
+        deadly = self._deadly(place, shard, error) if self._deaths[shard.start] >= _TRIES else []
         left = [waiting for _, waiting in place.queue]
         place.queue.clear()
         for waiting in left:
-            self._give(place, waiting)
+            self._give(place, without(waiting, deadly) if waiting is shard else waiting)
+        text = f"workers ended whenever they came to this patient: {error}".splitlines()[0]
+        reason = SkipPatient("worker_died", text)
+        return [(shard.start, reason.row(job.patient_id, job.cohort, "extract")) for job in deadly]
+
+    def _renew(self, place: _Place) -> None:
+        """Start another worker in the place of a dead one."""
+        place.actor = self._kind.remote()
+        self._open([place], self._load([place]))
+
+    def _deadly(self, place: _Place, shard: Shard, error: Exception) -> list[Job]:
+        """Which patients of a shard let workers die, each tried alone; the shard's file is written anew afterwards.
+
+        Raises:
+            StopRun: ``worker_died`` when they all do, or die together without her, so that it is not one patient's
+                fault.
+        """
+        deadly: list[Job] = []
+        for job in shard.jobs if self._deaths[shard.start] == _TRIES else ():
+            alone = without(shard, [other for other in shard.jobs if other is not job])
+            try:
+                gather(self._ray, place.actor.embed.remote(alone))
+            except self._ray.exceptions.RayActorError:
+                deadly.append(job)
+                self._renew(place)
+        if len(deadly) == len(shard.jobs) or self._deaths[shard.start] > _TRIES:
+            names = f"{shard.jobs[0].patient_id} to {shard.jobs[-1].patient_id}"
+            message = f"workers ended again and again at the {len(shard.jobs)} patients {names}: {error}"
+            raise StopRun("worker_died", message) from error
+        return deadly
 
     def remarks(self) -> list[str]:
         """What happened in the workers."""

@@ -7,8 +7,8 @@ store that appears atomically; at the end they are joined, and the join appears 
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -174,6 +174,13 @@ def cut_shards(jobs: Iterable[Job], lanes: Sequence[Lane], size: int) -> Iterato
         )
         yield Shard(start, mine, paths, missing, is_done)
         start += size
+
+
+def without(shard: Shard, left_out: Collection[Job]) -> Shard:
+    """The same shard, under the same file names, without some patients; lanes that are done stay as they are."""
+    jobs = tuple(job for job in shard.jobs if job not in left_out)
+    missing = tuple(frozenset(mine.difference(left_out)) for mine in shard.missing)
+    return replace(shard, jobs=jobs, missing=missing)
 
 
 def join_lanes(lanes: Sequence[Lane], shards: Sequence[Shard], skipped: Iterable[Skipped]) -> None:

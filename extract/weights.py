@@ -115,4 +115,5 @@ def _from_hub(spec: EncoderSpec, repository: str, file: str, folder: Path | None
 def _placing(spec: EncoderSpec, folder: Path | None) -> str:
     """How to place the file by hand."""
     place = folder or "a folder that extract.weights_dir names"
-    return f"place {slug(spec.name)}.safetensors (or .pth, .pt, .bin, .pth.tar) in {place}"
+    digest = f" with SHA-256 {spec.sha256}" if spec.sha256 else ""
+    return f"place {slug(spec.name)}.safetensors (or .pth, .pt, .bin, .pth.tar){digest} in {place}"

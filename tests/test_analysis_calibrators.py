@@ -130,8 +130,9 @@ def test_what_is_right_already_is_left_nearly_alone():
 
 @pytest.mark.fault("G14")
 def test_an_unknown_method_is_named_with_those_that_are_known():
-    with pytest.raises(StopRun, match=r"unknown calibrator 'temprature'; did you mean 'temperature'\?"):
+    with pytest.raises(StopRun, match=r"unknown calibrator 'temprature'; did you mean 'temperature'\?") as caught:
         find_calibrator("temprature")
+    assert caught.value.code == "unknown_name"
 
 
 @pytest.mark.fault("E18")

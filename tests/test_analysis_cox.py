@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import chi2
+from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from analysis.baseline import predicted_survival
@@ -41,6 +42,20 @@ def made(n=120, k=3, seed=0, n_strata=1):
     x = rng.normal(size=(n, k)) * [1.0, 30.0, 0.1][:k] + [0.0, 60.0, 2.0][:k]
     time = np.ceil(rng.exponential(np.exp(-0.5 * x[:, 0])) * 20)
     return x, time, rng.random(n) < 0.7, tuple(rng.choice(list("abc")[:n_strata], n))
+
+
+@pytest.mark.fault("F4")
+def test_where_nearly_all_events_are_tied_efron_is_used_and_stated():
+    x, time, event, strata = made(n=150)
+    time = np.searchsorted(np.quantile(time, [0.25, 0.5, 0.75]), time) + 1.0
+    model = fit_cox(x, ("a", "b", "c"), time, event, strata)
+    assert len(np.unique(time[event])) == 4
+    assert model.coefficients[0].hazard_ratio.method == "Cox, Efron ties, Wald"
+    frame = pd.DataFrame(x, columns=["a", "b", "c"]).assign(time=time, event=event)
+    efron = PHReg(frame["time"], frame[["a", "b", "c"]], status=frame["event"], ties="efron").fit()
+    breslow = PHReg(frame["time"], frame[["a", "b", "c"]], status=frame["event"], ties="breslow").fit()
+    assert coefs(model) == pytest.approx(efron.params, rel=1e-6)
+    assert abs(coefs(model)[0] / breslow.params[0] - 1) > 0.05
 
 
 @pytest.mark.golden("cox_lung_efron")
@@ -179,6 +194,7 @@ def test_too_few_events_are_refused_unless_firth_is_asked_for():
     x = np.random.default_rng(0).normal(size=(30, 2))
     time, three = np.arange(1.0, 31), np.arange(30) < 3
     none = fit_cox(x, ("score", "age"), time, np.zeros(30, bool), one(30), FIRTH)
+    assert none.code == "few_events"
     assert str(none.coefficients[0].hazard_ratio) == "not estimable (0 events)"
     model = fit_cox(x, ("score", "age"), time, three, one(30))
     assert (model.code, model.reason) == ("few_events", "3 events for 2 coefficients")
@@ -197,7 +213,8 @@ def test_constant_and_collinear_columns_are_named():
     time, event = rng.exponential(10, 60), np.ones(60, bool)
     a, b = rng.normal(size=(2, 60))
     constant = fit_cox(np.column_stack([a, a * 0]), ("score", "age"), time, event, one(60))
-    assert (constant.reason, constant.remedy) == ("constant: age", "drop age")
+    assert (constant.code, constant.reason) == ("covariates_collinear", "constant: age")
+    assert constant.remedy == "drop age"
     columns = np.column_stack([a, b, rng.normal(size=60), 2 * a - b + 1])
     model = fit_cox(columns, ("score", "age", "er", "mix"), time, event, one(60))
     assert (model.code, model.reason) == ("covariates_collinear", "mix follows from score, age")

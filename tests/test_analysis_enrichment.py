@@ -76,6 +76,19 @@ def test_over_representation_equals_fishers_exact_test():
     assert one.hits == GENES[12:20]
 
 
+@pytest.mark.fault("F16")
+def test_sets_without_a_hit_count_in_the_correction():
+    """By hand: five sets are tested, and three of them have a hit."""
+    gene_sets = sets_of(A=GENES[:20], B=GENES[15:40], C=GENES[30:60], D=GENES[100:120], E=GENES[150:170])
+    found = over_representation(GENES[10:35], gene_sets)
+    assert [len(one.hits) for one in found] == [10, 20, 5, 0, 0]
+    p = np.array([one.p for one in found])
+    assert p[3:].tolist() == [1, 1]
+    assert p[1] < p[0] < p[2]
+    by_hand = [5 / 2 * p[0], 5 * p[1], min(1, 5 / 3 * p[2]), 1, 1]
+    assert [one.p_adjusted for one in found] == pytest.approx(by_hand, rel=1e-12)
+
+
 @pytest.mark.fault("F17")
 def test_without_a_significant_gene_every_set_has_p_1():
     found = over_representation([], sets_of(A=GENES[:20], B=GENES[50:70]))

@@ -248,6 +248,7 @@ def page_of(part):
     return Page("title", "lead", [], [], [part.section], "no", "footer")
 
 
+@pytest.mark.fault("F7")
 def test_the_part_says_every_number_with_its_interval_and_writes_it():
     part = horizons_part(material(0))
     page = page_of(part)

@@ -323,6 +323,7 @@ def test_missing_predictions_name_the_command(make):
     assert caught.value.code == "file_unreadable"
 
 
+@pytest.mark.fault("F9")
 def test_scores_of_unknown_origin_stop_before_any_output(make):
     config, run = make(frame=predictions("triple", 30, 0, split="train"), n=30, reference=False, resamples=100)
     with pytest.raises(StopRun) as caught:

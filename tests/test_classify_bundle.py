@@ -285,6 +285,7 @@ def test_embeddings_of_another_encoder_or_recipe_are_refused(trained):
     assert caught.value.code == "bundle_encoder"
 
 
+@pytest.mark.fault("G7")
 def test_a_drifted_probe_is_refused_and_rounding_is_not(trained):
     probe = trained.header.probe
     apply(trained, header=dataclasses.replace(trained.header, probe=probe * np.float32(1.0005)))
@@ -313,6 +314,7 @@ def test_only_patients_of_the_training_are_recognized(trained):
     assert table["outside"].str.startswith("the bundle was trained on these").tolist() == [True] * 5 + [False] * 19
 
 
+@pytest.mark.fault("E10")
 def test_strangers_are_refused_and_bad_embeddings_are_named(trained):
     with pytest.raises(StopRun) as caught:
         apply(trained, features=dataclasses.replace(trained.features, patient_id=tuple("x" * 24)))

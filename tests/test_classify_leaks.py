@@ -211,6 +211,7 @@ def test_ids_and_the_order_of_rows_are_noted():
     assert lint(with_column(clean, np.arange(N) > 40, "late"), SPLITS) == (), "a site's mark may follow sorted ids"
 
 
+@pytest.mark.fault("E20")
 def test_how_often_the_test_was_opened():
     (finding,) = lint(inputs(), SPLITS, opened=("k1", "k2", "k1"))
     assert (finding.code, finding.stops) == ("test_reopened", False)

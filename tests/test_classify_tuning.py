@@ -312,6 +312,7 @@ def test_pruning_keeps_the_winner_and_can_be_turned_off():
     assert full.search["pruner"] == "none"
 
 
+@pytest.mark.fault("E15")
 @pytest.mark.parametrize("head", ["toy", "xgboost"])
 def test_the_same_seed_gives_the_same_study_on_any_number_of_threads(head, tmp_path):
     chosen = TOY if head == "toy" else find_head("xgboost")
@@ -541,8 +542,9 @@ def test_when_every_trial_fails_the_first_error_is_told(space):
 @pytest.mark.parametrize("space", [TOY.space, {}])
 def test_a_score_that_is_no_number_fails_the_trial(space):
     empty = failing(lambda _, test: np.full((len(test.vectors), 3), np.nan))
-    with pytest.raises(StopRun, match="not a number"):
+    with pytest.raises(StopRun, match="not a number") as caught:
         tune(dataclasses.replace(empty, space=space), toy_folds(), n_classes=3, search=Search(2, 0))
+    assert caught.value.code == "tuning_failed"
 
 
 @pytest.mark.fault("E13")

@@ -203,13 +203,15 @@ def test_a_shard_that_vanishes_stops_the_run_and_loses_nobody(tmp_path, toy, job
     assert read_store(embed(jobs, toy, target))[1].patient_id == tuple(job.patient_id for job in jobs)
 
 
-def test_a_patient_with_nan_is_named_and_the_others_are_done(tmp_path, toy, jobs, monkeypatch):
+@pytest.mark.fault("D15")
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_a_patient_with_nan_or_infinity_is_named_and_the_others_are_done(tmp_path, toy, jobs, monkeypatch, bad):
     real, made, seen = toy.embed, header(toy), []
 
     def spoiling(pictures, masks):
         rows = real(pictures, masks).clone()
         if not seen:
-            rows[0, 0] = np.nan
+            rows[0, 0] = bad
         seen.append(1)
         return rows
 

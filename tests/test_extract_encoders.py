@@ -158,6 +158,7 @@ def test_altered_weights_are_refused(tmp_path):
     assert caught.value.code == "weights_hash"
 
 
+@pytest.mark.fault("G15")
 def test_without_a_hub_the_place_for_the_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

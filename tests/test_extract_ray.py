@@ -1,5 +1,6 @@
 """An extraction over Ray: the same bytes, whoever dies; each run is a process with a cluster of its own."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +18,7 @@ from extract.stage import extract
 from triher.config import read_config
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
+from triher.store import read_index
 from triher.tables import write_table
 
 PLUGIN = Path(__file__).parent / "data" / "plugin"
@@ -114,8 +118,27 @@ def test_patients_at_whom_every_worker_dies_stop_the_run(config_file):
     trigger = config_file.parent / "dies"
     trigger.write_text("always")
     _, err = finish(start(config_file, "run", TOY_DIES=str(trigger)), code=1)
-    assert "2 workers ended at the 2 patients P0" in err
-    assert "[worker_died]" in err
+    assert "workers ended again and again at the 2 patients P0" in err
+    assert "worker_died" in err
+
+
+@pytest.mark.fault("G20")
+def test_one_patient_at_whom_every_worker_dies_is_left_out_and_the_others_are_done(config_file):
+    """As where the memory of the machine is short for one exam alone."""
+    for path in (config_file.parent / "images").glob("P05_[pel]*.nii.gz"):
+        image = nib.load(path)
+        voxels = np.full(image.shape, 900, np.int16)
+        voxels[::7, ::7] = 0
+        nib.save(nib.Nifti1Image(voxels + np.int16(len(path.name)), image.affine, image.header), path)
+    trigger = config_file.parent / "dies"
+    trigger.write_text("bright")
+    finish(start(config_file, "run", TOY_DIES=str(trigger)))
+    with (config_file.parent / "run" / "skipped.csv").open(encoding="utf-8", newline="") as handle:
+        skipped = [(row["patient_id"], row["code"]) for row in csv.DictReader(handle)]
+    assert sorted(skipped) == [("P03", "phase_missing"), ("P05", "worker_died")]
+    done = [f"P{i:02d}" for i in range(N_PATIENTS) if i not in (3, 5)]
+    for store in (config_file.parent / "run" / "features").glob("*.h5"):
+        assert list(read_index(store).inputs) == done
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(config_file, expected):

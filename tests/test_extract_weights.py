@@ -132,6 +132,7 @@ def test_acceptance_is_by_name():
         require_license(ENCODERS["dinov3-small"], ["dinov3-base", "dinov3"])
 
 
+@pytest.mark.fault("G15")
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_gated_repository_says_where_to_ask_and_which_token(status, refusing_hub):
     refusing_hub(status)
@@ -158,6 +159,7 @@ def test_without_network_it_says_where_to_place_the_file(hub, tmp_path):
     )
 
 
+@pytest.mark.fault("G15")
 def test_weights_that_no_program_can_fetch_name_their_page():
     with pytest.raises(StopRun, match=r"cannot be fetched by this program: breast_MR_checkpoint\.pth\.tar") as caught:
         locate_weights(ENCODERS["fm-bcmri"], None)

@@ -296,7 +296,9 @@ def test_without_a_gpu_auto_says_what_it_computes_on(cohort, capsys, monkeypatch
     assert triher("extract", cohort, "--out", cohort.parent / "run") == 0
     assert "loading toy on cpu" in capsys.readouterr().err
     assert triher("extract", cohort, "--out", cohort.parent / "gpu", "--set", "extract.device=cuda") == 2
-    assert "torch sees no GPU [device_missing]" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert "torch sees no GPU" in text
+    assert "device_missing" in text
 
 
 @pytest.mark.fault("G17")

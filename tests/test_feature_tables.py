@@ -86,6 +86,7 @@ def test_a_table_with_gaps_is_filled_in_training_and_at_prediction(tables, tmp_p
     assert not applied["outside"].str.contains("nan").any()
 
 
+@pytest.mark.fault("E9")
 def test_other_columns_are_refused_by_the_bundle(tables, tmp_path, capsys):
     out = tmp_path / "run"
     assert triher("run", tables(), "--out", out, "--quiet") == 0

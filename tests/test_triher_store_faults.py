@@ -150,7 +150,8 @@ def test_a_full_disk_stops_before_hdf5_meets_it(store, features, monkeypatch, fa
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(StopRun, match=r"no space left to write .*s\.h5") as caught:
+    needed = r"no space left to write .*s\.h5: No space left on device; \d+ bytes are needed"
+    with pytest.raises(StopRun, match=needed) as caught:
         write(store, features)
     assert caught.value.code == "disk_full"
     assert store.read_bytes() == before

@@ -55,7 +55,8 @@ def _naming_full_disk(path: Path) -> Iterator[None]:
         number = _full_disk(error)
         if number is None:
             raise
-        raise StopRun("disk_full", f"no space left to write {path}: {os.strerror(number)}") from error
+        reason = "; ".join([os.strerror(number), *getattr(error, "__notes__", ())])
+        raise StopRun("disk_full", f"no space left to write {path}: {reason}") from error
 
 
 def _full_disk(error: Exception) -> int | None:

@@ -14,6 +14,8 @@ from triher.errors import StopRun
 from triher.labels import scheme_classes
 from triher.tables import read_own_table, require_column, write_table
 
+OUT_OF_SAMPLE = ("oof", "test", "new")
+"""Splits of patients whom the predicting model did not see; `refuse_trained` looks after ``new``."""
 KEYS = ("patient_id", "cohort", "site", "split", "repeat", "fold", "seed", "y")
 _WHOLE = ("repeat", "fold", "seed")
 _SUM_TOLERANCE = 1e-6
@@ -55,7 +57,8 @@ def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
     Raises:
         StopRun: ``column_missing``, or ``number_format`` where a cell is no number, a probability is negative, a
             row does not sum to 1 or ``y`` is no position in the scheme; ``patient_duplicate`` where one repeat of a
-            split predicts a patient twice, ``truth_differs`` where a patient has two classes.
+            split predicts a patient twice, ``truth_differs`` where a patient has two classes, ``score_in_sample``
+            where a split is none of `OUT_OF_SAMPLE`.
     """
     frame = read_own_table(path)
     wanted = [*KEYS, *probability_columns(scheme)]
@@ -71,7 +74,19 @@ def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
         raise StopRun("number_format", f"{path}: {error}") from error
     _check_values(frame, scheme, path)
     _check_patients(frame, path)
+    _check_splits(frame, path)
     return frame
+
+
+def _check_splits(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse predictions of patients whom the model saw; they would show how well it remembers."""
+    other = frame.loc[~frame["split"].isin(OUT_OF_SAMPLE), "split"]
+    if len(other):
+        message = (
+            f"{path}: {len(other)} of {len(frame)} rows have the split '{other.iloc[0]}'; expected 'oof', 'test' or "
+            "'new', which are patients whom the model did not see"
+        )
+        raise StopRun("score_in_sample", message)
 
 
 def _check_values(frame: pd.DataFrame, scheme: str, path: Path) -> None:

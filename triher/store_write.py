@@ -82,8 +82,13 @@ def _row_bytes(part: Features) -> int:
 def _reserve(file: h5py.File, n_bytes: int) -> None:
     """Take the space on disk before HDF5 needs it: it crashes when the disk is full while it closes a file."""
     if hasattr(os, "posix_fallocate"):
-        with Path(file.filename).open("rb+") as handle:
-            os.posix_fallocate(handle.fileno(), 0, n_bytes + _METADATA_BYTES)
+        n_bytes += _METADATA_BYTES
+        try:
+            with Path(file.filename).open("rb+") as handle:
+                os.posix_fallocate(handle.fileno(), 0, n_bytes)
+        except OSError as error:
+            error.add_note(f"{n_bytes} bytes are needed")
+            raise
 
 
 def _written_bytes(path: Path) -> int:
