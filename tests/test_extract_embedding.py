@@ -195,8 +195,9 @@ def test_a_shard_that_vanishes_stops_the_run_and_loses_nobody(tmp_path, toy, job
         real(lane, paths, patients)
 
     monkeypatch.setattr(Lane, "join", losing)
-    with pytest.raises(StopRun, match=r"vanished while it was made, with 3 patients: P3, P4, P5"):
+    with pytest.raises(StopRun, match=r"vanished while it was made, with 3 patients: P3, P4, P5") as caught:
         embed(jobs, toy, target)
+    assert caught.value.code == "store_corrupt"
     monkeypatch.undo()
     assert not target.exists()
 

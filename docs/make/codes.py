@@ -27,9 +27,9 @@ HANDED_ON = {
     "encoder_trained_on": "SKIP",
     "monotone_likelihood": "NOTE",
     "phases_config": "STOP",
-    "time_implausible": "SKIP",
-    "time_missing": "SKIP",
-    "time_negative": "SKIP",
+    "time_implausible": "NOTE",
+    "time_missing": "NOTE",
+    "time_negative": "NOTE",
     "vector_duplicate": "NOTE",
 }
 """Codes that reach such a call by way of a function or a named constant -> outcome."""
