@@ -17,11 +17,12 @@ SKIP, NOTE, WORKS = "skip", "note", "works"
 
 NASTY = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title></table>", "&lt;b&gt;", "' onload='x",
-    "=cmd|' /C calc'!A0", "+1", "-rf", "@SUM(A1)", "'=1+1", "''=1", "'", "../../../etc/passwd", "/etc/shadow", "..\\win",
-    "a/b", unicodedata.normalize("NFC", "Zo\u00eb"), unicodedata.normalize("NFD", "Zo\u00eb"), "a b  c", "line\nbreak",
-    "carriage\rreturn", "\u202eRTL\u202c", "\u05d0\u05d1", "x" * 400, 'a,b;c\td"e"', "001", "NA", "1e5",
-    "{patient_id}", "{0}", "%s%n", "[red]x[/red]", "[/]", "[bold", "NULL", "\U0001f600", "zero\u200bwidth", "\x1b[31mred",
-    "\uff30\uff11", "no\u00a0break", "next\u2028line", "\ufeffmark", "CON", ".", "$(id)", "`id`", "a\\", "#", "*", "?",
+    "=cmd|' /C calc'!A0", "+1", "-rf", "@SUM(A1)", "'=1+1", "''=1", "'", "../../../etc/passwd", "/etc/shadow",
+    "..\\win", "a/b", unicodedata.normalize("NFC", "Zo\u00eb"), unicodedata.normalize("NFD", "Zo\u00eb"), "a b  c",
+    "line\nbreak", "carriage\rreturn", "\u202eRTL\u202c", "\u05d0\u05d1", "x" * 400, 'a,b;c\td"e"', "001", "NA",
+    "1e5", "{patient_id}", "{0}", "%s%n", "[red]x[/red]", "[/]", "[bold", "NULL", "\U0001f600", "zero\u200bwidth",
+    "\x1b[31mred", "\uff30\uff11", "no\u00a0break", "next\u2028line", "\ufeffmark", "CON", ".", "$(id)", "`id`",
+    "a\\", "#", "*", "?",
 )  # fmt: skip
 """Pieces of ids and names that a program trips over: markup, formulas, paths, forms of Unicode, templates."""
 
@@ -50,8 +51,8 @@ class Exam:
 
     def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Voxels and affine."""
-        image = nib.load(self.paths[name])
-        return np.asarray(image.dataobj).copy(), image.affine
+        image = nib.load(self.paths[name], mmap=False)
+        return np.asarray(image.dataobj), image.affine
 
     def bytes_of(self, name: str) -> bytes:
         """What is in the file, uncompressed."""
@@ -212,7 +213,7 @@ def larger_grid(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.n
 def turned(exam: Exam) -> None:
     """All files with other axes in another order, which is the same exam."""
     for name in NAMES:
-        image = nib.load(exam.paths[name]).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
+        image = nib.load(exam.paths[name], mmap=False).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
         exam.save(name, np.asarray(image.dataobj), image.affine)
 
 

@@ -24,13 +24,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import torch
 from faulty_cohorts import TABLE_FAULTS, Drawn, cohorts_with_faults, rows_of, spoil, write_images, write_table
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
-from extract.torchvision_cure import import_torchvision
 from triher.cli import main
 from triher.files import sha256_of_file
 from triher.runfolder import RunFolder
@@ -186,12 +183,9 @@ class Place:
         return {name: digest for name, digest in tree(self.root).items() if name.split("/")[0] not in runs}
 
 
-def write_config(place: Place, weights: Path, drawn: Drawn) -> None:
-    """A configuration for the smallest network there is."""
-    extract = {
-        "encoder": f"file:test_resnet@{weights}", "slices": {"n": 1}, "device": "cpu", "runtime": "torch",
-        **drawn.options,
-    }  # fmt: skip
+def write_config(place: Place, encoder: str, drawn: Drawn) -> None:
+    """A configuration for a small network."""
+    extract = {"encoder": encoder, "slices": {"n": 1}, "device": "cpu", **drawn.options}
     config = {"cohort": {"table": "cohort.csv"}, "extract": extract}
     place.config.write_text(json.dumps(config), encoding="utf-8")
 
@@ -238,13 +232,13 @@ def check_counted(run: RunFolder, drawn: Drawn, told: Told) -> None:
     assert drawn.noted() <= noted
 
 
-def check_extraction(root: Path, weights: Path, drawn: Drawn, table_fault: str, step: int, *, after: bool) -> None:
+def check_extraction(root: Path, encoder: str, drawn: Drawn, table_fault: str, step: int, *, after: bool) -> None:
     """One cohort through a fault of its table, its faulty images, an interruption, and after its repair."""
     place, texts = Place(root), texts_of(drawn)
     exams = write_images(place.source / "images", drawn)
     clean = tree(place.source)
     shutil.copytree(place.source / "images", root / "kept")
-    write_config(place, weights, drawn)
+    write_config(place, encoder, drawn)
     rows, table = rows_of(drawn, exams), place.source / "cohort.csv"
     spoil(drawn, exams)
     run, again, fresh = place.run("run"), place.run("again"), place.run("fresh")
@@ -298,20 +292,11 @@ def check_extraction(root: Path, weights: Path, drawn: Drawn, table_fault: str, 
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """A network that nobody trained."""
-    return write_weights(tmp_path_factory.mktemp("weights"))
-
-
-def write_weights(folder: Path) -> Path:
-    """Random weights of a small network."""
-    import_torchvision()
-    import timm
-
-    torch.manual_seed(0)
-    path = folder / "random.safetensors"
-    save_file(timm.create_model("test_resnet").state_dict(), path)
-    return path
+def toy() -> Iterator[str]:
+    """The name of a small encoder with fixed weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent / "data" / "plugin")
+        yield "toy"
 
 
 EXTRACTIONS = {
@@ -325,6 +310,6 @@ EXTRACTIONS = {
 @pytest.mark.slow
 @settings(BOUNDED, max_examples=N_EXAMPLES or 6)
 @given(**EXTRACTIONS)
-def test_extraction(weights, drawn, table_fault, step, after):
+def test_extraction(toy, drawn, table_fault, step, after):
     with tempfile.TemporaryDirectory() as folder:
-        check_extraction(Path(folder), weights, drawn, table_fault, step, after=after)
+        check_extraction(Path(folder), toy, drawn, table_fault, step, after=after)
