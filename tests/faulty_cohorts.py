@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import shutil
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 from hypothesis import strategies as st
+from pydicom.uid import generate_uid
+
+from extract.phantom_dicom import write_dicom
 
 PHASES = ("pre", "early", "late")
 NAMES = (*PHASES, "mask")
@@ -39,6 +44,9 @@ class Exam:
     """The files of one patient, by phase and ``mask``."""
 
     paths: dict[str, Path]
+    """``exam`` is the folder of the phases where they are DICOM."""
+    slices: tuple[Path, ...] = ()
+    """The files of that folder, phase after phase and slice after slice."""
 
     def save(self, name: str, array: np.ndarray, affine: np.ndarray, **header: object) -> None:
         """Write a volume with sform and qform."""
@@ -306,6 +314,119 @@ PLAIN = {
     ),
 }
 
+ON_MASKS = (
+    "mask cut", "NaN in the mask", "no mask", "an empty mask", "a mask of two voxels", "a mask in another room",
+    "a mask outside", "a mask with more slices", "a mask of 255", "a mask of almost all", "two lesions",
+)  # fmt: skip
+SECRETS = {
+    "PatientName": "Doe^Jane",
+    "PatientBirthDate": "19610412",
+    "OtherPatientNames": "Roe^Jane",
+    "PatientAddress": "1 Lantern Lane",
+    "InstitutionName": "Saint Elsewhere",
+    "AccessionNumber": "ACC-4711",
+}
+
+
+def edit(path: Path, to: Path | None = None, **values: object) -> None:
+    """Give an image other attributes; None takes one out."""
+    found = pydicom.dcmread(path)
+    for keyword, value in values.items():
+        if value is None:
+            del found[keyword]
+        else:
+            setattr(found, keyword, value)
+    found.save_as(to or path)
+
+
+def edited(which: slice = slice(None), **values: object) -> Callable[[Exam], None]:
+    """Other attributes in some images."""
+    return lambda exam: [edit(path, **values) for path in exam.slices[which]] and None
+
+
+def deleted(which: Callable[[int], slice]) -> Callable[[Exam], None]:
+    """Some images are gone; which ones depends on how many slices there are."""
+    return lambda exam: [path.unlink() for path in exam.slices[which(len(exam.slices) // 3)]] and None
+
+
+def other_slice(exam: Exam) -> None:
+    """Other pixels in the place of a slice."""
+    found = pydicom.dcmread(exam.slices[2])
+    found.SOPInstanceUID, found.InstanceNumber = generate_uid(), 999
+    found.PixelData = bytes(reversed(found.PixelData))
+    found.save_as(exam.paths["exam"] / "zzz.dcm")
+
+
+def other_matrix(exam: Exam) -> None:
+    """One image of half the rows."""
+    found = pydicom.dcmread(exam.slices[3])
+    found.Rows //= 2
+    found.PixelData = found.PixelData[: found.Rows * found.Columns * 2]
+    found.save_as(exam.slices[3])
+
+
+def added(n: int, name: str, **values: object) -> Callable[[Exam], None]:
+    """Copies of some images with other attributes."""
+    return lambda exam: (
+        [edit(p, exam.paths["exam"] / f"{name}{k}", **values) for k, p in enumerate(exam.slices[:n])] and None
+    )
+
+
+def text_beside(exam: Exam) -> None:
+    """Files that are no images."""
+    (exam.paths["exam"] / "junk.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 500)
+    (exam.paths["exam"] / "=note.txt").write_text("<b>ask the radiologist</b>", encoding="utf-8")
+
+
+def text_alone(exam: Exam) -> None:
+    """Nothing but a file that is no image."""
+    deleted(lambda _: slice(None))(exam)
+    (exam.paths["exam"] / "<readme>.txt").write_text("nothing", encoding="utf-8")
+
+
+_SCOUT = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+_OTHER_SERIES = {
+    "SeriesInstanceUID": "1.2.3.4",
+    "SeriesNumber": 9,
+    "SeriesDescription": "<t2>",
+    "RepetitionTime": 4000,
+}
+_TIMES = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionTime", "ContentTime", "AcquisitionNumber")
+
+DICOM = {
+    "a slice missing": Fault(deleted(lambda n: slice(2, None, n)), SKIP, ("slice_missing",)),
+    "half a phase": Fault(deleted(lambda n: slice(-(n // 2), None)), SKIP, ("series_not_a_grid",)),
+    "one image missing": Fault(deleted(lambda n: slice(2, 3)), SKIP, ("series_not_a_grid",)),
+    "no times": Fault(edited(**dict.fromkeys(_TIMES)), SKIP, ("series_not_a_grid",)),
+    "other pixels in one place": Fault(other_slice, SKIP, ("slice_duplicate",)),
+    "another matrix": Fault(other_matrix, SKIP, ("slice_matrix",)),
+    "two kinds": Fault(
+        edited(slice(None, None, 2), ImageType=["DERIVED", "PRIMARY", "WATER"]),
+        SKIP,
+        ("series_mixed", "series_not_a_grid"),
+    ),
+    "another series": Fault(added(6, "t2", **_OTHER_SERIES), SKIP, ("series_ambiguous",)),
+    "pixels cut": Fault(
+        lambda exam: exam.slices[4].write_bytes(exam.slices[4].read_bytes()[:-100]) and None,
+        SKIP,
+        ("pixeldata_short",),
+    ),
+    "no position": Fault(edited(slice(4, 5), ImagePositionPatient=None), SKIP, ("dicom_geometry",)),
+    "no axes": Fault(edited(slice(4, 5), ImageOrientationPatient=None), SKIP, ("dicom_geometry",)),
+    "no distances": Fault(edited(PixelSpacing=None), SKIP, ("dicom_geometry",)),
+    "no MR": Fault(text_alone, SKIP, ("no_mr_image",)),
+    "an empty folder": Fault(deleted(lambda _: slice(None)), SKIP, ("no_dicom",)),
+    "no folder": Fault(lambda exam: shutil.rmtree(exam.paths["exam"]), SKIP, ("no_images",)),
+    "somebody else": Fault(edited(PatientID="HOSPITAL-77"), SKIP, ("patient_mismatch",)),
+    "two people": Fault(edited(slice(-1, None), PatientID="HOSPITAL-77"), SKIP, ("patient_mismatch",)),
+    "a slice twice": Fault(added(1, "copy"), NOTE, ("slice_repeated",)),
+    "other files": Fault(text_beside, NOTE, ("dicom_ignored",)),
+    "a name": Fault(edited(**SECRETS), NOTE, ("phi_present",)),
+    "text in the image": Fault(edited(slice(4), BurnedInAnnotation="YES"), NOTE, ("burned_in_annotation",)),
+    "a localizer": Fault(added(3, "scout", **_SCOUT), NOTE, ("series_strays",)),
+}
+"""By name, for exams as DICOM."""
+
 IHC = {"zero": ("0", ""), "low": ("1+", ""), "positive": ("3+", "amplified")}
 
 
@@ -320,15 +441,16 @@ class Person:
     stem: str
     """Of her files' names."""
     suffix: str
+    """Of the phases' files; empty for DICOM."""
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     seed: int
     fault: str = ""
-    """Key of `FAULTS`, `PACKED` or `PLAIN`; none if empty."""
+    """Key of `FAULTS`, `PACKED`, `PLAIN` or `DICOM`; none if empty."""
 
     def what(self) -> Fault:
         """What is wrong with her exam."""
-        return ({"": Fault(lambda _: None, WORKS)} | FAULTS | PACKED | PLAIN)[self.fault]
+        return ({"": Fault(lambda _: None, WORKS)} | FAULTS | PACKED | PLAIN | DICOM)[self.fault]
 
 
 @dataclass(frozen=True)
@@ -370,10 +492,10 @@ STEMS = (
 
 
 @st.composite
-def people(draw: st.DrawFn, k: int, cohorts: Sequence[str], sites: Sequence[str]) -> Person:
+def people(draw: st.DrawFn, k: int, cohorts: Sequence[str], sites: Sequence[str], suffixes: Sequence[str]) -> Person:
     """One patient, whose id nobody else has."""
-    suffix = draw(st.sampled_from((".nii.gz", ".nii")))
-    own = [*FAULTS, *(PACKED if suffix == ".nii.gz" else PLAIN)]
+    suffix = draw(st.sampled_from(suffixes))
+    own = {".nii.gz": [*FAULTS, *PACKED], ".nii": [*FAULTS, *PLAIN], "": [*DICOM, *ON_MASKS]}[suffix]
     side = st.integers(12, 18)
     spacing = st.floats(0.6, 1.6).map(lambda mm: round(mm, 3))
     return Person(
@@ -391,12 +513,12 @@ def people(draw: st.DrawFn, k: int, cohorts: Sequence[str], sites: Sequence[str]
 
 
 @st.composite
-def cohorts_with_faults(draw: st.DrawFn, most: int = 12) -> Drawn:
+def cohorts_with_faults(draw: st.DrawFn, most: int = 12, suffixes: Sequence[str] = (".nii.gz", ".nii")) -> Drawn:
     """A cohort of 3 patients or more, of whom at least one can be used and has a neighbor who may not."""
     cohorts = [draw(names(f"c{k}z")) for k in range(draw(st.integers(1, 2)))]
     sites = [draw(names(f"s{k}z")) for k in range(draw(st.integers(1, 3)))]
     n = draw(st.integers(3, most))
-    found = [draw(people(k, cohorts, sites)) for k in range(n)]
+    found = [draw(people(k, cohorts, sites, suffixes)) for k in range(n)]
     if not any(person.what().outcome != SKIP for person in found):
         found[0] = Person(**{**vars(found[0]), "fault": ""})
     options = {"shard_patients": draw(st.integers(1, 5)), "batch_size": draw(st.integers(1, 6))}
@@ -409,7 +531,7 @@ def write_table(path: Path, rows: Sequence[Sequence[str]], separator: str = ",",
         csv.writer(handle, delimiter=separator).writerows(rows)
 
 
-HEADER = ["patient_id", "cohort", "site", "ihc", "ish", *NAMES]
+HEADER = ["patient_id", "cohort", "site", "ihc", "ish", "header_id"]
 
 
 def write_images(folder: Path, drawn: Drawn) -> dict[str, Exam]:
@@ -426,21 +548,40 @@ def _write_exam(folder: Path, person: Person) -> Exam:
     lesion = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, middle, radii, strict=True)) < 1
     affine = np.diag([*person.spacing_mm, 1.0])
     affine[:3, 3] = rng.integers(-30, 30, 3)
-    exam = Exam({name: folder / f"{person.stem}_{name}{person.suffix}" for name in NAMES})
+    exam = Exam({name: folder / f"{person.stem}_{name}{person.suffix or '.nii.gz'}" for name in NAMES})
     for gain, name in zip((1.0, 2.5, 2.0), PHASES, strict=True):
         noise = rng.normal(300, 20, person.shape)
         exam.save(name, (noise + lesion * 200 * gain + gain).astype(np.int16), affine)
     exam.save("mask", lesion.astype(np.uint8), affine)
-    return exam
+    return exam if person.suffix else _as_dicom(exam, person)
+
+
+def _as_dicom(exam: Exam, person: Person) -> Exam:
+    """The phases as one series of DICOM, in a folder."""
+    loaded = [exam.load(name) for name in PHASES]
+    folder = exam.paths["pre"].parent / person.stem
+    given = {"vendor": "ge", "patient_id": f"H{person.seed}", "seed": person.seed}
+    slices = write_dicom(folder, [array for array, _ in loaded], loaded[0][1], (-30.0, 90.0, 390.5), **given)
+    removed(*PHASES)(exam)
+    return Exam({"exam": folder, "mask": exam.paths["mask"]}, tuple(slices))
 
 
 def rows_of(drawn: Drawn, exams: dict[str, Exam]) -> list[list[str]]:
     """Header and rows of the cohort table."""
+    files = [*next(iter(exams.values())).paths]
     rows = [
-        [p.patient_id, p.cohort, p.site, *IHC[p.her2], *(str(path) for path in exams[p.patient_id].paths.values())]
+        [p.patient_id, p.cohort, p.site, *IHC[p.her2], f"H{p.seed}", *map(str, exams[p.patient_id].paths.values())]
         for p in drawn.people
     ]
-    return [HEADER, *rows]
+    return [[*HEADER, *files], *rows]
+
+
+def cohort_options(drawn: Drawn) -> dict[str, object]:
+    """What the configuration says of such a table."""
+    if drawn.people[0].suffix:
+        return {}
+    rules = {"pre": "pre", "early": "first post", "late": "last"}
+    return {"exam": "{exam}", "dicom_id": "{header_id}", "phases": rules}
 
 
 def spoil(drawn: Drawn, exams: dict[str, Exam]) -> None:
@@ -456,22 +597,32 @@ def _with_cell(row: int, column: int, value: str) -> Callable[[Rows], Rows]:
     """Another value in a cell."""
 
     def change(rows: Rows) -> Rows:
-        return [[*r[:column], value, *r[column + 1 :]] if i == row else r for i, r in enumerate(rows)]
+        at = column % len(rows[row])
+        return [[*r[:at], value, *r[at + 1 :]] if i == row else r for i, r in enumerate(rows)]
 
     return change
+
+
+def _respelled(patient_id: str, letter: str, other: str) -> str:
+    """The same id to a reader, with more space around it."""
+    return f" {patient_id.replace(letter, other)}\u00a0"
 
 
 TABLE_FAULTS: dict[str, tuple[Callable[[Rows], Rows], str]] = {
     "one id twice": (lambda rows: [*rows, [rows[1][0], *rows[2][1:]]], "patient_duplicate"),
     "one id in two cases": (
-        lambda rows: [*rows, [rows[1][0].swapcase() + "\u00a0", *rows[2][1:]]],
+        lambda rows: [*rows, [_respelled(rows[1][0], "q", "Q"), *rows[2][1:]]],
+        "patient_duplicate",
+    ),
+    "one id in two widths": (
+        lambda rows: [*rows, [_respelled(rows[1][0], "q", "\uff51"), *rows[2][1:]]],
         "patient_duplicate",
     ),
     "no id": (_with_cell(1, 0, "  "), "patient_id"),
     "a column twice": (_with_cell(0, 3, "site"), "table_header"),
     "a cell too many": (lambda rows: [*rows[:-1], [*rows[-1], "x"]], "csv_row"),
     "a cell too few": (lambda rows: [*rows[:-1], rows[-1][:-1]], "csv_row"),
-    "no column": (_with_cell(0, 5, "prae"), "column_missing"),
+    "no column": (_with_cell(0, -1, "maske"), "column_missing"),
     "no column of ids": (_with_cell(0, 0, "name"), "column_missing"),
     "a header alone": (lambda rows: rows[:1], "table_empty"),
     "nothing": (lambda rows: [], "table_empty"),
