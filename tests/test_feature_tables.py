@@ -7,6 +7,7 @@ import pytest
 from triher.cli import main
 from triher.config import write_config
 from triher.predictions import read_predictions
+from triher.runfolder import RunFolder
 from triher.settings import Config
 from triher.store import read_store
 
@@ -84,6 +85,21 @@ def test_a_table_with_gaps_is_filled_in_training_and_at_prediction(tables, tmp_p
     applied = read_predictions(tmp_path / "new" / "predictions.csv", "triple")
     assert len(applied) == 12
     assert not applied["outside"].str.contains("nan").any()
+
+
+@pytest.mark.fault("C5")
+def test_a_new_patient_without_features_is_left_out_by_name(tables, tmp_path, capsys):
+    out, new = tmp_path / "run", tmp_path / "new"
+    assert triher("classify", tables(), "--out", out, "--quiet") == 0
+    cohort, features = tables(n=12, seed=1), tmp_path / "features1.csv"
+    rows = features.read_text().splitlines()
+    features.write_text("\n".join(rows[:-1]) + "\n")
+    capsys.readouterr()
+    assert triher("apply", out / "bundle", cohort, "--features", features, "--out", new) == 3
+    assert "1 left out" in capsys.readouterr().err
+    (left,) = RunFolder(new).read_skipped()
+    assert (left.patient_id, left.code) == ("1-011", "not_extracted")
+    assert len(read_predictions(new / "predictions.csv", "triple")) == 11
 
 
 def test_other_columns_are_refused_by_the_bundle(tables, tmp_path, capsys):

@@ -28,10 +28,12 @@ from faulty_cohorts import (
     SECRETS,
     TABLE_FAULTS,
     Drawn,
+    Table,
     cohort_options,
     cohorts_with_faults,
     rows_of,
     spoil,
+    tables_with_faults,
     write_images,
     write_table,
 )
@@ -43,6 +45,7 @@ from triher.files import sha256_of_file
 from triher.runfolder import RunFolder
 from triher.store import read_index, read_store
 from triher.store_check import verify_whole
+from triher.tables import read_own_table
 
 N_EXAMPLES = int(os.environ.get("TRIHER_EXAMPLES", "0"))
 BOUNDED = settings(
@@ -335,3 +338,108 @@ def test_extraction(toy, drawn, table_fault, step, after):
 def test_dicom(toy, drawn, table_fault, step, after):
     with tempfile.TemporaryDirectory() as folder:
         check_extraction(Path(folder), toy, drawn, table_fault, step, after=after)
+
+
+# Classification and what follows
+
+
+def write_tables(place: Place, table: Table) -> None:
+    """Cohort, features and configuration."""
+    place.source.mkdir(exist_ok=True)
+    write_table(place.source / "cohort.csv", table.cohort_rows())
+    write_table(place.source / "features.csv", table.feature_rows())
+    unit = {"time_unit": "months"} if table.has_survival else {}
+    analysis = {"resamples": 100, "calibrators": ["temperature"], "covariates": ["age"]}
+    config = {
+        "cohort": {"table": "cohort.csv", "covariates": ["age"], **unit},
+        "classify": {"features": "features.csv", **table.options},
+        "analysis": analysis,
+    }
+    place.config.write_text(json.dumps(config), encoding="utf-8")
+
+
+def predicted(run: RunFolder) -> list[str]:
+    """Who has a prediction."""
+    return read_own_table(run.predictions_file)["patient_id"].tolist()
+
+
+def check_predicted(run: RunFolder, table: Table, told: Told, skipped: dict[str, str]) -> None:
+    """Everybody is predicted or left out for the right reason, which is counted and printed."""
+    rows = run.read_skipped()
+    assert sorted((row.patient_id, row.code) for row in rows) == sorted(skipped.items())
+    everybody = {subject.patient_id for subject in table.subjects}
+    assert sorted(predicted(run)) == sorted(everybody - {*skipped})
+    assert (told.code, "Traceback" in told.text) == (3 if rows else 0, False), told.text
+    assert not rows or f"{len(rows)} left out" in told.text
+
+
+def outputs(run: RunFolder) -> dict[str, str]:
+    """What the numbers of a run stand in."""
+    kept = (
+        "predictions.csv",
+        "companions.csv",
+        "shortcuts.csv",
+        "metrics.csv",
+        "label_audit.csv",
+        "bundle",
+        "tables",
+    )
+    return {name: digest for name, digest in tree(run.path).items() if name.split("/")[0] in kept}
+
+
+def check_tables_of_features(root: Path, command: str, table: Table, step: int, *, after: bool) -> None:
+    """Faulty tables through a run, an interruption, the application of a bundle, and after their repair."""
+    place = Place(root)
+    texts = [*{text for s in table.subjects for text in (s.patient_id, s.cohort, s.site)}]
+    run, again, fresh, new = (place.run(name) for name in ("run", "again", "fresh", "new"))
+    write_tables(place, table)
+    before = place.others("run")
+    told = triher(command, place.config, "--out", run.path)
+    skipped = table.with_code("skip")
+    assert place.others("run") == before
+    check_predicted(run, table, told, skipped)
+    check_folder(run.path, texts)
+    n_done = len(table.subjects) - len(skipped)
+    assert f"classify: {n_done} patients, {len(skipped)} left out" in told.text
+    assert {*table.with_code("note").items()} <= {(note.patient_id, note.code) for note in run.read_notes()}
+
+    with interrupted(step, after=after):
+        told = triher("classify", place.config, "--out", again.path, "--quiet")
+    assert told.code in (130, 3, 0), told.text
+    if again.path.exists():
+        check_folder(again.path, texts)
+    triher("classify", place.config, "--out", again.path)
+    check_folder(again.path, texts)
+    same = outputs(again)
+    assert same == {name: digest for name, digest in outputs(run).items() if name in same}
+
+    told = triher("apply", run.bundle, place.config, "--features", place.source / "features.csv", "--out", new.path)
+    kept = {patient_id: code for patient_id, code in skipped.items() if code != "her2_unknown"}
+    check_predicted(new, table, told, kept)
+    check_folder(new.path, texts)
+
+    write_tables(place, table.repaired())
+    with interrupted(step, after=after):
+        triher("classify", place.config, "--out", run.path, "--quiet")
+    check_folder(run.path, texts)
+    told = triher(command, place.config, "--out", run.path)
+    check_predicted(run, table, told, {})
+    triher(command, place.config, "--out", fresh.path)
+    assert outputs(run) == outputs(fresh)
+    check_folder(run.path, texts)
+
+
+@pytest.mark.slow
+@settings(BOUNDED, max_examples=N_EXAMPLES or 5)
+@given(table=tables_with_faults(), step=st.integers(1, 40), after=st.booleans())
+def test_features_of_tables(table, step, after):
+    with tempfile.TemporaryDirectory() as folder:
+        check_tables_of_features(Path(folder), "classify", table, step, after=after)
+
+
+@pytest.mark.slow
+@settings(BOUNDED, max_examples=N_EXAMPLES or 1)
+@given(table=tables_with_faults(), step=st.integers(1, 40), after=st.booleans())
+def test_whole_runs(table, step, after):
+    with tempfile.TemporaryDirectory() as folder:
+        check_tables_of_features(Path(folder), "run", table, step, after=after)

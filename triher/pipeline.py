@@ -267,7 +267,8 @@ def apply_to_cohort(
 
         features = extract(config, run, reporter).store
     known = labels(cohort, config.scheme)[0] if "ihc" in cohort.columns else None
-    predictions, skipped = apply_bundle(bundle, read_source(features), cohort, labels=known)
+    accounted = {row.patient_id for row in run.read_skipped() if row.stage != "classify"}
+    predictions, skipped = apply_bundle(bundle, read_source(features), cohort, labels=known, accounted=accounted)
     run.write_skipped("classify", skipped)
     write_predictions(run.predictions_file, predictions, config.scheme)
     run.write_notes("apply", _library_notes(bundle_path))
