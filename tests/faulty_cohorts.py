@@ -735,7 +735,11 @@ def tables_with_faults(draw: st.DrawFn) -> Table:
     faults = draw(st.dictionaries(st.integers(12, n - 1), st.sampled_from(sorted(SUBJECT_FAULTS)), max_size=n // 4))
     places = st.tuples(st.sampled_from(cohorts), st.sampled_from(sites))
     subjects = [Subject(draw(names(f"q{k}z")), *draw(places), k % 3, faults.get(k, "")) for k in range(n)]
-    options = {"head": draw(st.sampled_from(("logistic", "hierarchical", "ordinal"))), "trials": 1, "folds": 2}
+    options = {
+        "head": draw(st.sampled_from(("logistic", "hierarchical-logistic", "ordinal"))),
+        "trials": 1,
+        "folds": 2,
+    }
     return Table(
         tuple(subjects), draw(st.integers(0, 10**6)), draw(st.booleans()), {**options, "covariates": ["age"]}
     )

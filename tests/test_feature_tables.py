@@ -113,6 +113,26 @@ def test_other_columns_are_refused_by_the_bundle(tables, tmp_path, capsys):
     assert "--features" in capsys.readouterr().err
 
 
+@pytest.mark.fault("C2")
+def test_remarks_on_the_cohort_table_are_kept_without_images(tables, tmp_path):
+    config, out = tables(), tmp_path / "run"
+    cohort = tmp_path / "cohort0.csv"
+    lines = cohort.read_text().splitlines()
+    cohort.write_text("\n".join([*lines, lines[1]]) + "\n")
+    assert triher("classify", config, "--out", out, "--quiet") == 0
+    arguments = ("--features", tmp_path / "features0.csv", "--out", tmp_path / "new")
+    assert triher("apply", out / "bundle", config, *arguments) == 0
+    for folder in (out, tmp_path / "new"):
+        assert ("0-000", "patient_duplicate") in {(n.patient_id, n.code) for n in RunFolder(folder).read_notes()}
+
+
+def test_a_cohort_of_one_site_is_judged(tables, tmp_path):
+    config = tables()
+    cohort = tmp_path / "cohort0.csv"
+    cohort.write_text(cohort.read_text().replace(",s1", ",s0"))
+    assert triher("run", config, "--out", tmp_path / "run", "--quiet") == 0
+
+
 def test_a_table_is_not_extracted(tables, tmp_path, capsys):
     assert triher("extract", tables(), "--out", tmp_path / "run") == 2
     assert "nothing to extract" in capsys.readouterr().err

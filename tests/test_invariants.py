@@ -365,11 +365,11 @@ def predicted(run: RunFolder) -> list[str]:
 
 def check_predicted(run: RunFolder, table: Table, told: Told, skipped: dict[str, str]) -> None:
     """Everybody is predicted or left out for the right reason, which is counted and printed."""
+    assert (told.code, "Traceback" in told.text) == (3 if skipped else 0, False), told.text
     rows = run.read_skipped()
-    assert sorted((row.patient_id, row.code) for row in rows) == sorted(skipped.items())
+    assert sorted((row.patient_id, row.code) for row in rows) == sorted(skipped.items()), told.text
     everybody = {subject.patient_id for subject in table.subjects}
     assert sorted(predicted(run)) == sorted(everybody - {*skipped})
-    assert (told.code, "Traceback" in told.text) == (3 if rows else 0, False), told.text
     assert not rows or f"{len(rows)} left out" in told.text
 
 
