@@ -27,6 +27,7 @@ import pytest
 from faulty_cohorts import (
     TABLE_FAULTS,
     Drawn,
+    Person,
     cohort_options,
     cohorts_with_faults,
     rows_of,
@@ -198,10 +199,11 @@ class Place:
         return {name: digest for name, digest in tree(self.root).items() if name.split("/")[0] not in runs}
 
 
-def write_config(place: Place, encoder: str, drawn: Drawn) -> None:
-    """A configuration for a small network."""
-    extract = {"encoder": encoder, "slices": {"n": 1}, "device": "cpu", **drawn.options}
-    config = {"cohort": {"table": "cohort.csv", **cohort_options(drawn)}, "extract": extract}
+def write_config(place: Place, drawn: Drawn) -> None:
+    """A configuration for the encoder of the plug-in."""
+    extract = {"encoder": "toy", "slices": {"n": 1}, "device": "cpu", **drawn.options}
+    classify = {"trials": 1, "folds": 2}
+    config = {"cohort": {"table": "cohort.csv", **cohort_options(drawn)}, "extract": extract, "classify": classify}
     place.config.write_text(json.dumps(config), encoding="utf-8")
 
 
@@ -247,13 +249,24 @@ def check_counted(run: RunFolder, drawn: Drawn, told: Told) -> None:
     assert drawn.noted() <= noted
 
 
-def check_extraction(root: Path, encoder: str, drawn: Drawn, table_fault: str, step: int, *, after: bool) -> None:
+def check_applied(place: Place, bundle: Path, drawn: Drawn) -> None:
+    """A bundle meets the faulty cohort: everybody is predicted, or left out for the right reason."""
+    run, wanted = place.run("new"), drawn.skipped()
+    told = triher("apply", bundle, place.config, "--out", run.path)
+    assert (told.code, "Traceback" in told.text) == (3 if wanted else 0, False), told.text
+    assert sorted(row.patient_id for row in run.read_skipped()) == sorted(wanted)
+    assert all(row.code in wanted[row.patient_id] for row in run.read_skipped())
+    assert predicted(run) == drawn.done()
+    check_folder(run.path, texts_of(drawn))
+
+
+def check_extraction(root: Path, bundle: Path, drawn: Drawn, table_fault: str, step: int, *, after: bool) -> None:
     """One cohort through a fault of its table, its faulty images, an interruption, and after its repair."""
     place, texts = Place(root), texts_of(drawn)
     exams = write_images(place.source / "images", drawn)
     clean = tree(place.source)
     shutil.copytree(place.source / "images", root / "kept")
-    write_config(place, encoder, drawn)
+    write_config(place, drawn)
     rows, table = rows_of(drawn, exams), place.source / "cohort.csv"
     spoil(drawn, exams)
     run, again, fresh = place.run("run"), place.run("again"), place.run("fresh")
@@ -273,6 +286,8 @@ def check_extraction(root: Path, encoder: str, drawn: Drawn, table_fault: str, s
     check_folder(run.path, texts)
     assert place.others("run") == before
     held = tree(run.path)
+    check_applied(place, bundle, drawn)
+    assert place.others("run", "new") == before
 
     with interrupted(step, after=after):
         told = triher("extract", place.config, "--out", again.path, "--quiet")
@@ -307,11 +322,20 @@ def check_extraction(root: Path, encoder: str, drawn: Drawn, table_fault: str, s
 
 
 @pytest.fixture(scope="module")
-def toy() -> Iterator[str]:
-    """The name of a small encoder with fixed weights."""
+def bundle(tmp_path_factory) -> Iterator[Path]:
+    """A bundle trained on a cohort without faults, with a small encoder that stays findable."""
+    place = Place(tmp_path_factory.mktemp("trained"))
+    shape, spacing_mm, labels = (14, 14, 7), (1.0, 1.0, 2.0), ("zero", "low", "positive")
+    people = [Person(f"P{k}", "A", "A", labels[k % 3], f"{k}", ".nii", shape, spacing_mm, k) for k in range(18)]
+    drawn = Drawn(tuple(people))
+    rows = rows_of(drawn, write_images(place.source / "images", drawn))
+    write_table(place.source / "cohort.csv", rows)
+    write_config(place, drawn)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent / "data" / "plugin")
-        yield "toy"
+        assert triher("extract", place.config, "--out", place.run("run").path).code == 0
+        assert triher("classify", place.config, "--out", place.run("run").path).code == 0
+        yield place.run("run").bundle
 
 
 def moments() -> dict[str, st.SearchStrategy]:
@@ -326,17 +350,17 @@ def moments() -> dict[str, st.SearchStrategy]:
 @pytest.mark.slow
 @settings(BOUNDED, max_examples=N_EXAMPLES or 5)
 @given(drawn=cohorts_with_faults(), **moments())
-def test_extraction(toy, drawn, table_fault, step, after):
+def test_extraction(bundle, drawn, table_fault, step, after):
     with tempfile.TemporaryDirectory() as folder:
-        check_extraction(Path(folder), toy, drawn, table_fault, step, after=after)
+        check_extraction(Path(folder), bundle, drawn, table_fault, step, after=after)
 
 
 @pytest.mark.slow
 @settings(BOUNDED, max_examples=N_EXAMPLES or 3)
 @given(drawn=cohorts_with_faults(5, ("",)), **moments())
-def test_dicom(toy, drawn, table_fault, step, after):
+def test_dicom(bundle, drawn, table_fault, step, after):
     with tempfile.TemporaryDirectory() as folder:
-        check_extraction(Path(folder), toy, drawn, table_fault, step, after=after)
+        check_extraction(Path(folder), bundle, drawn, table_fault, step, after=after)
 
 
 # Classification and what follows
