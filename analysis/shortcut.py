@@ -36,13 +36,18 @@ class Shortcut:
 
 
 def read_shortcuts(path: Path) -> tuple[Shortcut, ...]:
-    """Read the long table with one row a target, patient and group.
+    """Read the long table with one row a target, patient and group; none where nothing was there to tell apart.
 
     Raises:
         StopRun: ``column_missing``; ``number_format`` where a cell of ``p`` is no probability, a patient's do not
             sum to 1, a group is there twice or not at all, or the truth is none of the groups.
     """
-    frame = read_own_table(path)
+    try:
+        frame = read_own_table(path)
+    except StopRun as error:
+        if error.code != "table_empty":
+            raise
+        return ()
     for column in _COLUMNS:
         require_column(frame, column, purpose="table of shortcuts", where=str(path))
     try:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from classify.applicability import outside
 from classify.bundle import Bundle
-from classify.cases import inputs_of, leave_out_gaps
+from classify.cases import inputs_of, leave_out_gaps, not_extracted
 from classify.encoder_saw import leave_out_seen
 from classify.source import Source
 from classify.table import Place, prediction_frame
@@ -21,7 +21,12 @@ from triher.store import COSMETIC, Features, Header
 
 
 def apply_bundle(
-    bundle: Bundle, source: Source, cohort: Cohort, *, labels: Mapping[str, int] | None
+    bundle: Bundle,
+    source: Source,
+    cohort: Cohort,
+    *,
+    labels: Mapping[str, int] | None,
+    accounted: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[Skipped]]:
     """Predict the patients of a cohort whose features are at hand, in the order of the cohort.
 
@@ -30,11 +35,12 @@ def apply_bundle(
         source: features of the new patients, and what made them.
         cohort: the new patients.
         labels: patient id -> position in the bundle's scheme, where known; only copied into the table.
+        accounted: who the extraction left out and named; they are not counted again.
 
     Returns:
         A prediction table (split ``new``) with two more columns: ``set``, the classes that cannot be ruled out,
         and ``outside``, what lies outside the training range (empty for a patient inside); and who was left out
-        because of gaps, or because a trained encoder was trained on her.
+        because of gaps, for want of features, or because a trained encoder was trained on her.
 
     Raises:
         StopRun: ``bundle_encoder`` (encoder, recipe, views or columns differ), ``transform_drift`` (the encoder
@@ -55,10 +61,12 @@ def apply_bundle(
             f"{len(skipped)} of these were left out"
         )
         raise StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
+    known = {*people, *accounted}
+    skipped += [not_extracted(patient) for patient in cohort.patients if patient.patient_id not in known]
     inputs = inputs_of(chosen, patients, config, source.names, bare=is_bare(bundle, source))
     p = bundle.model.predict(inputs)
-    known = labels or {}
-    y = np.array([known.get(patient.patient_id, np.nan) for patient in patients], dtype=np.float64)
+    given = labels or {}
+    y = np.array([given.get(patient.patient_id, np.nan) for patient in patients], dtype=np.float64)
     found = outside(bundle.seen, chosen.acquisition, inputs.means())
     known_images = _known_images(bundle, chosen, unseen.validated)
     reasons = [[*knows, *what] for knows, what in zip(known_images, found, strict=True)]

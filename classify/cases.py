@@ -97,7 +97,7 @@ def gather(
     skipped = [row for row in unlabeled if row.patient_id in place.keys() & patients.keys()]
     skipped += [*unseen.skipped, *gaps]
     known = {*place, *accounted, *unused}
-    skipped += [_not_extracted(patient) for patient in cohort.patients if patient.patient_id not in known]
+    skipped += [not_extracted(patient) for patient in cohort.patients if patient.patient_id not in known]
     left_out = unused - {*accounted}
     skipped += [_split_unused(patient, config) for patient in cohort.patients if patient.patient_id in left_out]
     people = tuple(patients[patient_id] for patient_id in chosen.patient_id)
@@ -199,9 +199,10 @@ def _same_images(group: Int[np.ndarray, " patient"], patients: Sequence[Patient]
     )
 
 
-def _not_extracted(patient: Patient) -> Skipped:
-    """A patient who joined the cohort after the extraction."""
-    reason, remedy = "in the cohort table and not in the feature store", "run triher extract again"
+def not_extracted(patient: Patient) -> Skipped:
+    """A patient without features, for instance one who joined the cohort after the extraction."""
+    reason = "in the cohort table and not among the features"
+    remedy = "run triher extract again, or add the patient to your table of features"
     return Skipped(patient.patient_id, patient.cohort, "classify", "not_extracted", reason, remedy)
 
 

@@ -83,7 +83,8 @@ def classify(config: Config, run: RunFolder, features: Path, reporter: Reporter)
     outputs.append(run.shortcuts_file)
     found = [*gathered.notes, *remarks(config, gathered, plan, outcome), *as_notes(findings)]
     found += shortcut_notes(shortcuts)
-    run.write_notes(STAGE, [*contradictions(cohort), *found])
+    of_rows = () if config.has_images else cohort.notes  # or the extraction writes them
+    run.write_notes(STAGE, [*of_rows, *contradictions(cohort), *found])
     facts = record_of(config, gathered, outcome, source.header, opened, reasons)
     run.record_stage(STAGE, key, [*outputs, run.label_audit_file], time.monotonic() - started, **facts)
     reporter.say(f"classify: {len(gathered.patients)} patients, {len(gathered.skipped)} left out")

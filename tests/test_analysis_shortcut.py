@@ -83,6 +83,10 @@ def test_a_table_that_is_not_as_agreed_is_refused(read, change, text):
     assert caught.value.code == "number_format"
 
 
+def test_a_cohort_of_one_site_has_nothing_to_tell_apart(read):
+    assert read(long_table()[0][:0]) == ()
+
+
 def test_a_missing_column_is_named(read):
     with pytest.raises(StopRun, match="truth") as caught:
         read(long_table()[0].drop(columns="truth"))

@@ -7,6 +7,7 @@ import pytest
 from triher.cli import main
 from triher.config import write_config
 from triher.predictions import read_predictions
+from triher.runfolder import RunFolder
 from triher.settings import Config
 from triher.store import read_store
 
@@ -86,6 +87,21 @@ def test_a_table_with_gaps_is_filled_in_training_and_at_prediction(tables, tmp_p
     assert not applied["outside"].str.contains("nan").any()
 
 
+@pytest.mark.fault("C5")
+def test_a_new_patient_without_features_is_left_out_by_name(tables, tmp_path, capsys):
+    out, new = tmp_path / "run", tmp_path / "new"
+    assert triher("classify", tables(), "--out", out, "--quiet") == 0
+    cohort, features = tables(n=12, seed=1), tmp_path / "features1.csv"
+    rows = features.read_text().splitlines()
+    features.write_text("\n".join(rows[:-1]) + "\n")
+    capsys.readouterr()
+    assert triher("apply", out / "bundle", cohort, "--features", features, "--out", new) == 3
+    assert "1 left out" in capsys.readouterr().err
+    (left,) = RunFolder(new).read_skipped()
+    assert (left.patient_id, left.code) == ("1-011", "not_extracted")
+    assert len(read_predictions(new / "predictions.csv", "triple")) == 11
+
+
 @pytest.mark.fault("E9")
 def test_other_columns_are_refused_by_the_bundle(tables, tmp_path, capsys):
     out = tmp_path / "run"
@@ -96,6 +112,26 @@ def test_other_columns_are_refused_by_the_bundle(tables, tmp_path, capsys):
     assert "bundle_encoder" in capsys.readouterr().err
     assert triher("apply", out / "bundle", new, "--out", tmp_path / "newer") == 2
     assert "--features" in capsys.readouterr().err
+
+
+@pytest.mark.fault("C2")
+def test_remarks_on_the_cohort_table_are_kept_without_images(tables, tmp_path):
+    config, out = tables(), tmp_path / "run"
+    cohort = tmp_path / "cohort0.csv"
+    lines = cohort.read_text().splitlines()
+    cohort.write_text("\n".join([*lines, lines[1]]) + "\n")
+    assert triher("classify", config, "--out", out, "--quiet") == 0
+    arguments = ("--features", tmp_path / "features0.csv", "--out", tmp_path / "new")
+    assert triher("apply", out / "bundle", config, *arguments) == 0
+    for folder in (out, tmp_path / "new"):
+        assert ("0-000", "patient_duplicate") in {(n.patient_id, n.code) for n in RunFolder(folder).read_notes()}
+
+
+def test_a_cohort_of_one_site_is_judged(tables, tmp_path):
+    config = tables()
+    cohort = tmp_path / "cohort0.csv"
+    cohort.write_text(cohort.read_text().replace(",s1", ",s0"))
+    assert triher("run", config, "--out", tmp_path / "run", "--quiet") == 0
 
 
 def test_a_table_is_not_extracted(tables, tmp_path, capsys):

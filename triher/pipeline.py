@@ -269,6 +269,7 @@ def apply_to_cohort(
         raise StopRun("bundle_encoder", message, remedy="give the new patients' table with --features")
     config = config_for_bundle(bundle, cohort_file, images=features is None, beside=bundle_path.absolute().parent)
     cohort = read_cohort(config.cohort, survival=False, images=features is None)
+    of_rows = () if features is None else cohort.notes  # or the extraction writes them
     run.prepare()
     _refuse_other_cohort(run, cohort, config.cohort.table)
     run.record_command("triher apply", dump_config(config))
@@ -277,10 +278,11 @@ def apply_to_cohort(
 
         features = extract(config, run, reporter).store
     known = labels(cohort, config.scheme)[0] if "ihc" in cohort.columns else None
-    predictions, skipped = apply_bundle(bundle, read_source(features), cohort, labels=known)
+    accounted = {row.patient_id for row in run.read_skipped() if row.stage != "classify"}
+    predictions, skipped = apply_bundle(bundle, read_source(features), cohort, labels=known, accounted=accounted)
     run.write_skipped("classify", skipped)
     write_predictions(run.predictions_file, predictions, config.scheme)
-    run.write_notes("apply", _library_notes(bundle_path))
+    run.write_notes("apply", [*of_rows, *_library_notes(bundle_path)])
     key = sha256_of_json(source_key(features))
     facts = {
         "bundle": str(bundle_path),
