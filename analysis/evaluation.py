@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.agreement import quadratic_kappa
-from analysis.beside import judge_beside
-from analysis.bootstrap import macro_auc_lead, macro_micro_auc
-from analysis.calibration_curves import Reliability
-from analysis.calibration_metrics import judge_calibration, reliability_curves
-from analysis.confusion import (
+from analysis.calibration.curves import Reliability
+from analysis.calibration.metrics import judge_calibration, reliability_curves
+from analysis.discrimination.agreement import quadratic_kappa
+from analysis.discrimination.aucs import low_vs_positive, one_vs_rest, zero_vs_rest
+from analysis.discrimination.beside import judge_beside
+from analysis.discrimination.confusion import (
     Confusion,
     accuracy,
     balanced_accuracy,
@@ -23,18 +23,18 @@ from analysis.confusion import (
     sensitivities,
     specificities,
 )
-from analysis.cross_validation import honest
-from analysis.discrimination import low_vs_positive, one_vs_rest, zero_vs_rest
-from analysis.followup import FollowUp
-from analysis.hand_till import hand_till
+from analysis.discrimination.hand_till import hand_till
+from analysis.discrimination.partial_auc import partial_auc
+from analysis.discrimination.shortcut import Shortcut, judge_shortcuts
+from analysis.discrimination.within_site import within_site_auc
+from analysis.inference.bootstrap import macro_auc_lead, macro_micro_auc
+from analysis.inference.cross_validation import honest
+from analysis.inference.strata import sample_strata
 from analysis.metrics import Metric
-from analysis.partial_auc import partial_auc
-from analysis.prognosis import Prognosis, judge_prognosis
-from analysis.prognosis_metrics import prognosis_metrics
-from analysis.samples import Sample, class_label, split_samples, subgroup_samples
-from analysis.shortcut import Shortcut, judge_shortcuts
-from analysis.strata import sample_strata
-from analysis.within_site import within_site_auc
+from analysis.patients.samples import Sample, class_label, split_samples, subgroup_samples
+from analysis.survival.followup import FollowUp
+from analysis.survival.prognosis import Prognosis, judge_prognosis
+from analysis.survival.prognosis_metrics import prognosis_metrics
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
 from triher.settings import Config

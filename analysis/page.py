@@ -10,7 +10,7 @@ from itertools import groupby
 
 from PIL import Image, UnidentifiedImageError
 
-from analysis.canvas import Drawing
+from analysis.figures.canvas import Drawing
 from analysis.wording import interval, unbroken
 from triher.estimate import Estimate
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.followup import FollowUp
-from analysis.limit_facts import Limit
+from analysis.limits.facts import Limit
 from analysis.metrics import Metric
 from analysis.page import Section
-from analysis.samples import Sample
+from analysis.patients.samples import Sample
+from analysis.survival.followup import FollowUp
 from triher.cohort import Cohort
 from triher.errors import Note
 from triher.labels import scheme_classes

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Iterable
 
+from analysis.discrimination.paper_rows import new_metrics, paper_rows
 from analysis.metrics import Metric
-from analysis.paper_rows import new_metrics, paper_rows
 from analysis.part import Material, Part
-from analysis.sections_calibrators import calibrators_part
-from analysis.sections_comparisons import judge_comparisons
-from analysis.sections_conformal import judge_conformal
-from analysis.sections_decision import judge_decision
-from analysis.sections_explanations import judge_explanations
-from analysis.sections_horizons import horizons_part
-from analysis.sections_matched import judge_matched
-from analysis.sections_multiplicity import judge_multiplicity
-from analysis.sections_operating import judge_thresholds
-from analysis.sections_paper import paper_part
-from analysis.sections_recalibration import recalibration_part
-from analysis.sections_reject import judge_reject
-from analysis.sections_study import study_part
-from analysis.sections_subgroups import subgroups_part
-from analysis.sections_transcriptomics import transcriptomics_part
+from analysis.sections.calibrators import calibrators_part
+from analysis.sections.comparisons import judge_comparisons
+from analysis.sections.conformal import judge_conformal
+from analysis.sections.decision import judge_decision
+from analysis.sections.explanations import judge_explanations
+from analysis.sections.horizons import horizons_part
+from analysis.sections.matched import judge_matched
+from analysis.sections.multiplicity import judge_multiplicity
+from analysis.sections.operating import judge_thresholds
+from analysis.sections.paper import paper_part
+from analysis.sections.recalibration import recalibration_part
+from analysis.sections.reject import judge_reject
+from analysis.sections.study import study_part
+from analysis.sections.subgroups import subgroups_part
+from analysis.sections.transcriptomics import transcriptomics_part
 
 Judge = Callable[[Material], Part]
 

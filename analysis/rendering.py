@@ -9,9 +9,9 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from analysis.canvas import Drawing
-from analysis.dark import painted, with_variables
-from analysis.lighter import Lighter, lighter, size_in_page
+from analysis.figures.canvas import Drawing
+from analysis.figures.dark import painted, with_variables
+from analysis.figures.lighter import Lighter, lighter, size_in_page
 from analysis.page import Block, Folded, Page, Paragraph, Pictures, all_blocks, drawings, tables
 from analysis.wording import unbroken
 from triher.files import write_text
@@ -109,5 +109,5 @@ def templates() -> jinja2.Environment:
 
 
 def _markup(drawing: Drawing) -> Markup:
-    """A drawing's SVG in the page's colors; matplotlib and `analysis.svg` escaped the text inside."""
+    """A drawing's SVG in the page's colors; matplotlib and `analysis.figures.svg` escaped the text inside."""
     return Markup(with_variables(drawing.svg))  # noqa: S704

@@ -7,22 +7,22 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.acquisition import Acquisition
 from analysis.evaluation import Evaluation, SplitEvaluation
-from analysis.flow import patient_flow
-from analysis.limit_facts import Facts, Limit
+from analysis.limits.facts import Facts, Limit
 from analysis.metrics import find
 from analysis.page import Card, Page, Section, estimate_card
-from analysis.population import flow_blocks
-from analysis.sections_beside import beside_section
-from analysis.sections_calibration import calibration_section
-from analysis.sections_cost import cost_section
-from analysis.sections_limits import limits_section
-from analysis.sections_origin import model_section, provenance_section
-from analysis.sections_performance import discrimination_section, nested_section
-from analysis.sections_shortcut import opened_blocks, opened_too_often, shortcut_section
-from analysis.sections_survival import prognosis_section
-from analysis.sections_table_one import table_one_blocks
+from analysis.patients.acquisition import Acquisition
+from analysis.patients.flow import patient_flow
+from analysis.patients.population import flow_blocks
+from analysis.sections.beside import beside_section
+from analysis.sections.calibration import calibration_section
+from analysis.sections.cost import cost_section
+from analysis.sections.limits import limits_section
+from analysis.sections.origin import model_section, provenance_section
+from analysis.sections.performance import discrimination_section, nested_section
+from analysis.sections.shortcut import opened_blocks, opened_too_often, shortcut_section
+from analysis.sections.survival import prognosis_section
+from analysis.sections.table_one import table_one_blocks
 from analysis.summary import chosen_model, control_sentence, covariate_names, limit_sentence, plain_words
 from analysis.wording import class_list, count, interval, split_name
 from triher import __version__

@@ -8,24 +8,24 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from analysis.ablation.stage import study_key
-from analysis.acquisition import read_acquisition
-from analysis.beside import read_companions
 from analysis.checklists.export import write_checklists
 from analysis.checklists.facts import gather
 from analysis.checklists.fill import fill
 from analysis.checklists.section import add_checklists
+from analysis.discrimination.beside import read_companions
+from analysis.discrimination.shortcut import Shortcut, read_shortcuts
 from analysis.evaluation import Evaluation, evaluate
 from analysis.explained_run import explained_files
-from analysis.followup import all_follow_ups
 from analysis.metrics import find, write_metrics
 from analysis.part import Material, Part
 from analysis.parts import judge_parts
+from analysis.patients.acquisition import read_acquisition
+from analysis.patients.samples import split_samples
 from analysis.rendering import write_page
 from analysis.report import build_page
-from analysis.samples import split_samples
-from analysis.sections_cost import sizes_of
-from analysis.sections_study import base_config
-from analysis.shortcut import Shortcut, read_shortcuts
+from analysis.sections.cost import sizes_of
+from analysis.sections.study import base_config
+from analysis.survival.followup import all_follow_ups
 from triher import __version__
 from triher.cohort import Cohort, read_cohort
 from triher.config import dump_config
@@ -64,7 +64,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
     Raises:
         StopRun: ``file_unreadable`` when there are no predictions yet; ``output_changed`` when they were changed; as
             the readers of the tables; ``score_in_sample`` as `triher.predictions.refuse_trained`; ``unknown_name`` as
-            `analysis.followup.follow_up`.
+            `analysis.survival.followup.follow_up`.
     """
     start = time.monotonic()
     if not run.predictions_file.is_file():

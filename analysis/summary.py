@@ -6,16 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.calibration_metrics import joint_test
-from analysis.canvas import plain
-from analysis.cox import CoxModel
+from analysis.calibration.metrics import joint_test
 from analysis.evaluation import Evaluation, SplitEvaluation
-from analysis.limit_facts import Facts
-from analysis.limits import limits
+from analysis.figures.canvas import plain
+from analysis.limits.facts import Facts
+from analysis.limits.ranked import limits
 from analysis.metrics import find
-from analysis.prognosis import Prognosis
-from analysis.samples import class_label
-from analysis.sections_beside import baseline_sentences
+from analysis.patients.samples import class_label
+from analysis.sections.beside import baseline_sentences
+from analysis.survival.cox import CoxModel
+from analysis.survival.prognosis import Prognosis
 from analysis.wording import class_list, count, interval, p_value, places
 
 _SMALL_P = 0.05

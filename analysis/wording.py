@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from analysis.canvas import plain
-from analysis.figures import brief
+from analysis.figures.canvas import plain
+from analysis.figures.discrimination import brief
 from triher.estimate import Estimate
 
 _SPLITS = {"test": "Held-out test", "oof": "Development, out of fold", "new": "New patients"}

@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.figures import at_least, show
-from extract.phantom import write_phantom
+from extract.phantom.cohort import write_phantom
 from extract.torchvision_cure import import_torchvision
 from triher.ablation.axes import read_lattice
 from triher.config import build_config, read_tree, write_config

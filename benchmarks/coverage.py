@@ -6,8 +6,8 @@ true AUC follows from the clouds: two linear scores of a normal cloud are a norm
 stand for. Two truths are asked: the mean over the models of the folds, which cross-validation estimates, and the
 model of all patients, which a reader has in mind. A line gives the percentage that held for each way to make the
 interval: ``plain``; the variance ``doubled``; ``repeats``, Nadeau & Bengio's correction with repeats of the folds
-counted as test parts of their own; ``corrected``, as `analysis.cross_validation` does. ``tests``: how often the test
-of interaction rejects at 5 % what is true, that all levels have the same AUC, for one model and for those of folds.
+counted as test parts of their own; ``corrected``, as `analysis.inference.cross_validation` does. ``tests``: how often the
+test of interaction rejects at 5 % what is true, that all levels have the same AUC, for one model and for those of folds.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from scipy.stats import chi2, norm, qmc
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
-from analysis.bootstrap import macro_auc
-from analysis.cross_validation import Folds, widened
-from analysis.discrimination import conditional_positive, delong, low_vs_positive, zero_vs_rest
-from analysis.intervals import FEWEST
-from analysis.subgroups import heterogeneity
+from analysis.discrimination.aucs import conditional_positive, delong, low_vs_positive, zero_vs_rest
+from analysis.discrimination.subgroups import heterogeneity
+from analysis.inference.bootstrap import macro_auc
+from analysis.inference.cross_validation import Folds, widened
+from analysis.inference.intervals import FEWEST
 from benchmarks.figures import NONE, at_least, at_most, show
 from triher.estimate import Estimate
 from triher.tables import write_table

@@ -20,8 +20,8 @@ from scipy.stats import multivariate_normal
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from analysis.bootstrap import macro_micro_auc
-from analysis.cross_validation import Folds, widened
+from analysis.inference.bootstrap import macro_micro_auc
+from analysis.inference.cross_validation import Folds, widened
 from benchmarks.figures import between, show
 from classify.cases import Cases, inputs_of
 from classify.heads import HEADS

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.ablation.comparison import Compared, compare_metric
 from analysis.ablation.material import Arena, StudyMaterial
-from analysis.cross_validation import Folds
+from analysis.inference.cross_validation import Folds
 from benchmarks.figures import at_most, show
 from triher.settings import Config
 from triher.study import BASE

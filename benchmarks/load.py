@@ -19,12 +19,12 @@ import numpy as np
 import pydicom
 
 from benchmarks.figures import NONE, Target, at_least, show
-from extract.dicom import open_dicom
+from extract.dicom.exam import open_dicom
+from extract.formats.nifti import open_nifti, read_volume
+from extract.formats.voxel_bytes import inflate
 from extract.histograms import count
-from extract.nifti import open_nifti, read_volume
-from extract.phantom import PHASES, write_phantom
-from extract.phantom_dicom import write_dicom
-from extract.voxel_bytes import inflate
+from extract.phantom.cohort import PHASES, write_phantom
+from extract.phantom.dicom import write_dicom
 from triher.progress import Reporter
 
 SHAPE = (80, 256, 256)

@@ -25,13 +25,13 @@ from lifelines.utils import concordance_index
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from analysis.auc_tests import paired_test
-from analysis.bootstrap import macro_rankings, mean_area, multiplicities, resampled
-from analysis.concordance import harrell_c
-from analysis.cox import CoxModel, Options, fit_cox, likelihood_ratio_p
-from analysis.delong import delong
-from analysis.pairs import resampled_index, sort_patients
-from analysis.partial_likelihood import maximize, risk_sets
+from analysis.discrimination.auc_tests import paired_test
+from analysis.discrimination.delong import delong
+from analysis.inference.bootstrap import macro_rankings, mean_area, multiplicities, resampled
+from analysis.survival.concordance import harrell_c
+from analysis.survival.cox import CoxModel, Options, fit_cox, likelihood_ratio_p
+from analysis.survival.pairs import resampled_index, sort_patients
+from analysis.survival.partial_likelihood import maximize, risk_sets
 from benchmarks.figures import at_least, at_most, show
 
 SHARES = (0.2, 0.55, 0.25)

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from extract.encoder_spec import EncoderSpec
-from extract.radiomics_settings import VERSION as RADIOMICS_VERSION
+from extract.radiomics.settings import VERSION as RADIOMICS_VERSION
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 _IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

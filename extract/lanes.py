@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from extract.encoder_spec import TRAINED, EncoderSpec
-from extract.radiomics_settings import RadiomicsSettings
+from extract.radiomics.settings import RadiomicsSettings
 from extract.weights import locate_weights
 from triher.errors import StopRun
 from triher.settings import CropConfig, ExtractConfig
@@ -78,7 +78,7 @@ class RadiomicsChoice:
 
     def load(self, device: "torch.device") -> "Embedder":
         """Nothing to load."""
-        from extract.radiomics_embedder import RadiomicsEmbedder
+        from extract.radiomics.embedder import RadiomicsEmbedder
 
         return RadiomicsEmbedder(self.settings)
 

@@ -97,14 +97,14 @@ def open_source(path: Path, reading: Reading = AS_IT_IS) -> Source:
     assumed = Assumed(reading.orientation, reading.spacing_mm) if reading.orientation else None
     zero = reading.nonfinite == "zero"
     if path.suffix.casefold() in _ITK:
-        from extract.itk_formats import open_itk
+        from extract.formats.itk_formats import open_itk
 
         return open_itk(path, assumed, zero_nonfinite=zero)
     if path.is_dir() or _is_dicom(path):
-        from extract.dicom import open_dicom
+        from extract.dicom.exam import open_dicom
 
         return open_dicom(path, reading.series, reading.header_id)
-    from extract.nifti import open_nifti
+    from extract.formats.nifti import open_nifti
 
     return open_nifti(path, assumed, zero_nonfinite=zero)
 
@@ -120,7 +120,7 @@ def open_mask(path: Path, reading: Reading = AS_IT_IS) -> Source:
         SkipPatient: ``ambiguous_file`` when there are several segmentations, and as `open_source`.
     """
     if path.is_dir() or _is_dicom(path):
-        from extract.dicom_segments import find_segmentations, open_segmentation
+        from extract.dicom.segments import find_segmentations, open_segmentation
 
         found = find_segmentations(source_files(path))
         if len(found) > 1:

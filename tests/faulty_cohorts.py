@@ -24,7 +24,7 @@ from faulty_images import (
 )
 from hypothesis import strategies as st
 
-from extract.phantom_dicom import write_dicom
+from extract.phantom.dicom import write_dicom
 
 NASTY = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title></table>", "&lt;b&gt;", "' onload='x",

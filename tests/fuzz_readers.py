@@ -180,8 +180,8 @@ def other_keys(found: Answer, right: Answer, _: Any, before: bytes, after: bytes
 
 def read_run(path: Path) -> Answer:
     """All that later stages read of a run folder."""
-    from analysis.beside import read_companions
-    from analysis.shortcut import read_shortcuts
+    from analysis.discrimination.beside import read_companions
+    from analysis.discrimination.shortcut import read_shortcuts
     from triher.predictions import read_predictions
     from triher.runfolder import RunFolder
 

@@ -18,13 +18,19 @@ from statsmodels.stats.multitest import multipletests
 from analysis.ablation.comparison import RUNS_AWAY, compare, compare_metric, estimates, missing_base
 from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import MEASURES, draw, draw_seeds, find_measure, measures_of, resample, values
-from analysis.auc_tests import paired_test
-from analysis.bootstrap import NO_VARIATION, multiplicities
-from analysis.confusion import accuracy, balanced_accuracy, confusion_matrix, sensitivities, specificities
-from analysis.cross_validation import Folds
-from analysis.discrimination import SEPARATED, low_vs_positive_scores, zero_vs_rest_scores
-from analysis.ece import ece_estimates
-from analysis.logistic_model import binary_design, fit_logistic, logit, two_classes
+from analysis.calibration.ece import ece_estimates
+from analysis.calibration.logistic_model import binary_design, fit_logistic, logit, two_classes
+from analysis.discrimination.auc_tests import paired_test
+from analysis.discrimination.aucs import SEPARATED, low_vs_positive_scores, zero_vs_rest_scores
+from analysis.discrimination.confusion import (
+    accuracy,
+    balanced_accuracy,
+    confusion_matrix,
+    sensitivities,
+    specificities,
+)
+from analysis.inference.bootstrap import NO_VARIATION, multiplicities
+from analysis.inference.cross_validation import Folds
 from triher.errors import StopRun
 from triher.settings import Config
 from triher.study import BASE, Cell

@@ -34,7 +34,7 @@ from analysis.ablation.sections_top import status, summary
 from analysis.ablation.stability import Stability
 from analysis.ablation.stage import STAGE, analyze_study, study_key
 from analysis.ablation.variance import NOISE, Share
-from analysis.canvas import Drawing
+from analysis.figures.canvas import Drawing
 from analysis.page import Paragraph, drawings, tables
 from analysis.rendering import render
 from triher.ablation.axes import read_lattice

@@ -15,9 +15,9 @@ from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import find_measure
 from analysis.ablation.sections_top import levels_dropped
 from analysis.ablation.variance import NOISE, REST, _seeds, _split, _values, split_variance
-from analysis.bootstrap import macro_rankings, mean_area
-from analysis.cross_validation import Folds
-from analysis.delong import delong_covariance
+from analysis.discrimination.delong import delong_covariance
+from analysis.inference.bootstrap import macro_rankings, mean_area
+from analysis.inference.cross_validation import Folds
 from triher.errors import StopRun
 from triher.settings import Config
 from triher.study import BASE, Cell

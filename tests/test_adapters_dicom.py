@@ -12,8 +12,8 @@ from extract.adapters.importing import import_cohort
 from extract.adapters.registry import find_adapter
 from extract.cache import ensure_slab
 from extract.exam import read_exam
-from extract.phantom import write_phantom
-from extract.phantom_dicom import phantom_as_dicom, write_dicom
+from extract.phantom.cohort import write_phantom
+from extract.phantom.dicom import phantom_as_dicom, write_dicom
 from extract.recipe import SlabRecipe
 from triher.cohort import read_cohort
 from triher.config import read_config

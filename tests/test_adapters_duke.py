@@ -14,7 +14,7 @@ from extract.adapters.duke import read
 from extract.adapters.duke_images import phase_of
 from extract.adapters.importing import import_cohort
 from extract.exam import read_exam
-from extract.phantom_dicom import write_dicom
+from extract.phantom.dicom import write_dicom
 from triher.cohort import read_cohort
 from triher.config import read_config
 from triher.errors import StopRun

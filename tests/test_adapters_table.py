@@ -11,7 +11,7 @@ from extract.adapters.guesses import SPELLINGS, suggest
 from extract.adapters.importing import import_cohort
 from extract.adapters.table import read
 from extract.exam import read_exam
-from extract.phantom_dicom import write_dicom
+from extract.phantom.dicom import write_dicom
 from triher.cohort import labels, read_cohort
 from triher.config import read_config
 from triher.errors import StopRun

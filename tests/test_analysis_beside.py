@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from analysis.beside import judge_beside, read_companions
-from analysis.bootstrap import macro_auc_lead, macro_micro_auc
-from analysis.delong import delong
+from analysis.discrimination.beside import judge_beside, read_companions
+from analysis.discrimination.delong import delong
+from analysis.discrimination.within_site import within_site_auc
 from analysis.evaluation import Evaluation
+from analysis.inference.bootstrap import macro_auc_lead, macro_micro_auc
 from analysis.metrics import Metric, find
 from analysis.page import Paragraph, Table
-from analysis.samples import split_samples
-from analysis.sections_beside import baseline_sentences, beside_section
-from analysis.within_site import within_site_auc
+from analysis.patients.samples import split_samples
+from analysis.sections.beside import baseline_sentences, beside_section
 from triher.errors import StopRun
 from triher.estimate import Estimate, not_estimable
 from triher.predictions import probability_columns, write_predictions

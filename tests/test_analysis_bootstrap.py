@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef, roc_auc_score
 
-from analysis.auc_kernel import _compiled, among, areas, concordance, rank
-from analysis.bootstrap import (
+from analysis.discrimination.auc_kernel import _compiled, among, areas, concordance, rank
+from analysis.discrimination.confusion import balanced_accuracy, confusion_matrix, matthews
+from analysis.discrimination.hand_till import hand_till
+from analysis.discrimination.partial_auc import partial_auc, weighted_partial_auc
+from analysis.inference.bootstrap import (
     macro_auc_lead,
     macro_micro_auc,
     macro_rankings,
@@ -20,10 +23,7 @@ from analysis.bootstrap import (
     percentile,
     resampled,
 )
-from analysis.confusion import balanced_accuracy, confusion_matrix, matthews
-from analysis.hand_till import hand_till
-from analysis.partial_auc import partial_auc, weighted_partial_auc
-from analysis.strata import class_and_cohort
+from analysis.inference.strata import class_and_cohort
 
 CLASSES = ("zero", "low", "positive")
 DRAWS = {"resamples": 300, "seed": 0}
@@ -216,7 +216,7 @@ def test_means_of_aucs_equal_proc(golden, golden_folder):
 
 def test_portions_do_not_change_the_number_of_resamples(monkeypatch):
     y, _ = patients(30)
-    monkeypatch.setattr("analysis.bootstrap._CELLS", 30 * 7)
+    monkeypatch.setattr("analysis.inference.bootstrap._CELLS", 30 * 7)
     draws = resampled(y, lambda weights: weights[:, :1].astype(float), resamples=20, seed=0)
     assert draws.shape == (20, 1)
 

@@ -8,9 +8,8 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from analysis.brier import brier_and_log_loss, decompose_brier, scaled_brier
-from analysis.calibration import logistic_recalibration, spiegelhalter
-from analysis.calibration_curves import (
+from analysis.calibration.brier import brier_and_log_loss, decompose_brier, scaled_brier
+from analysis.calibration.curves import (
     calibration_errors,
     error_estimates,
     loess_curve,
@@ -19,11 +18,12 @@ from analysis.calibration_curves import (
     smooth_reliability,
     smoother,
 )
-from analysis.ece import ece, ece_estimates
-from analysis.intervals import Z95
-from analysis.logistic_model import binary_design, class_design, fit_logistic, logit, one_hot, two_classes
-from analysis.multinomial_recalibration import multinomial_recalibration
-from analysis.val_prob import VAL_PROB, val_prob
+from analysis.calibration.ece import ece, ece_estimates
+from analysis.calibration.logistic_model import binary_design, class_design, fit_logistic, logit, one_hot, two_classes
+from analysis.calibration.multinomial import multinomial_recalibration
+from analysis.calibration.slopes import logistic_recalibration, spiegelhalter
+from analysis.calibration.val_prob import VAL_PROB, val_prob
+from analysis.inference.intervals import Z95
 
 CLASSES = ("zero", "low", "positive")
 

@@ -6,14 +6,21 @@ import pytest
 from scipy.optimize import isotonic_regression
 from scipy.special import softmax
 
-from analysis.brier import patient_losses
-from analysis.calibration import logistic_recalibration
-from analysis.calibrator_comparison import compare_calibrators, slope_of_logs
-from analysis.calibrators import CALIBRATORS, cross_fitted, find_calibrator, fit_one_temperature, folds_of, platt
-from analysis.calibrators_stepwise import fit_venn_abers, inductive_venn_abers, isotonic
+from analysis.calibration.brier import patient_losses
+from analysis.calibration.calibrators import (
+    CALIBRATORS,
+    cross_fitted,
+    find_calibrator,
+    fit_one_temperature,
+    folds_of,
+    platt,
+)
+from analysis.calibration.comparison import compare_calibrators, slope_of_logs
+from analysis.calibration.slopes import logistic_recalibration
+from analysis.calibration.stepwise import fit_venn_abers, inductive_venn_abers, isotonic
 from analysis.part import Material
-from analysis.samples import Sample
-from analysis.sections_calibrators import calibrators_part
+from analysis.patients.samples import Sample
+from analysis.sections.calibrators import calibrators_part
 from triher.cohort import Cohort
 from triher.errors import StopRun
 from triher.settings import AnalysisConfig, CohortConfig, Config

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_ind
 
-from analysis.camera import camera, mean_correlation, shift_p
-from analysis.enrichment import enrichment
-from analysis.gene_sets import GeneSet, match_gene_sets, read_gene_sets
+from analysis.genes.camera import camera, mean_correlation, shift_p
+from analysis.genes.enrichment import enrichment
+from analysis.genes.gene_sets import GeneSet, match_gene_sets, read_gene_sets
 
 GENES = tuple(f"G{i:03d}" for i in range(150))
 SETS = match_gene_sets(

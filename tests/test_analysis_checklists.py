@@ -21,16 +21,16 @@ from analysis.checklists.metrics import METRICS
 from analysis.checklists.section import add_checklists, checklists_section
 from analysis.checklists.tripod_ai import TRIPOD_AI
 from analysis.checklists.wording import counted, scored, size
-from analysis.confusion import confusion_matrix
+from analysis.discrimination.confusion import confusion_matrix
 from analysis.evaluation import Evaluation, SplitEvaluation
-from analysis.flow import patient_flow
-from analysis.followup import all_follow_ups
 from analysis.metrics import Metric
 from analysis.page import Page, Paragraph, Section, Table
 from analysis.part import Material
+from analysis.patients.flow import patient_flow
+from analysis.patients.samples import split_samples
 from analysis.rendering import render
-from analysis.samples import split_samples
 from analysis.stage import analyze
+from analysis.survival.followup import all_follow_ups
 from triher.cohort import Cohort, Patient
 from triher.errors import Skipped
 from triher.estimate import Estimate
@@ -505,7 +505,9 @@ def test_a_phantom_and_a_negative_control_are_called_what_they_are(usual):
 
 def test_the_stage_writes_checklists_whose_links_lead_somewhere(tmp_path, monkeypatch):
     monkeypatch.setattr("analysis.parts.PARTS", {})
-    monkeypatch.setattr("analysis.canvas.FigureCanvasSVG.print_svg", lambda _, file, **__: file.write("<svg></svg>"))
+    monkeypatch.setattr(
+        "analysis.figures.canvas.FigureCanvasSVG.print_svg", lambda _, file, **__: file.write("<svg></svg>")
+    )
     run = RunFolder(tmp_path / "run")
     run.prepare()
     frame = predictions(60)

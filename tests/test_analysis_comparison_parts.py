@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.beside import pair_up
-from analysis.figures import brief
+from analysis.discrimination.beside import pair_up
+from analysis.discrimination.questions import primary_questions, questions
+from analysis.figures.discrimination import brief
+from analysis.inference.multiplicity import correct
 from analysis.metrics import Metric, find
-from analysis.multiplicity import correct
 from analysis.page import Gallery, Paragraph, Table
 from analysis.part import Material, Part
-from analysis.questions import primary_questions, questions
-from analysis.samples import split_samples
-from analysis.sections_comparisons import judge_comparisons
-from analysis.sections_multiplicity import judge_multiplicity
-from analysis.sections_operating import judge_thresholds
+from analysis.patients.samples import split_samples
+from analysis.sections.comparisons import judge_comparisons
+from analysis.sections.multiplicity import judge_multiplicity
+from analysis.sections.operating import judge_thresholds
 from triher.cohort import Cohort
 from triher.errors import StopRun
 from triher.estimate import Estimate

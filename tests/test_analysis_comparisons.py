@@ -10,16 +10,16 @@ from scipy.stats import t as student
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from analysis.agreement import kappa, mcnemar_test, quadratic_kappa
-from analysis.auc_kernel import areas, rank
-from analysis.auc_tests import against_half, paired_test, unpaired_test
-from analysis.bootstrap import multiplicities
-from analysis.corrected_p import corrected
-from analysis.delong import delong, delong_covariance
-from analysis.discrimination import auc
+from analysis.decisions.operating import at_threshold
+from analysis.discrimination.agreement import kappa, mcnemar_test, quadratic_kappa
+from analysis.discrimination.auc_kernel import areas, rank
+from analysis.discrimination.auc_tests import against_half, paired_test, unpaired_test
+from analysis.discrimination.aucs import auc
+from analysis.discrimination.delong import delong, delong_covariance
+from analysis.inference.bootstrap import multiplicities
+from analysis.inference.corrected_p import corrected
+from analysis.inference.multiplicity import correct, corrected_metrics
 from analysis.metrics import Metric
-from analysis.multiplicity import correct, corrected_metrics
-from analysis.operating import at_threshold
 from classify.thresholds import youden
 from triher.estimate import Estimate, not_estimable
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from lifelines import AalenJohansenFitter
 
-from analysis.competing import cumulative_incidence, incidence_at
-from analysis.kaplan_meier import kaplan_meier
+from analysis.survival.competing import cumulative_incidence, incidence_at
+from analysis.survival.kaplan_meier import kaplan_meier
 
 
 def crowd(seed, n=150):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines.utils import concordance_index
 
-from analysis.concordance import harrell_c, paired_difference
-from analysis.cox import fit_cox
-from analysis.pairs import count_pairs, resampled_index, sort_patients
+from analysis.survival.concordance import harrell_c, paired_difference
+from analysis.survival.cox import fit_cox
+from analysis.survival.pairs import count_pairs, resampled_index, sort_patients
 
 LUNG = ("age", "male", "ph.ecog", "wt.loss")
 Z95 = 1.959963984540054

@@ -5,7 +5,7 @@ import pytest
 
 from analysis.evaluation import Evaluation
 from analysis.metrics import Metric
-from analysis.sections_cost import cost_section, in_bytes, sizes_of
+from analysis.sections.cost import cost_section, in_bytes, sizes_of
 from triher.estimate import Estimate
 from triher.runfolder import RunFolder
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.contrasts import build_design
-from analysis.counts import negative_binomial
+from analysis.genes.contrasts import build_design
+from analysis.genes.counts import negative_binomial
 from triher.errors import StopRun
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.covariates import code_covariates
-from analysis.followup import FollowUp, follow_up
 from analysis.metrics import find
 from analysis.page import Paragraph, Table
-from analysis.prognosis import judge_prognosis
-from analysis.prognosis_metrics import prognosis_metrics
-from analysis.remarks import remarks
-from analysis.sections_survival import _split_blocks
+from analysis.patients.covariates import code_covariates
+from analysis.sections.survival import _split_blocks
+from analysis.survival.followup import FollowUp, follow_up
+from analysis.survival.prognosis import judge_prognosis
+from analysis.survival.prognosis_metrics import prognosis_metrics
+from analysis.survival.remarks import remarks
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun
 from triher.pipeline import _check_analysis

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 from statsmodels.stats.multitest import multipletests
 
-from analysis.coverage import (
+from analysis.decisions.coverage import (
     GIVEN,
     always_in,
     coverage_p,

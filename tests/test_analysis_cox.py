@@ -10,11 +10,11 @@ from scipy.stats import chi2
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
-from analysis.baseline import predicted_survival
-from analysis.collinearity import variance_inflation
-from analysis.cox import Options, fit_cox, likelihood_ratio_p
-from analysis.firth import fit_firth
-from analysis.partial_likelihood import evaluate, log_likelihood, maximize, risk_sets, score_and_information
+from analysis.survival.baseline import predicted_survival
+from analysis.survival.collinearity import variance_inflation
+from analysis.survival.cox import Options, fit_cox, likelihood_ratio_p
+from analysis.survival.firth import fit_firth
+from analysis.survival.partial_likelihood import evaluate, log_likelihood, maximize, risk_sets, score_and_information
 
 LUNG = ("age", "male", "ph.ecog", "wt.loss")
 FIRTH = Options(few_events="firth")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, kstest
 
-from analysis.partial_likelihood import evaluate, maximize, risk_sets, score_and_information
-from analysis.proportionality import proportionality_tests
+from analysis.survival.partial_likelihood import evaluate, maximize, risk_sets, score_and_information
+from analysis.survival.proportionality import proportionality_tests
 
 RUNS = 400
 STRATA = ("a",) * 100 + ("b",) * 100

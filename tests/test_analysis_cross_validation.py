@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.cross_validation import Folds, folds_of, honest, widened
+from analysis.inference.cross_validation import Folds, folds_of, honest, widened
 from analysis.metrics import Metric
 from triher.estimate import Estimate, not_estimable
 

@@ -6,7 +6,7 @@ import pytest
 from lifelines.statistics import logrank_test
 from scipy.stats import norm
 
-from analysis.cutpoint import best_cut, corrected_p, log_rank_z
+from analysis.survival.cutpoint import best_cut, corrected_p, log_rank_z
 
 
 def one(n):

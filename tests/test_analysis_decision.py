@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from analysis.actions import ACTIONS, benefit_score, who_benefits
-from analysis.decision import THRESHOLDS, class_weights, decision_curve, given_shares, net_benefit
+from analysis.decisions.actions import ACTIONS, benefit_score, who_benefits
+from analysis.decisions.net_benefit import THRESHOLDS, class_weights, decision_curve, given_shares, net_benefit
 from triher.errors import StopRun
 
 CLASSES = ("zero", "low", "positive")

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.canvas import Drawing
+from analysis.figures.canvas import Drawing
 from analysis.metrics import ESTIMATE_COLUMNS
 from analysis.page import Gallery, Page, Paragraph, tables, unfolded
 from analysis.part import Material, Part
 from analysis.parts import PARTS
-from analysis.samples import split_samples
-from analysis.sections_conformal import judge_conformal, promised_alpha
-from analysis.sections_decision import judge_decision
-from analysis.sections_reject import judge_reject
+from analysis.patients.samples import split_samples
+from analysis.sections.conformal import judge_conformal, promised_alpha
+from analysis.sections.decision import judge_decision
+from analysis.sections.reject import judge_reject
 from classify.conformal import name_sets
 from triher.cohort import Cohort
 from triher.labels import scheme_classes

@@ -11,17 +11,7 @@ from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.confusion import (
-    accuracy,
-    balanced_accuracy,
-    confusion_matrix,
-    matthews,
-    predictive_values,
-    sensitivities,
-    specificities,
-)
-from analysis.delong import delong
-from analysis.discrimination import (
+from analysis.discrimination.aucs import (
     auc,
     conditional_positive,
     low_vs_positive,
@@ -30,7 +20,17 @@ from analysis.discrimination import (
     shortage,
     zero_vs_rest,
 )
-from analysis.intervals import clopper_pearson, pairs_agree_limit, wilson
+from analysis.discrimination.confusion import (
+    accuracy,
+    balanced_accuracy,
+    confusion_matrix,
+    matthews,
+    predictive_values,
+    sensitivities,
+    specificities,
+)
+from analysis.discrimination.delong import delong
+from analysis.inference.intervals import clopper_pearson, pairs_agree_limit, wilson
 
 CLASSES = ("zero", "low", "positive")
 NAMES = ("HER2-positive", "others")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.stats import fisher_exact
 
-from analysis.enrichment import enrichment, over_representation
-from analysis.gene_sets import GeneSet, GeneSets, match_gene_sets, read_gene_sets
+from analysis.genes.enrichment import enrichment, over_representation
+from analysis.genes.gene_sets import GeneSet, GeneSets, match_gene_sets, read_gene_sets
 from triher.errors import StopRun
 
 GENES = tuple(f"G{i:03d}" for i in range(200))
@@ -181,7 +181,7 @@ def test_sets_in_portions_give_what_they_give_at_once(monkeypatch):
     pytest.importorskip("gseapy")
     gene_sets = sets_of(**{f"S{i}": GENES[i : i + 15] for i in range(7)})
     at_once = enrichment(noise(), gene_sets, permutations=100, seed=3)
-    monkeypatch.setattr("analysis.enrichment._AT_ONCE", 3)
+    monkeypatch.setattr("analysis.genes.enrichment._AT_ONCE", 3)
     assert enrichment(noise(), gene_sets, permutations=100, seed=3) == at_once
 
 

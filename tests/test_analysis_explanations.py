@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from analysis.explained_run import read_explained
-from analysis.figures_explanations import features_figure, groups_figure
-from analysis.figures_projection import class_figure, site_figure
-from analysis.overlay import with_outline
+from analysis.figures.explanations import features_figure, groups_figure
+from analysis.figures.overlay import with_outline
+from analysis.figures.projection import class_figure, site_figure
 from analysis.page import Folded, Gallery, Page, Paragraph, Pictures, Table, unfolded
 from analysis.part import Material
+from analysis.patients.samples import split_samples
+from analysis.patients.slides import Slides, slide_of
 from analysis.rendering import render
-from analysis.samples import split_samples
-from analysis.sections_explanations import judge_explanations
-from analysis.sections_matched import judge_matched
-from analysis.slides import Slides, slide_of
+from analysis.sections.explanations import judge_explanations
+from analysis.sections.matched import judge_matched
 from extract.cache import Slab, write_slab
 from extract.histograms import count
 from triher.cohort import Cohort, Patient
@@ -40,7 +40,9 @@ NAN = math.nan
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures are drawn in tests of their own."""
-    monkeypatch.setattr("analysis.canvas.FigureCanvasSVG.print_svg", lambda _, file, **__: file.write("<svg></svg>"))
+    monkeypatch.setattr(
+        "analysis.figures.canvas.FigureCanvasSVG.print_svg", lambda _, file, **__: file.write("<svg></svg>")
+    )
 
 
 def a_slab(seed=0, *, side=20, n_slices=4):
@@ -269,7 +271,7 @@ def test_explanations_of_another_model_are_not_shown(study):
 
 
 def test_the_page_stays_within_its_budget(study, monkeypatch):
-    monkeypatch.setattr("analysis.sections_patients._BUDGET", 15_000)
+    monkeypatch.setattr("analysis.sections.patients._BUDGET", 15_000)
     part = judge_explanations(study())
     assert 0 < len(part.named) < 9
     assert f"{9 - len(part.named)} more patients would make this page too large" in text_of(part)

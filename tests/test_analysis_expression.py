@@ -5,9 +5,9 @@ import gzip
 import numpy as np
 import pytest
 
-from analysis.barcodes import match_samples, read_barcode
-from analysis.expression import read_expression
-from analysis.gene_names import likely_gene, read_gene_names
+from analysis.genes.barcodes import match_samples, read_barcode
+from analysis.genes.expression import read_expression
+from analysis.genes.gene_names import likely_gene, read_gene_names
 from triher.errors import StopRun
 from triher.settings import TranscriptomicsConfig
 

@@ -8,23 +8,23 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from analysis.calibration_curves import reliability, smooth_reliability
-from analysis.canvas import CLASS_STYLE, draw, plain
-from analysis.confusion import confusion_matrix
-from analysis.dark import at_night, oklab, painted, with_variables
-from analysis.discrimination import one_vs_rest
-from analysis.figures import (
+from analysis.calibration.curves import reliability, smooth_reliability
+from analysis.discrimination.aucs import one_vs_rest
+from analysis.discrimination.confusion import confusion_matrix
+from analysis.figures.calibration import reliability_figure
+from analysis.figures.canvas import CLASS_STYLE, draw, plain
+from analysis.figures.dark import at_night, oklab, painted, with_variables
+from analysis.figures.discrimination import (
     ForestRow,
     confusion_figure,
     forest_figure,
     probability_figure,
     roc_figure,
 )
-from analysis.figures_calibration import reliability_figure
-from analysis.figures_survival import hazard_figure, kaplan_meier_figure
-from analysis.followup import FollowUp
-from analysis.prognosis import judge_prognosis
-from analysis.samples import Sample
+from analysis.figures.survival import hazard_figure, kaplan_meier_figure
+from analysis.patients.samples import Sample
+from analysis.survival.followup import FollowUp
+from analysis.survival.prognosis import judge_prognosis
 from triher.estimate import Estimate, not_estimable
 from triher.labels import SCHEMES
 
@@ -186,7 +186,7 @@ def contrast(color, other):
 def test_counts_of_a_confusion_matrix_can_be_read_by_day_and_by_night():
     import matplotlib as mpl
 
-    from analysis.figures import text_on
+    from analysis.figures.discrimination import text_on
 
     for share in np.linspace(0, 1, 21):
         cell, text = mpl.colors.to_hex(mpl.colormaps["Blues"](share / 1.15)), mpl.colors.to_hex(text_on(share))

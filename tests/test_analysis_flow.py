@@ -7,9 +7,9 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.figures_flow import flow_figure
-from analysis.flow import patient_flow
-from analysis.population import flow_blocks
+from analysis.figures.flow import flow_figure
+from analysis.patients.flow import patient_flow
+from analysis.patients.population import flow_blocks
 from triher.cohort import Cohort, Patient
 from triher.errors import Skipped
 

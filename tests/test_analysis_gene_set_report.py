@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from analysis.camera import SetShift
-from analysis.enrichment import SetEnrichment, SetOverlap
-from analysis.figures_gene_sets import enrichment_figure
-from analysis.gene_sets import DroppedSet, GeneSet, GeneSets
+from analysis.figures.gene_sets import enrichment_figure
+from analysis.genes.camera import SetShift
+from analysis.genes.enrichment import SetEnrichment, SetOverlap
+from analysis.genes.gene_sets import DroppedSet, GeneSet, GeneSets
+from analysis.genes.pathways import judge_pathways
+from analysis.genes.single_sample import compare_scores
 from analysis.page import Gallery, Page, Paragraph, Section, Table, drawings, tables
-from analysis.pathways import judge_pathways
 from analysis.rendering import render
-from analysis.sections_gene_sets import gene_set_blocks
-from analysis.sections_pathways import pathway_blocks, pathway_metrics
-from analysis.sections_signatures import signature_blocks
-from analysis.single_sample import compare_scores
+from analysis.sections.gene_sets import gene_set_blocks
+from analysis.sections.pathways import pathway_blocks, pathway_metrics
+from analysis.sections.signatures import signature_blocks
 from triher.settings import TranscriptomicsConfig
 
 COMPARE = ("low", "positive")

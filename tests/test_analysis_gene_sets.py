@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from analysis.gene_sets import GeneSet, match_gene_sets, read_gene_sets
-from analysis.immune import SIGNATURES, signature_sets
+from analysis.genes.gene_sets import GeneSet, match_gene_sets, read_gene_sets
+from analysis.genes.immune import SIGNATURES, signature_sets
 from triher.errors import StopRun
 
 TESTED = [f"GENE{i}" for i in range(40)]

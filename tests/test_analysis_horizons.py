@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from analysis.censoring import bootstrapped, uncensored
-from analysis.concordance import harrell_c
-from analysis.cox import fit_cox
-from analysis.followup import FollowUp
-from analysis.horizons import latest_horizon, time_dependent_auc, uno_c, usable_horizons
 from analysis.page import Page, drawings, tables
 from analysis.part import Material, Part
-from analysis.prediction_error import brier_scores, cross_fitted, prediction_error
 from analysis.rendering import render
-from analysis.sections_horizons import horizons_part
+from analysis.sections.horizons import horizons_part
+from analysis.survival.censoring import bootstrapped, uncensored
+from analysis.survival.concordance import harrell_c
+from analysis.survival.cox import fit_cox
+from analysis.survival.followup import FollowUp
+from analysis.survival.horizons import latest_horizon, time_dependent_auc, uno_c, usable_horizons
+from analysis.survival.prediction_error import brier_scores, cross_fitted, prediction_error
 from extract.torchvision_cure import import_torchvision
 from triher.cohort import Cohort
 from triher.settings import AnalysisConfig, CohortConfig, Config

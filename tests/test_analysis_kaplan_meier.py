@@ -10,11 +10,11 @@ from lifelines import KaplanMeierFitter
 from lifelines.statistics import multivariate_logrank_test
 from lifelines.utils import restricted_mean_survival_time
 
-from analysis.kaplan_meier import kaplan_meier, median_follow_up, median_time, survival_at, survival_steps
-from analysis.log_rank import log_rank
 from analysis.metrics import estimate_cells
-from analysis.restricted_mean import mean_difference, restricted_mean
-from analysis.survival_measures import halves
+from analysis.survival.kaplan_meier import kaplan_meier, median_follow_up, median_time, survival_at, survival_steps
+from analysis.survival.log_rank import log_rank
+from analysis.survival.measures import halves
+from analysis.survival.restricted_mean import mean_difference, restricted_mean
 from triher.errors import StopRun
 
 

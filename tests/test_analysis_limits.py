@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.confusion import confusion_matrix
+from analysis.discrimination.confusion import confusion_matrix
+from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE
 from analysis.evaluation import Evaluation, SplitEvaluation
-from analysis.flow import patient_flow
-from analysis.limit_facts import Facts, Limit
-from analysis.limits import limits
+from analysis.limits.facts import Facts, Limit
+from analysis.limits.ranked import limits
 from analysis.metrics import Metric
-from analysis.samples import split_samples
-from analysis.sections_limits import limits_section
-from analysis.shortcut import EVERYBODY, FROM_SITE
+from analysis.patients.flow import patient_flow
+from analysis.patients.samples import split_samples
+from analysis.sections.limits import limits_section
 from analysis.summary import plain_words
 from triher.cohort import Cohort, Patient
 from triher.errors import Skipped

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from analysis.cross_validation import Folds
-from analysis.matched import (
+from analysis.inference.cross_validation import Folds
+from analysis.patients.matched import (
     Matched,
     Member,
     Pair,
@@ -19,7 +19,7 @@ from analysis.matched import (
     shown_pairs,
     unmatched_auc,
 )
-from analysis.matching import criteria, match
+from analysis.patients.matching import criteria, match
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun
 from triher.labels import scheme_classes

@@ -9,9 +9,9 @@ import pytest
 from analysis.metrics import find
 from analysis.page import Folded, Heading, Page, Paragraph, Pictures, Table, unfolded
 from analysis.part import Material
+from analysis.patients.samples import split_samples
 from analysis.rendering import render
-from analysis.samples import split_samples
-from analysis.sections_matched import judge_matched
+from analysis.sections.matched import judge_matched
 from triher.cohort import Cohort, Patient
 from triher.predictions import probability_columns
 from triher.runfolder import RunFolder
@@ -22,7 +22,9 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
-    monkeypatch.setattr("analysis.canvas.FigureCanvasSVG.print_svg", lambda _, file, **__: file.write("<svg></svg>"))
+    monkeypatch.setattr(
+        "analysis.figures.canvas.FigureCanvasSVG.print_svg", lambda _, file, **__: file.write("<svg></svg>")
+    )
 
 
 def study(n=24, *, split="test", folds=1, strength=2.0, prefix="P", scheme="triple", run=None):

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_ind
 
-from analysis.contrasts import build_design, complete_rows
-from analysis.filtering import expressed, log_counts, normalization_factors
-from analysis.gene_tests import false_discovery_rates
-from analysis.moderated import fit_prior, moderated_t
+from analysis.genes.contrasts import build_design, complete_rows
+from analysis.genes.filtering import expressed, log_counts, normalization_factors
+from analysis.genes.gene_tests import false_discovery_rates
+from analysis.genes.moderated import fit_prior, moderated_t
 from triher.errors import StopRun
 
 COMPARE = ("low", "positive")

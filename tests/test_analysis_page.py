@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.canvas import Drawing
-from analysis.lighter import lighter
-from analysis.overlay import png
+from analysis.figures.canvas import Drawing
+from analysis.figures.lighter import lighter
+from analysis.figures.overlay import png
 from analysis.page import (
     Folded,
     Gallery,

@@ -10,10 +10,12 @@ from scipy.stats import binomtest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.auc_tests import paired_test
-from analysis.delong import delong
+from analysis.discrimination.auc_tests import paired_test
+from analysis.discrimination.delong import delong
+from analysis.discrimination.paper_rows import MODEL, RUN, TRAINED, new_metrics, paper_rows, views
+from analysis.discrimination.published import compare_published
 from analysis.evaluation import evaluate
-from analysis.expected import (
+from analysis.inference.expected import (
     expected_area,
     expected_interval,
     expected_mean_area,
@@ -22,14 +24,12 @@ from analysis.expected import (
 )
 from analysis.metrics import find
 from analysis.page import Folded, Page, Paragraph, Section, Table, unfolded
-from analysis.paper_rows import MODEL, RUN, TRAINED, new_metrics, paper_rows, views
 from analysis.part import Material
 from analysis.parts import judge_parts
-from analysis.published import compare_published
+from analysis.patients.samples import split_samples
 from analysis.rendering import render
-from analysis.samples import split_samples
-from analysis.sections_comparisons import judge_comparisons
-from analysis.sections_paper import paper_part
+from analysis.sections.comparisons import judge_comparisons
+from analysis.sections.paper import paper_part
 from triher.cohort import Cohort
 from triher.errors import StopRun
 from triher.labels import scheme_classes

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from lifelines.utils import concordance_index
 
-from analysis.concordance import harrell_c, paired_difference
-from analysis.cox import fit_cox
-from analysis.followup import FollowUp, counts_by_reason, follow_up, has_follow_up
-from analysis.prognosis import judge_prognosis
+from analysis.survival.concordance import harrell_c, paired_difference
+from analysis.survival.cox import fit_cox
+from analysis.survival.followup import FollowUp, counts_by_reason, follow_up, has_follow_up
+from analysis.survival.prognosis import judge_prognosis
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun
 from triher.settings import AnalysisConfig
@@ -92,7 +92,7 @@ def test_whole_prognosis_equals_r(golden, golden_folder):
 @pytest.mark.golden("prognosis_median_split")
 def test_log_rank_of_halves_equals_r(monkeypatch, golden, golden_folder):
     frame, time, event = study(golden_folder)
-    monkeypatch.setattr("analysis.prognosis._PER_GROUP", 1000)
+    monkeypatch.setattr("analysis.survival.prognosis._PER_GROUP", 1000)
     score, nothing = frame["score"].to_numpy(float), np.zeros((300, 0))
     data = FollowUp(
         tuple(frame["patient"]), score, time, event, nothing, (), one_stratum(300), (), (), np.zeros(300, bool)

@@ -7,10 +7,10 @@ from lifelines import CoxPHFitter
 from lifelines.statistics import proportional_hazard_test
 from scipy.stats import rankdata
 
-from analysis.cox import Options, fit_cox
-from analysis.nonproportional import own_baseline, split_by_time, violated
-from analysis.partial_likelihood import evaluate, maximize, residuals, risk_sets
-from analysis.proportionality import proportionality_tests
+from analysis.survival.cox import Options, fit_cox
+from analysis.survival.nonproportional import own_baseline, split_by_time, violated
+from analysis.survival.partial_likelihood import evaluate, maximize, residuals, risk_sets
+from analysis.survival.proportionality import proportionality_tests
 from triher.errors import StopRun
 
 LUNG = ("age", "male", "ph.ecog", "wt.loss")

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.brier import patient_losses
+from analysis.calibration.brier import patient_losses
+from analysis.calibration.recalibration import recalibrate_sites, shift_prevalence, stated_shares, training_shares
+from analysis.calibration.recalibration_metrics import weighed_losses
 from analysis.part import Material
 from analysis.parts import PARTS
-from analysis.recalibration import recalibrate_sites, shift_prevalence, stated_shares, training_shares
-from analysis.recalibration_metrics import weighed_losses
-from analysis.samples import split_samples
-from analysis.sections_recalibration import recalibration_part
+from analysis.patients.samples import split_samples
+from analysis.sections.recalibration import recalibration_part
 from triher.cohort import Cohort
 from triher.errors import StopRun
 from triher.predictions import probability_columns, write_predictions

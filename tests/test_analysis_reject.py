@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from analysis.reject import SHARES, area, confidence, judge_option, kept_error, risk_coverage, surest
+from analysis.decisions.reject import SHARES, area, confidence, judge_option, kept_error, risk_coverage, surest
 
 CLASSES = ("zero", "low", "positive")
 DRAWS = {"resamples": 200, "seed": 0}

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from analysis.evaluation import evaluate
 from analysis.metrics import find
 from analysis.page import Gallery, Table, unfolded
-from analysis.sections_calibration import calibration_section
+from analysis.sections.calibration import calibration_section
 from triher.predictions import probability_columns
 from triher.settings import AnalysisConfig, CohortConfig, Config
 

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from analysis.discrimination.shortcut import judge_shortcuts, read_shortcuts
 from analysis.evaluation import Evaluation
 from analysis.metrics import Metric, find
 from analysis.page import Paragraph, Table
-from analysis.sections_shortcut import opened_blocks, opened_too_often, shortcut_section
-from analysis.shortcut import judge_shortcuts, read_shortcuts
+from analysis.sections.shortcut import opened_blocks, opened_too_often, shortcut_section
 from triher.errors import StopRun
 from triher.estimate import Estimate
 from triher.settings import AnalysisConfig, CohortConfig, Config

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import ttest_ind
 from statsmodels.regression.linear_model import OLS
 
-from analysis.gene_sets import GeneSet, match_gene_sets
-from analysis.immune import signature_sets
-from analysis.single_sample import compare_scores, single_sample_scores
+from analysis.genes.gene_sets import GeneSet, match_gene_sets
+from analysis.genes.immune import signature_sets
+from analysis.genes.single_sample import compare_scores, single_sample_scores
 
 GENES = tuple(f"G{i:03d}" for i in range(120))
 NAMES = ("HER2-low", "HER2-positive")

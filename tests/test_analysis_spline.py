@@ -5,11 +5,11 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from analysis.cox import Options, fit_cox
-from analysis.figures_survival import shape_figure
-from analysis.followup import FollowUp
-from analysis.prognosis import judge_prognosis
-from analysis.spline import judge_shape, spline_columns
+from analysis.figures.survival import shape_figure
+from analysis.survival.cox import Options, fit_cox
+from analysis.survival.followup import FollowUp
+from analysis.survival.prognosis import judge_prognosis
+from analysis.survival.spline import judge_shape, spline_columns
 
 
 def one(n):

@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 
 from analysis.evaluation import evaluate
-from analysis.followup import all_follow_ups
 from analysis.metrics import COLUMNS
 from analysis.page import Table
+from analysis.patients.samples import split_samples, subgroup_samples
 from analysis.rendering import render
 from analysis.report import build_page
-from analysis.samples import split_samples, subgroup_samples
-from analysis.sections_origin import model_section
+from analysis.sections.origin import model_section
 from analysis.stage import analyze, inputs_key
+from analysis.survival.followup import all_follow_ups
 from triher.cohort import Cohort, read_cohort
 from triher.errors import Note, Skipped, StopRun
 from triher.files import sha256_of_file
@@ -97,7 +97,9 @@ def make(tmp_path):
 def without_parts(monkeypatch):
     """Leave out the parts and the drawing, which have tests of their own."""
     monkeypatch.setattr("analysis.parts.PARTS", {})
-    monkeypatch.setattr("analysis.canvas.FigureCanvasSVG.print_svg", lambda _, file, **__: file.write("<svg></svg>"))
+    monkeypatch.setattr(
+        "analysis.figures.canvas.FigureCanvasSVG.print_svg", lambda _, file, **__: file.write("<svg></svg>")
+    )
 
 
 def analyzed(made):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.part import Material, Part
-from analysis.samples import split_samples
-from analysis.sections_study import study_part
+from analysis.patients.samples import split_samples
+from analysis.sections.study import study_part
 from analysis.stage import inputs_key
 from triher.cohort import Cohort
 from triher.config import build_config, dump_config

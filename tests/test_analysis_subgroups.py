@@ -7,17 +7,17 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from analysis.bootstrap import macro_auc
-from analysis.corrected_p import corrected_estimates
-from analysis.cross_validation import Folds
-from analysis.discrimination import delong, low_vs_positive, zero_vs_rest
-from analysis.groupings import NOT_KNOWN, groupings
+from analysis.discrimination.aucs import delong, low_vs_positive, zero_vs_rest
+from analysis.discrimination.subgroups import heterogeneity, interaction, judge_subgroups
+from analysis.inference.bootstrap import macro_auc
+from analysis.inference.corrected_p import corrected_estimates
+from analysis.inference.cross_validation import Folds
 from analysis.metrics import find
 from analysis.page import Gallery, Paragraph, Table
 from analysis.part import Material, Part
-from analysis.samples import split_samples
-from analysis.sections_subgroups import subgroups_part
-from analysis.subgroups import heterogeneity, interaction, judge_subgroups
+from analysis.patients.groupings import NOT_KNOWN, groupings
+from analysis.patients.samples import split_samples
+from analysis.sections.subgroups import subgroups_part
 from triher.cohort import Cohort, Patient
 from triher.errors import StopRun
 from triher.estimate import Estimate

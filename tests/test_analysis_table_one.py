@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.meta_analysis import effectsize_smd
 
-from analysis.acquisition import read_acquisition
-from analysis.sections_table_one import table_one_blocks
-from analysis.standardized import chance_limit, in_words, of_levels, of_numbers
-from analysis.table_one import Group, describe, numbers, words
+from analysis.patients.acquisition import read_acquisition
+from analysis.patients.standardized import chance_limit, in_words, of_levels, of_numbers
+from analysis.patients.table_one import Group, describe, numbers, words
+from analysis.sections.table_one import table_one_blocks
 from triher.cohort import Cohort, Patient
 from triher.runfolder import RunFolder
 from triher.store import Features, Header, write_store

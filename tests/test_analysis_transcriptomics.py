@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from analysis.amplicon import GENES, in_amplicon
-from analysis.contrast_agreement import (
+from analysis.discrimination.shortcut import EVERYBODY
+from analysis.genes.amplicon import GENES, in_amplicon
+from analysis.genes.contrast_agreement import (
     Grouping,
     contrast_differences,
     correlation_by_confusion,
@@ -17,15 +18,14 @@ from analysis.contrast_agreement import (
     fold_change_correlation,
     resamples,
 )
+from analysis.genes.transcriptomics import judge_transcriptomics
 from analysis.metrics import find
 from analysis.page import Gallery, Page, Paragraph, Table, tables
 from analysis.part import Material, Part
 from analysis.parts import PARTS
+from analysis.patients.samples import Sample
 from analysis.rendering import render
-from analysis.samples import Sample
-from analysis.sections_transcriptomics import transcriptomics_part
-from analysis.shortcut import EVERYBODY
-from analysis.transcriptomics import judge_transcriptomics
+from analysis.sections.transcriptomics import transcriptomics_part
 from triher.cohort import Cohort, Patient, labels
 from triher.errors import StopRun
 from triher.settings import AnalysisConfig, CohortConfig, Config, TranscriptomicsConfig

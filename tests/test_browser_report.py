@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.canvas import draw
-from analysis.overlay import png
+from analysis.figures.canvas import draw
+from analysis.figures.overlay import png
 from analysis.page import Card, Facts, Folded, Gallery, Heading, Page, Paragraph, Picture, Pictures, Section, Table
 from analysis.rendering import render
 from analysis.stage import analyze

@@ -11,7 +11,7 @@ from nibabel.affines import apply_affine
 from classify.stage import classify
 from extract.cache import Slab, cut_slab, ensure_slab, read_slab
 from extract.exam import Exam, open_phases, read_exam
-from extract.phantom_dicom import VENDORS, write_dicom
+from extract.phantom.dicom import VENDORS, write_dicom
 from extract.recipe import SlabRecipe, slabs_of
 from triher.cohort import Patient, read_cohort
 from triher.config import dump_config

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from classify.attribution.projection import METHODS
-from extract.phantom import write_phantom
+from extract.phantom.cohort import write_phantom
 from triher.errors import StopRun
 from triher.explained import read_chosen
 from triher.explanation_checks import OVERLAP, RANDOMIZED, read_checks

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from extract.encoder_spec import EncoderSpec
-from extract.phantom import write_phantom
+from extract.phantom.cohort import write_phantom
 from extract.stage import make_slabs
 from extract.task import decide
 from extract.trained import TrainedEncoder, write_trained

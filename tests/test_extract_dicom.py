@@ -10,10 +10,10 @@ import pydicom
 import pytest
 
 from extract.cache import ensure_slab
-from extract.dicom import open_dicom
-from extract.dicom_headers import scan_dicom
+from extract.dicom.exam import open_dicom
+from extract.dicom.headers import scan_dicom
 from extract.image import canonical_image
-from extract.phantom_dicom import TRANSFER_SYNTAXES, VENDORS, write_dicom
+from extract.phantom.dicom import TRANSFER_SYNTAXES, VENDORS, write_dicom
 from extract.recipe import SlabRecipe
 from extract.volumes import open_source
 from triher.cohort import Patient

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from extract.dicom import open_dicom
-from extract.dicom_elements import EndOfData, NotDicom, read_content
-from extract.dicom_values import WANTED, _seconds
-from extract.phantom_dicom import write_dicom
+from extract.dicom.elements import EndOfData, NotDicom, read_content
+from extract.dicom.exam import open_dicom
+from extract.dicom.values import WANTED, _seconds
+from extract.phantom.dicom import write_dicom
 from triher.codes import CODES
 from triher.errors import SkipPatient
 

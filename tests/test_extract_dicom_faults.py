@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from extract.cache import ensure_slab
-from extract.phantom_dicom import write_dicom
+from extract.phantom.dicom import write_dicom
 from extract.preflight import check_cohorts
 from extract.problems import Checked
 from extract.recipe import SlabRecipe

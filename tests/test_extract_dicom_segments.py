@@ -10,10 +10,10 @@ from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, Segmentation
 from highdicom.sr import CodedConcept
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
-from extract.dicom_segments import open_segmentation
+from extract.dicom.segments import open_segmentation
 from extract.exam import read_exam
 from extract.image import canonical_image
-from extract.phantom_dicom import write_dicom
+from extract.phantom.dicom import write_dicom
 from extract.resampling import resample
 from extract.volumes import open_mask
 from triher.cohort import Patient

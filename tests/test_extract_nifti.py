@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from extract.nifti import open_nifti, read_volume
+from extract.formats.nifti import open_nifti, read_volume
 from triher.errors import SkipPatient
 
 

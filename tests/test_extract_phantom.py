@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from extract.phantom import PHASES, draw_patients, write_phantom
-from extract.phantom_anatomy import FAT, GLAND, make_grid, tissue_map
-from extract.phantom_lesion import grow_lesion
-from extract.phantom_physics import SCANNERS
-from extract.phantom_truth import CLASSES, posterior, trait_values
+from extract.phantom.anatomy import FAT, GLAND, make_grid, tissue_map
+from extract.phantom.cohort import PHASES, draw_patients, write_phantom
+from extract.phantom.lesion import grow_lesion
+from extract.phantom.physics import SCANNERS
+from extract.phantom.truth import CLASSES, posterior, trait_values
 from triher.cohort import labels, read_cohort
 from triher.errors import StopRun
 from triher.predictions import read_predictions

@@ -14,8 +14,8 @@ import SimpleITK
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import JPEGLSLossless
 
-from extract.phantom import write_phantom
-from extract.phantom_dicom import TRANSFER_SYNTAXES, VENDORS, phantom_as_dicom, write_dicom
+from extract.phantom.cohort import write_phantom
+from extract.phantom.dicom import TRANSFER_SYNTAXES, VENDORS, phantom_as_dicom, write_dicom
 from triher.cohort import read_cohort
 from triher.errors import StopRun
 from triher.progress import Reporter

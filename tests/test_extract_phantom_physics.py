@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extract.phantom_physics import (
+from extract.phantom.physics import (
     DOSE_MMOL_PER_KG,
     SCANNERS,
     Tissue,

@@ -8,7 +8,7 @@ from scipy.special import logit
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
-from extract.phantom_truth import (
+from extract.phantom.truth import (
     LOG_HAZARD,
     LOG_HAZARD_PER_DECADE,
     PRIOR,

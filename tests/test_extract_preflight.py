@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from extract.phantom_dicom import write_dicom
+from extract.phantom.dicom import write_dicom
 from extract.preflight import check_cohorts, refuse_ambiguous
 from extract.problems import Checked, write_problems
 from triher.cohort import read_cohort

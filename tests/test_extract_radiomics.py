@@ -9,10 +9,10 @@ from scipy import stats
 from scipy.ndimage import label
 from skimage.feature import graycomatrix, graycoprops
 
-from extract.radiomics import feature_names, radiomics_features
-from extract.radiomics_neighbors import cooccurrences, lay_out, runs, zones
-from extract.radiomics_region import discretize, filtered, prepare
-from extract.radiomics_settings import RadiomicsSettings
+from extract.radiomics.features import feature_names, radiomics_features
+from extract.radiomics.neighbors import cooccurrences, lay_out, runs, zones
+from extract.radiomics.region import discretize, filtered, prepare
+from extract.radiomics.settings import RadiomicsSettings
 from triher.errors import SkipPatient, StopRun
 
 SPACING_MM = (1.5, 0.8, 0.7)

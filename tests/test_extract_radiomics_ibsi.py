@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from extract.radiomics import feature_names, radiomics_features
-from extract.radiomics_settings import RadiomicsSettings
+from extract.radiomics.features import feature_names, radiomics_features
+from extract.radiomics.settings import RadiomicsSettings
 
 # [slice, row, col]; 0 is outside the lesion.
 PHANTOM = np.array(

@@ -14,11 +14,11 @@ from extract.histograms import count
 from extract.lanes import RadiomicsChoice
 from extract.normalization import find_normalization
 from extract.pictures import Drawing, PictureRecipe
-from extract.radiomics import channel_names, feature_names, radiomics_features
-from extract.radiomics_embedder import RadiomicsEmbedder
-from extract.radiomics_settings import RadiomicsSettings
-from extract.radiomics_shape import SHAPE_NAMES
-from extract.radiomics_views import (
+from extract.radiomics.embedder import RadiomicsEmbedder
+from extract.radiomics.features import channel_names, feature_names, radiomics_features
+from extract.radiomics.settings import RadiomicsSettings
+from extract.radiomics.shape import SHAPE_NAMES
+from extract.radiomics.views import (
     PROBE_SPACING_MM,
     embed_slab,
     probe,

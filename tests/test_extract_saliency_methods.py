@@ -10,8 +10,8 @@ from extract.build_timm import layout_of, timm  # which mends torchvision first
 from extract.builders import Network, assemble
 from extract.encoders import find_encoder
 from extract.models import Encoder
-from extract.radiomics_embedder import RadiomicsEmbedder
-from extract.radiomics_settings import RadiomicsSettings
+from extract.radiomics.embedder import RadiomicsEmbedder
+from extract.radiomics.settings import RadiomicsSettings
 from extract.saliency.methods import best_method, check_method, kind_of
 from extract.saliency.shuffling import shuffled
 from triher.errors import StopRun

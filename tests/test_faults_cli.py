@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from openpyxl import Workbook
 
-from extract.phantom_dicom import write_dicom
+from extract.phantom.dicom import write_dicom
 from triher.cli import main
 from triher.runfolder import RunFolder
 from triher.store import read_store

@@ -10,7 +10,7 @@ import pytest
 
 from extract.cost import measure_cost
 from extract.finetune import finetune
-from extract.phantom import write_phantom
+from extract.phantom.cohort import write_phantom
 from triher.cli import main
 from triher.cohort import read_cohort
 from triher.config import read_config

@@ -106,7 +106,7 @@ def write_metaimage(path: Path) -> None:
 
 
 def write_exam_as_dicom(folder: Path, vendor: str) -> None:
-    from extract.phantom_dicom import write_dicom
+    from extract.phantom.dicom import write_dicom
 
     phases = [volume(k, (8, 7, 3)) for k in range(2)]
     write_dicom(folder, phases, np.diag([-1.0, -1.0, 2.0, 1.0]), (-30.0, 90.0), vendor=vendor, patient_id="P-1")

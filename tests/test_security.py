@@ -21,7 +21,7 @@ import torch
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
-from extract.phantom_dicom import write_dicom
+from extract.phantom.dicom import write_dicom
 from triher.tables import read_table
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.main import get_command
 
-from analysis.expected import expected_interval, expected_share
+from analysis.inference.expected import expected_interval, expected_share
 from extract.adapters.breastdcedl import read as read_breastdcedl
 from extract.adapters.contract import Request
 from extract.encoders import find_encoder

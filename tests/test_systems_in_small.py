@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from extract.encoders import ENCODERS
-from extract.phantom import write_phantom
+from extract.phantom.cohort import write_phantom
 from extract.vit3d import Shape, ViT3D
 from triher.config import read_config, write_config
 from triher.demo import COHORT_FOLDER, system_config, write_binary_reference

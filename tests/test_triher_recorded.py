@@ -7,7 +7,7 @@ import pytest
 from extract.encoders import find_encoder
 from extract.fusion import find_fusions
 from extract.lanes import RadiomicsChoice
-from extract.radiomics_settings import RadiomicsSettings
+from extract.radiomics.settings import RadiomicsSettings
 from extract.task import Task
 from triher.recorded import encoder_options, recipe_options
 from triher.settings import Config, CropConfig, ExtractConfig

@@ -102,7 +102,7 @@ def phantom(
     quiet: Quiet = False,
 ) -> int:
     """Write a synthetic DCE-MRI cohort as NIfTI: three sites, three phases, lesion masks, known truth."""
-    from extract.phantom import write_phantom
+    from extract.phantom.cohort import write_phantom
 
     if dicom and shift_site:
         raise typer.BadParameter("--dicom writes the usual times of every site, so it goes without --shift-site")
@@ -119,7 +119,7 @@ def phantom(
 
 def _write_dicom(out: Path, table: Path, seed: int, reporter: Reporter) -> None:
     """The phantom's images as DICOM, in the habits of one vendor a site."""
-    from extract.phantom_dicom import phantom_as_dicom
+    from extract.phantom.dicom import phantom_as_dicom
     from triher.cohort import read_cohort
     from triher.settings import CohortConfig
 

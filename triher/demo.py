@@ -88,8 +88,8 @@ def system_config(name: str, seed: int) -> Config:
 
 def _write_inputs(run: RunFolder, demo: Demo, reporter: Reporter) -> Path:
     """The cohort and the configuration; the path of the latter."""
-    from extract import phantom
     from extract.encoders import find_encoder
+    from extract.phantom import cohort as phantom
     from extract.weights import locate_weights
 
     config = system_config(demo.system, demo.seed) if demo.system else demo_config(demo.seed)

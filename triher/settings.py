@@ -129,7 +129,7 @@ class CropConfig(Section):
 
 
 class RadiomicsConfig(Section):
-    """How the encoder ``radiomics`` computes its features; see `extract.radiomics_settings`."""
+    """How the encoder ``radiomics`` computes its features; see `extract.radiomics.settings`."""
 
     resample_mm: Annotated[StrictFloat, Field(gt=0, le=10)] | None = 1.0
     """Side of the cubic voxels that the lesion is brought to; null keeps the scanner's."""

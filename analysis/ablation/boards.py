@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from analysis.ablation.layout import Grid, Labels
-from analysis.canvas import MUTED, plain
+from analysis.figures.canvas import MUTED, plain
 
 PAD = 0.1
 CHARACTER = 0.074  # width at the size of labels; the widest font that a reader may have

@@ -18,11 +18,11 @@ from jaxtyping import Float64
 from analysis.ablation.comparison import estimates
 from analysis.ablation.material import Arena, CellResult, StudyMaterial
 from analysis.ablation.measures import Measure, draw, find_measure, values
-from analysis.auc_kernel import Multiplicities
-from analysis.bootstrap import multiplicities, percentile
-from analysis.cross_validation import Folds, folds_of, widening
-from analysis.discrimination import shortage
-from analysis.intervals import FEWEST, without_interval
+from analysis.discrimination.auc_kernel import Multiplicities
+from analysis.discrimination.aucs import shortage
+from analysis.inference.bootstrap import multiplicities, percentile
+from analysis.inference.cross_validation import Folds, folds_of, widening
+from analysis.inference.intervals import FEWEST, without_interval
 from triher.estimate import Estimate, not_estimable
 from triher.judged import HELD_OUT
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
@@ -32,7 +32,7 @@ _SECTION, _KEY = "classify", "split"
 _SPLIT = f"{_SECTION}.{_KEY}"
 _BY_SITE = ("sites", "leave-one-site-out")
 _OUT_OF_FOLD, _TEST = "oof", "test"
-_DECIMALS = 12  # as in `analysis.samples`
+_DECIMALS = 12  # as in `analysis.patients.samples`
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def cohort_matrix(folder: StudyFolder, material: StudyMaterial) -> Matrix | None
     """Read the cells of the axis that changes who is trained on, all other axes as in the base.
 
     A patient counts as held out where a model that was not trained on them predicted them as a test patient, else as
-    predicted out of fold; intervals of the latter are widened (see `analysis.cross_validation`). A column with
-    fewer than 5 patients on a side of the metric has no number.
+    predicted out of fold; intervals of the latter are widened (see `analysis.inference.cross_validation`). A column
+    with fewer than 5 patients on a side of the metric has no number.
 
     Args:
         folder: of the study.

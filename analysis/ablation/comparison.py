@@ -10,11 +10,11 @@ from scipy.stats import norm
 
 from analysis.ablation.material import Arena, StudyMaterial
 from analysis.ablation.measures import Measure, draw, find_measure, measures_of, resample, values
-from analysis.bootstrap import NO_VARIATION, percentile, without_variation
-from analysis.corrected_p import corrected
-from analysis.cross_validation import widened
-from analysis.discrimination import shortage
-from analysis.intervals import FEWEST, Z95, without_interval
+from analysis.discrimination.aucs import shortage
+from analysis.inference.bootstrap import NO_VARIATION, percentile, without_variation
+from analysis.inference.corrected_p import corrected
+from analysis.inference.cross_validation import widened
+from analysis.inference.intervals import FEWEST, Z95, without_interval
 from triher.estimate import Estimate, not_estimable
 from triher.study import BASE
 
@@ -50,7 +50,7 @@ def compare(arena: Arena, material: StudyMaterial) -> tuple[Compared, ...]:
     A difference has the interval d ± 1.96 s, s the standard deviation of the resampled differences, and the p value
     of d / s, the bootstrap test of Robin et al. (BMC Bioinformatics 2011;12:77): a count of resamples beyond 0 could
     give no p value below 1 / resamples, and a lattice of a hundred cells corrects by a hundred. Of out-of-fold
-    predictions s is widened as `analysis.cross_validation` says, so interval and p value agree.
+    predictions s is widened as `analysis.inference.cross_validation` says, so interval and p value agree.
 
     Both ask whether another sample of patients would turn round what these trained models show. A held-out test part
     says nothing about training again: of 200 simulated lattices of 13 cells that are worth the same

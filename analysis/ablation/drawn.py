@@ -4,16 +4,16 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.special import expit
 
-from analysis.auc_kernel import Multiplicities, among, areas, rank
-from analysis.bootstrap import macro_rankings, mean_area
-from analysis.brier import patient_losses
-from analysis.discrimination import low_vs_positive_scores, zero_vs_rest_scores
-from analysis.ece import N_BINS
-from analysis.logistic_model import binary_design, fit_logistic, logit, two_classes
-from analysis.samples import class_label
+from analysis.calibration.brier import patient_losses
+from analysis.calibration.ece import N_BINS
+from analysis.calibration.logistic_model import binary_design, fit_logistic, logit, two_classes
+from analysis.discrimination.auc_kernel import Multiplicities, among, areas, rank
+from analysis.discrimination.aucs import low_vs_positive_scores, zero_vs_rest_scores
+from analysis.inference.bootstrap import macro_rankings, mean_area
+from analysis.patients.samples import class_label
 from triher.types import Labels, Probabilities
 
-_RUNAWAY = 10.0  # as in `analysis.calibration`
+_RUNAWAY = 10.0  # as in `analysis.calibration.slopes`
 _STEPS = 30  # most need four
 _SETTLED = 1e-3  # a last step that leaves an error of its square
 _CELLS = 1 << 16  # resamples x patients held at once: some arrays of 0.5 MB, which stay in the cache
@@ -92,7 +92,7 @@ def mean_loss(position: int, weights: Multiplicities, y: Labels, p: Probabilitie
 
 
 def classwise_ece(weights: Multiplicities, y: Labels, p: Probabilities, classes: tuple[str, ...]) -> Values:
-    """The mean over the classes of the gaps in bins of equal width, closed on the left, as `analysis.ece` has it."""
+    """The mean over the classes of the gaps in bins of equal width, closed on the left (`analysis.calibration.ece`)."""
     bins = np.clip(np.floor(p * N_BINS), 0, N_BINS - 1).astype(np.int64)
     excess = np.eye(len(classes))[y] - p
     columns = (np.eye(N_BINS)[bins] * excess[:, :, None]).reshape(len(y), -1)
@@ -102,7 +102,7 @@ def classwise_ece(weights: Multiplicities, y: Labels, p: Probabilities, classes:
 def calibration_slope(
     name: str, weights: Multiplicities, y: Labels, p: Probabilities, classes: tuple[str, ...]
 ) -> Values:
-    """The calibration slope of a class, as `analysis.calibration` has it, fitted to every resample.
+    """The calibration slope of a class, as `analysis.calibration.slopes` has it, fitted to every resample.
 
     Newton's method starts from the fit to everybody, and is there after a few steps. NaN where everybody's fit has
     no maximum, and in resamples that have none: their patients are separated, or nearly so.

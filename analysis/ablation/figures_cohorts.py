@@ -11,8 +11,8 @@ from analysis.ablation.boards import PAD, make_board, plain_all, write_texts
 from analysis.ablation.cohort_matrix import Matrix
 from analysis.ablation.figures_lattice import ink_on
 from analysis.ablation.layout import Grid
-from analysis.canvas import CLASS_STYLE, INK, MUTED, Drawing, draw
-from analysis.figures import brief
+from analysis.figures.canvas import CLASS_STYLE, INK, MUTED, Drawing, draw
+from analysis.figures.discrimination import brief
 from triher.estimate import Estimate
 
 _COLORS = LinearSegmentedColormap.from_list("value", ["#f4f6f8", CLASS_STYLE["zero"][0]])

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from analysis.ablation.comparison import Compared
 from analysis.ablation.figures_lines import Column, Line, lines_figure
 from analysis.ablation.ranks import Rank
-from analysis.canvas import Drawing
-from analysis.figures import brief
+from analysis.figures.canvas import Drawing
+from analysis.figures.discrimination import brief
 from analysis.wording import p_value
 
 MOST = 24

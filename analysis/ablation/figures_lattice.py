@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.ablation.boards import CHARACTER, PAD, Board, make_board, plain_all, write_texts
 from analysis.ablation.layout import Grid
-from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw
+from analysis.figures.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw
 from triher.estimate import Estimate
 
 BETTER, WORSE = CLASS_STYLE["zero"][0], CLASS_STYLE["low"][0]

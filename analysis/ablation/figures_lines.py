@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.ablation.boards import in_lines, plain_all
-from analysis.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw
+from analysis.figures.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw
 
 BLUE = CLASS_STYLE["zero"][0]
 _ROW, _LINE = 0.27, 0.15  # inches: a row, and each further line of its label

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.ablation.boards import plain_all
 from analysis.ablation.prices import Price
-from analysis.canvas import INK, MUTED, Drawing, draw, plain
+from analysis.figures.canvas import INK, MUTED, Drawing, draw, plain
 from triher.estimate import Estimate
 
 _SIGNS = (

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.ablation.boards import plain_all
-from analysis.canvas import CLASS_STYLE, INK, MUTED, Drawing, draw
+from analysis.figures.canvas import CLASS_STYLE, INK, MUTED, Drawing, draw
 from triher.estimate import Estimate
 
 _LEAST_SPAN = 0.08  # cells that are all alike must not look far apart

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from analysis.ablation.figures_lines import Column, Line, lines_figure
 from analysis.ablation.stability import EXCELLENT, GOOD, Stability
-from analysis.canvas import Drawing
+from analysis.figures.canvas import Drawing
 
 """Koo & Li (J Chiropr Med 2016;15:155)."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from analysis.ablation.figures_lines import Column, Line, lines_figure
 from analysis.ablation.variance import NOISE, Share
-from analysis.canvas import Drawing
+from analysis.figures.canvas import Drawing
 from triher.estimate import Estimate
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Int, Int64
 
 from analysis.ablation.material import Arena, StudyMaterial
 from analysis.ablation.measures import Measure
-from analysis.discrimination import shortage
-from analysis.intervals import FEWEST
+from analysis.discrimination.aucs import shortage
+from analysis.inference.intervals import FEWEST
 from analysis.wording import count
 
 _MOST = 0.8  # share of the patients that sites with enough of them must hold between them

@@ -16,8 +16,8 @@ from analysis.ablation.comparable import (
     plans_differ,
     truth_of,
 )
-from analysis.cross_validation import Folds, folds_of, widening
-from analysis.strata import class_and_cohort
+from analysis.inference.cross_validation import Folds, folds_of, widening
+from analysis.inference.strata import class_and_cohort
 from triher.errors import StopRun
 from triher.judged import HELD_OUT, SPLITS, parts_differ
 from triher.labels import scheme_classes
@@ -26,7 +26,7 @@ from triher.settings import AblationConfig, Config
 from triher.study import Cell, CellRun, Embedding, Study, StudyFolder, Training
 from triher.types import Labels, Names
 
-_DECIMALS = 12  # as in `analysis.samples`: rounding errors must not rank
+_DECIMALS = 12  # as in `analysis.patients.samples`: rounding errors must not rank
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Arena:
     patient_id: tuple[str, ...]
     y: Labels
     strata: Labels
-    """Within which patients are resampled; see `analysis.strata`."""
+    """Within which patients are resampled; see `analysis.inference.strata`."""
     cohort: Names
     site: Names
     names: tuple[str, ...]

@@ -30,8 +30,8 @@ from analysis.ablation.drawn import (
     zero_vs_rest_area,
 )
 from analysis.ablation.material import Arena
-from analysis.auc_kernel import Multiplicities
-from analysis.bootstrap import multiplicities
+from analysis.discrimination.auc_kernel import Multiplicities
+from analysis.inference.bootstrap import multiplicities
 from triher.errors import unknown_name
 from triher.labels import SCHEMES
 from triher.settings import Config
@@ -193,6 +193,6 @@ def _slope(name: str, label: str, statistic: Statistic, needs: Groups, schemes: 
 MEASURES: dict[str, Measure] = {measure.name: measure for measure in _all_measures()}
 """Name -> measure, of all schemes.
 
-``ece`` is biased upward, and the more the fewer the patients (see `analysis.ece`), so resamples give no interval of
-it; the bias of two cells on the same patients is about the same, and their difference has one.
+``ece`` is biased upward, and the more the fewer the patients (see `analysis.calibration.ece`), so resamples give no
+interval of it; the bias of two cells on the same patients is about the same, and their difference has one.
 """

@@ -8,8 +8,8 @@ from scipy.stats import rankdata
 
 from analysis.ablation.material import Arena, StudyMaterial
 from analysis.ablation.measures import draw, find_measure, resample
-from analysis.discrimination import shortage
-from analysis.intervals import FEWEST
+from analysis.discrimination.aucs import shortage
+from analysis.inference.intervals import FEWEST
 
 Cells = Float64[np.ndarray, "cell resample"]
 

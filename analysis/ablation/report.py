@@ -19,9 +19,9 @@ from analysis.ablation.sections_differences import differences_section
 from analysis.ablation.sections_order import order_section, variance_section
 from analysis.ablation.sections_stability import stability_section
 from analysis.ablation.sections_top import cards, summary
-from analysis.canvas import plain
+from analysis.figures.canvas import plain
 from analysis.page import Page
-from analysis.sections_origin import provenance_section
+from analysis.sections.origin import provenance_section
 from analysis.wording import class_list, count
 from triher import __version__
 

@@ -6,7 +6,7 @@ from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.sections_cells import arena_name, names_of
 from analysis.ablation.sections_top import status
 from analysis.ablation.sections_trained import trained_blocks
-from analysis.canvas import plain
+from analysis.figures.canvas import plain
 from analysis.page import Block, Facts, Paragraph, Section, Table
 from analysis.wording import count
 from triher.study import Cell, LeftOut

@@ -9,7 +9,7 @@ from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.layout import lay_out
 from analysis.ablation.measures import find_measure
 from analysis.ablation.sections_top import capital, nothing_compared, who
-from analysis.canvas import Drawing
+from analysis.figures.canvas import Drawing
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.wording import count, told

@@ -8,7 +8,7 @@ from analysis.ablation.findings import Findings
 from analysis.ablation.prices import Price, Step
 from analysis.ablation.sections_stability import number
 from analysis.ablation.sections_top import capital
-from analysis.canvas import plain
+from analysis.figures.canvas import plain
 from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
 from analysis.wording import count, told

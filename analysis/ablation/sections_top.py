@@ -8,7 +8,7 @@ from analysis.ablation.comparison import Compared
 from analysis.ablation.figures_shares import percent
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.variance import NOISE, Share
-from analysis.canvas import plain
+from analysis.figures.canvas import plain
 from analysis.page import Card, estimate_card
 from analysis.wording import count, interval, p_value, places
 from triher.estimate import Estimate

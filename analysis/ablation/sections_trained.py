@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.ablation.material import CellResult
-from analysis.canvas import plain
+from analysis.figures.canvas import plain
 from analysis.page import Block, Paragraph, Table
 from analysis.wording import count
 from triher.study import Training

@@ -10,10 +10,10 @@ from analysis.ablation.comparison import estimates
 from analysis.ablation.material import Arena, StudyMaterial
 from analysis.ablation.measures import draw, find_measure, resample
 from analysis.ablation.ranks import shares_of_best
-from analysis.auc_kernel import Multiplicities
-from analysis.bootstrap import percentile
-from analysis.discrimination import shortage
-from analysis.intervals import FEWEST
+from analysis.discrimination.auc_kernel import Multiplicities
+from analysis.discrimination.aucs import shortage
+from analysis.inference.bootstrap import percentile
+from analysis.inference.intervals import FEWEST
 from triher.estimate import Estimate
 from triher.types import Labels
 

@@ -17,7 +17,7 @@ from jaxtyping import Float64
 
 from analysis.ablation.icc import agreement, limits, mean_squares
 from analysis.ablation.material import CellResult, StudyMaterial
-from analysis.intervals import FEWEST
+from analysis.inference.intervals import FEWEST
 from classify.finite import finite_patients
 from triher.store import read_store
 from triher.study import Cell, StudyFolder

@@ -25,9 +25,9 @@ from analysis.ablation.effects import degrees, effects, products, sources
 from analysis.ablation.grid import Grid, lay_out
 from analysis.ablation.material import Arena, StudyMaterial
 from analysis.ablation.measures import Measure, find_measure
-from analysis.auc_kernel import Multiplicities
-from analysis.bootstrap import percentile, resampled
-from analysis.cross_validation import widening
+from analysis.discrimination.auc_kernel import Multiplicities
+from analysis.inference.bootstrap import percentile, resampled
+from analysis.inference.cross_validation import widening
 from triher.estimate import Estimate, not_estimable
 
 NOISE = "sampling noise"
@@ -71,7 +71,7 @@ def split_variance(arena: Arena, material: StudyMaterial, *, metric: str = "auc_
     """Split the variance of a metric between cells and sites by axis.
 
     Out-of-fold scores share what their models learned, so errors are widened as intervals are (see
-    `analysis.cross_validation`).
+    `analysis.inference.cross_validation`).
 
     Args:
         arena: the cells' predictions of the same patients.

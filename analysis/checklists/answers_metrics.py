@@ -6,7 +6,7 @@ from analysis.checklists import answers_results as results
 from analysis.checklists import answers_testing as testing
 from analysis.checklists.answer import Answer, answered, lacking, left, partly
 from analysis.checklists.facts import Facts, spoken
-from analysis.shortcut import FROM_SITE
+from analysis.discrimination.shortcut import FROM_SITE
 from analysis.wording import count, places
 
 _CLINICAL = ("clinical", "volume")

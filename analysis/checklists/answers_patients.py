@@ -5,7 +5,7 @@ from collections import Counter
 from analysis.checklists.answer import Answer, answered, left, partly
 from analysis.checklists.answers_partition import folds
 from analysis.checklists.facts import Facts
-from analysis.followup import has_follow_up
+from analysis.survival.followup import has_follow_up
 from analysis.wording import count, places, split_name
 from triher.codes import CODES
 

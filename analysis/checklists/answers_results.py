@@ -2,10 +2,10 @@
 
 from analysis.checklists.answer import Answer, answered, left, not_applicable, partly
 from analysis.checklists.facts import Facts, spoken
+from analysis.discrimination.questions import QUESTIONS
 from analysis.explained_run import failed_tests
-from analysis.questions import QUESTIONS
-from analysis.samples import class_label
-from analysis.sections_beside import companion_name
+from analysis.patients.samples import class_label
+from analysis.sections.beside import companion_name
 from analysis.wording import count, split_name
 
 NOBODY = "Nobody predicted in this run has a HER2 label, so performance cannot be judged."

@@ -3,7 +3,7 @@
 from analysis.checklists.answer import Answer, answered, left, not_applicable, partly
 from analysis.checklists.answers_results import NOBODY, told
 from analysis.checklists.facts import Facts, spoken
-from analysis.groupings import PLACES
+from analysis.patients.groupings import PLACES
 from analysis.wording import count, places
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.evaluation import Evaluation, SplitEvaluation
-from analysis.flow import Flow, patient_flow
 from analysis.metrics import Metric, find
 from analysis.page import Page
 from analysis.part import Material
-from analysis.samples import class_label
+from analysis.patients.flow import Flow, patient_flow
+from analysis.patients.samples import class_label
 from analysis.wording import count, interval, split_name
 from triher.estimate import Estimate
 from triher.runfolder import RunFolder

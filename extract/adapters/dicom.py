@@ -29,7 +29,7 @@ from extract.adapters.mapping import (
     table_settings,
 )
 from extract.adapters.table import RULES
-from extract.dicom_values import hashed_id
+from extract.dicom.values import hashed_id
 from extract.volumes import source_files
 from triher.errors import Note, SkipPatient, Skipped
 from triher.reading import file_of

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extract.dicom_frames import Series
-from extract.dicom_headers import peek
-from extract.dicom_values import hashed_id
+from extract.dicom.frames import Series
+from extract.dicom.headers import peek
+from extract.dicom.values import hashed_id
 
 _TRIED = 20  # files of a folder, until one is an MR image
 
@@ -21,7 +21,7 @@ class Study:
     uid: str
     date: str
     patient: str
-    """As `extract.dicom_values.hashed_id` makes it of PatientID in the headers."""
+    """As `extract.dicom.values.hashed_id` makes it of PatientID in the headers."""
 
     @property
     def place(self) -> Path:
@@ -32,7 +32,7 @@ class Study:
         """Whose study it is: by the name of the uppermost folder that is an id, else by PatientID in the headers.
 
         Args:
-            patients: `extract.dicom_values.hashed_id` of each id -> the id.
+            patients: `extract.dicom.values.hashed_id` of each id -> the id.
 
         Returns:
             The id; empty where it is nobody's.

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from extract.adapters.dicom_studies import first_image, leaves
-from extract.dicom_frames import Frame
-from extract.dicom_headers import scan_dicom
+from extract.dicom.frames import Frame
+from extract.dicom.headers import scan_dicom
 from triher.errors import SkipPatient
 
 # Descriptions in the collection, from users' lists of them: "ax dyn pre" and "ax dyn 1st pass" to "4th pass" (also

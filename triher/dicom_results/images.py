@@ -16,8 +16,8 @@ from highdicom.sc import SCImage
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from analysis.overlay import enlarged, gray, with_heat, with_outline
-from extract.dicom_frames import Frame
+from analysis.figures.overlay import enlarged, gray, with_heat, with_outline
+from extract.dicom.frames import Frame
 from triher import __version__
 from triher.dicom_results.labels import (
     MAKER,

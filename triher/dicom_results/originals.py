@@ -9,8 +9,8 @@ from jaxtyping import Shaped
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from pydicom.dataset import Dataset
 
-from extract.dicom import DicomSource
-from extract.dicom_frames import Frame
+from extract.dicom.exam import DicomSource
+from extract.dicom.frames import Frame
 from extract.exam import Exam, Opened
 from triher.errors import SkipPatient
 

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.stats import wilcoxon
 
-from analysis.bootstrap import mean_losses
-from analysis.intervals import FEWEST
+from analysis.inference.bootstrap import mean_losses
+from analysis.inference.intervals import FEWEST
 from triher.explain.hiding import Curves
 from triher.explain.lesion_share import LesionShare
 from triher.explanation_checks import DELETION, INSERTION, OVERLAP, RANDOM_HEAD, RANDOMIZED, Check

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from analysis.matched import Matched, matched_pairs, shown_pairs
+from analysis.patients.matched import Matched, matched_pairs, shown_pairs
 from classify.attribution.everyone import Everyone
 from extract.lanes import RADIOMICS
 from triher.errors import Note, SkipPatient

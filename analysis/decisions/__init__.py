@@ -1,0 +1,1 @@
+"""What deciding by the model gains: net benefit, prediction sets, operating points, reject options."""

@@ -1,0 +1,1 @@
+"""How well predictions tell the classes apart, alone, against each other and in subgroups."""

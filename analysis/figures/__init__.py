@@ -1,0 +1,1 @@
+"""Figures as SVG that is the same on every run."""

@@ -1,0 +1,1 @@
+"""Gene expression by true and by predicted class: tests, gene sets, immune signatures."""

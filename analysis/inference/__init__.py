@@ -1,0 +1,1 @@
+"""Intervals, resampling and p values that all statements share."""

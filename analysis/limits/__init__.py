@@ -1,0 +1,1 @@
+"""What may not be concluded from a run."""

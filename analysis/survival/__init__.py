@@ -1,0 +1,1 @@
+"""Prognosis: curves, Cox models and their diagnostics, competing risks, measures over time."""

@@ -1,0 +1,1 @@
+"""DICOM exams and segmentations, read by their own geometry."""

@@ -1,0 +1,1 @@
+"""Image files other than DICOM: NIfTI, NRRD, MetaImage."""

@@ -1,0 +1,1 @@
+"""The synthetic breast DCE-MRI cohort whose truth is known, as NIfTI or DICOM."""

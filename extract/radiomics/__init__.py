@@ -1,0 +1,1 @@
+"""Radiomics features after IBSI, in the place of an encoder."""
