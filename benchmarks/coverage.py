@@ -6,8 +6,9 @@ true AUC follows from the clouds: two linear scores of a normal cloud are a norm
 stand for. Two truths are asked: the mean over the models of the folds, which cross-validation estimates, and the
 model of all patients, which a reader has in mind. A line gives the percentage that held for each way to make the
 interval: ``plain``; the variance ``doubled``; ``repeats``, Nadeau & Bengio's correction with repeats of the folds
-counted as test parts of their own; ``corrected``, as `analysis.inference.cross_validation` does. ``tests``: how often the
-test of interaction rejects at 5 % what is true, that all levels have the same AUC, for one model and for those of folds.
+counted as test parts of their own; ``corrected``, as `analysis.inference.cross_validation` does. ``tests``: how often
+the test of interaction rejects at 5 % what is true, that all levels have the same AUC, for one model and for those of
+folds.
 """
 
 import argparse

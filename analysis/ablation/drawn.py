@@ -92,7 +92,7 @@ def mean_loss(position: int, weights: Multiplicities, y: Labels, p: Probabilitie
 
 
 def classwise_ece(weights: Multiplicities, y: Labels, p: Probabilities, classes: tuple[str, ...]) -> Values:
-    """The mean over the classes of the gaps in bins of equal width, closed on the left (`analysis.calibration.ece`)."""
+    """The mean over the classes of the gaps in bins of equal width, closed on the left, as in `ece`."""
     bins = np.clip(np.floor(p * N_BINS), 0, N_BINS - 1).astype(np.int64)
     excess = np.eye(len(classes))[y] - p
     columns = (np.eye(N_BINS)[bins] * excess[:, :, None]).reshape(len(y), -1)

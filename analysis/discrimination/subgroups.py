@@ -110,8 +110,8 @@ def judge_split(
     """Divide the patients of one split in each way, and correct the p values of all its interactions together.
 
     Where several models gave the scores, the levels' intervals are widened (`analysis.inference.cross_validation`),
-    each by the level's share of the patients. The tests are not: what all levels have in common by the models cancels out in
-    their differences.
+    each by the level's share of the patients. The tests are not: what all levels have in common by the models cancels
+    out in their differences.
 
     Args:
         sample: the labeled patients.
