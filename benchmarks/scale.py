@@ -2,11 +2,11 @@
 
 Usage: ``python -P benchmarks/scale.py [--only people check steady] [--patients 10000]``.
 ``people``: ``triher classify`` and ``triher analysis`` as they are, on a store of 10,000 synthetic patients of 10
-slices, each in a process of its own, whose memory is looked at ten times a second. ``check``: ``triher cohort check`` of 2,000
-patients whose files have real headers and sizes of volumes (the voxels compress well). ``steady``: as many patients
-as a processor embeds in two hours at 3 s each (19 slices of ViT-S), from their volumes through slabs into a store,
-with a stand-in for the network, so that the two hours pass in minutes; memory is looked at twice a second, and the
-last tenth of the run is compared with the second.
+slices, each in a process of its own, whose memory is looked at ten times a second. ``check``: ``triher cohort check``
+of 2,000 patients whose files have real headers and sizes of volumes (the voxels compress well). ``steady``: as many
+patients as a processor embeds in two hours at 3 s each (19 slices of ViT-S), from their volumes through slabs into a
+store, with a stand-in for the network, so that the two hours pass in minutes; memory is looked at twice a second, and
+the last tenth of the run is compared with the second.
 """
 
 import argparse
