@@ -8,8 +8,7 @@ import pandas as pd
 
 from classify.applicability import outside
 from classify.bundle import Bundle
-from classify.cases import inputs_of, leave_out_gaps, not_extracted
-from classify.encoder_saw import leave_out_seen
+from classify.cases import inputs_of, leave_out, not_extracted
 from classify.source import Source
 from classify.table import Place, prediction_frame
 from classify.view_algebra import derive_views, needed_views
@@ -51,9 +50,8 @@ def apply_bundle(
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     people = {patient.patient_id: patient for patient in cohort.patients if patient.patient_id in place}
     views = derive_views(features.select([place[name] for name in people]), bundle.views)
-    unseen = leave_out_seen(views, {name: patient.cohort for name, patient in people.items()})
-    chosen, gaps = leave_out_gaps(unseen.features, people, config, source.names)
-    skipped = [*unseen.skipped, *gaps]
+    unseen = leave_out(views, people, config, source.names)
+    chosen, skipped = unseen.features, unseen.skipped
     patients = [people[name] for name in chosen.patient_id]
     if not patients:
         message = (
@@ -62,7 +60,7 @@ def apply_bundle(
         )
         raise StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
     known = {*people, *accounted}
-    skipped += [not_extracted(patient) for patient in cohort.patients if patient.patient_id not in known]
+    skipped = [*skipped, *(not_extracted(one) for one in cohort.patients if one.patient_id not in known)]
     inputs = inputs_of(chosen, patients, config, source.names, bare=is_bare(bundle, source))
     p = bundle.model.predict(inputs)
     given = labels or {}

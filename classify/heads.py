@@ -100,6 +100,7 @@ _NETWORK: dict[str, Range] = {
     "rate": Range(2e-3, 3e-2, 1e-2, log=True),
     "decay": Range(0.1, 16.0, 1.0, log=True),
 }
+_UNUSED = Dial("unused", majority.DIAL)
 _EPOCHS = Dial("epochs", mil.EPOCHS, patience=mil.PATIENCE)
 _RIDGE, _ROUNDS = Dial("C", logistic.PENALTIES), Dial("rounds", boosting.ROUNDS, patience=3)
 _JSON = "head.json"
@@ -114,8 +115,8 @@ def _hierarchy(base: Head) -> Head:
 _LOGISTIC = Head("logistic", {}, _RIDGE, logistic.prepare, logistic.load, ARRAYS)
 _XGBOOST = Head("xgboost", _TREES, _ROUNDS, boosting.prepare, boosting.load, _JSON)
 _ALL = (
-    Head("majority", {}, Dial("unused", majority.DIAL), majority.prepare, majority.load, _JSON, calibrated=False),
-    Head("network", {}, Dial("unused", network.DIAL), network.prepare, network.load, _JSON, takes_probabilities=True),
+    Head("majority", {}, _UNUSED, majority.prepare, majority.load, _JSON, calibrated=False),
+    Head("network", {}, _UNUSED, network.prepare, network.load, _JSON, takes_probabilities=True),
     _LOGISTIC,
     Head(
         "elastic-net",

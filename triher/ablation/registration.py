@@ -37,7 +37,7 @@ _COMPARISON = (
 )
 _NOT_CONTENT = ("date", "triher", "commit", "python", "libraries", "remarks", "seal")
 """What may differ between two registrations of one and the same study."""
-IN_TURN = (
+NOBODY_HELD_OUT = (
     "no patients are held out of the base: everybody is predicted by cross-validation, so what is registered is the "
     "analysis, and nothing keeps models from having been chosen on these patients before"
 )
@@ -159,7 +159,7 @@ def _record(
         if not cell.is_base
     }
     weights, missing = located
-    remarks = [IN_TURN] if config.classify.split.kind in IN_TURN_SPLITS else []
+    remarks = [NOBODY_HELD_OUT] if config.classify.split.kind in IN_TURN_SPLITS else []
     remarks += [f"the weights of {name} are not registered: {reason}" for name, reason in missing.items()]
     return Record(
         date=_now(),
