@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from classify.heads import Params, Range
 from classify.trials import NO_NUMBER, Result
-from triher.errors import StopRun
+from triher.errors import StopRun, first_line
 from triher.owners import Owner, this_process
 from triher.seeds import derived_seed
 
@@ -143,7 +143,7 @@ def readable(where: Place) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = first_line(error)
         raise StopRun("study_unreadable", f"the study '{where.name}' in {where.storage}: {what}") from error
 
 

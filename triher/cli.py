@@ -24,6 +24,7 @@ from triher.cli_store import store_app
 from triher.cli_view import view
 from triher.config import read_config
 from triher.errors import StopRun, TriherError
+from triher.files import refuse_other_files
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, outside_in_short, plain, skip_table, visible
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
@@ -106,7 +107,7 @@ def phantom(
 
     if dicom and shift_site:
         raise typer.BadParameter("--dicom writes the usual times of every site, so it goes without --shift-site")
-    _refuse_other_files(out)
+    refuse_other_files(out, "truth.csv")
     reporter = Reporter(quiet=quiet)
     table = write_phantom(
         out, n_patients=patients, seed=seed, signal=signal, shifted_site=shift_site, reporter=reporter
@@ -270,13 +271,6 @@ def _finish(folder: RunFolder, reporter: Reporter, *, strict: bool = False) -> i
     if rows:
         return EXIT_STOPPED if strict else EXIT_SKIPPED
     return 0
-
-
-def _refuse_other_files(folder: Path) -> None:
-    """Write a phantom only into an empty folder, or over an earlier phantom."""
-    strangers = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if strangers and not (folder / "truth.csv").is_file():
-        raise StopRun("output_folder", f"{folder} holds other files ({', '.join(strangers[:3])})")
 
 
 @contextlib.contextmanager

@@ -69,6 +69,15 @@ class Note:
     text: str
 
 
+def first_line(error: Exception) -> str:
+    r"""What an error of a library says in its first line; its type where it says nothing.
+
+    >>> first_line(ValueError("no header\nsee the manual")), first_line(MemoryError())
+    ('no header', 'MemoryError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> StopRun:
     """Say which names are known, nearest first.
 

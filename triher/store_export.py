@@ -17,7 +17,8 @@ from triher.store_parts import read_parts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_RESERVED = ("patient_id", "slice_index", "area_mm2")
+OWN_COLUMNS = ("patient_id", "slice_index", "area_mm2")
+"""Of a Parquet export, beside views and facts."""
 
 
 def provenance(index: Index) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def _columns(features: Features, index: Index) -> dict[str, np.ndarray]:
 def _column(name: str, kind: str, index: Index) -> str:
     """A name that no other column has."""
     others: Sequence[str] = index.acquisition if kind == "view" else index.views
-    return f"{kind}:{name}" if name in _RESERVED or name in others else name
+    return f"{kind}:{name}" if name in OWN_COLUMNS or name in others else name
 
 
 def _table(features: Features, index: Index) -> "pa.Table":

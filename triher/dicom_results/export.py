@@ -23,7 +23,7 @@ from triher.dicom_results.report import Statement, structured_report
 from triher.errors import SkipPatient, Skipped, StopRun, unknown_name
 from triher.explanations import NAME as MAPS
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
-from triher.files import make_writable, replacing, sha256_of_file
+from triher.files import make_writable, refuse_other_files, replacing, sha256_of_file
 from triher.labels import scheme_classes
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.progress import Reporter
@@ -87,7 +87,7 @@ def export(
     for name in only:
         if name not in rows:
             raise unknown_name("predicted patient", name, rows)
-    _refuse_other_files(out)
+    refuse_other_files(out, INDEX)
     make_writable(out)
     places = {patient.patient_id: f"{number:04d}" for number, patient in enumerate(cohort.patients, start=1)}
     people = [patient for patient in cohort.patients if patient.patient_id in (only or rows)]
@@ -142,13 +142,6 @@ def _origin(run: RunFolder, record: Mapping[str, Any]) -> Origin:
     manifest = read_manifest(open_files(bundle))
     sha256 = sha256_of_file(bundle / MANIFEST if bundle.is_dir() else bundle)
     return Origin(sha256, str(manifest.encoder.get("name", "")), manifest.head)
-
-
-def _refuse_other_files(out: Path) -> None:
-    """Write only into an empty folder, or over an earlier export."""
-    strangers = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if strangers and INDEX not in strangers:
-        raise StopRun("output_folder", f"{out} holds other files ({', '.join(strangers[:3])})")
 
 
 def _objects(opened: _Run, patient: Patient, row: pd.Series) -> dict[str, Dataset]:
