@@ -73,15 +73,6 @@ def odd_embeddings(features: Features) -> Iterator[Note]:
                 yield Note(patient_id, "embedding_zero", f"view '{view}' has a slice of zeros alone")
 
 
-def duplicate_embeddings(features: Features) -> list[tuple[str, str]]:
-    """Pairs of patients whose embeddings are equal to the bit: one exam under two ids?
-
-    Returns:
-        The earlier patient first; of three who are equal, each later one with the first.
-    """
-    return _pairs(_digests(features))
-
-
 def same_images(inputs: Mapping[str, str]) -> list[tuple[str, str]]:
     """Pairs of patients with the same images, whatever their masks.
 

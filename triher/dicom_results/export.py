@@ -25,6 +25,7 @@ from triher.explanations import NAME as MAPS
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
 from triher.files import make_writable, refuse_other_files, replacing, sha256_of_file
 from triher.labels import scheme_classes
+from triher.prediction_cells import classes_of_set
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
@@ -179,10 +180,9 @@ def _placed(opened: _Run, patient: Patient, maps: PatientMaps, originals: Origin
 def _statement(row: pd.Series, scheme: str) -> Statement:
     """A row of the prediction table."""
     names = zip(scheme_classes(scheme), probability_columns(scheme), strict=True)
-    classes = str(row.get("set", "") or "").split("|")
     return Statement(
         {name: float(row[column]) for name, column in names},
-        [name for name in classes if name],
+        classes_of_set(str(row.get("set", "") or "")),
         str(row["split"]),
         str(row.get("outside", "") or ""),
     )
