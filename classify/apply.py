@@ -54,11 +54,7 @@ def apply_bundle(
     chosen, skipped = unseen.features, unseen.skipped
     patients = [people[name] for name in chosen.patient_id]
     if not patients:
-        message = (
-            f"of the {len(cohort.patients)} patients of the cohort {len(people)} are in the feature store, and "
-            f"{len(skipped)} of these were left out"
-        )
-        raise StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
+        raise _nobody(len(cohort.patients), len(people), len(skipped))
     known = {*people, *accounted}
     skipped = [*skipped, *(not_extracted(one) for one in cohort.patients if one.patient_id not in known)]
     inputs = inputs_of(chosen, patients, config, source.names, bare=is_bare(bundle, source))
@@ -73,6 +69,15 @@ def apply_bundle(
         patients, y, p, model=bundle.model, scheme=bundle.scheme, place=place_new, reasons=reasons
     )
     return frame, skipped
+
+
+def _nobody(n_patients: int, n_stored: int, n_left_out: int) -> StopRun:
+    """That no patient can be predicted."""
+    message = (
+        f"of the {n_patients} patients of the cohort {n_stored} are in the feature store, and "
+        f"{n_left_out} of these were left out"
+    )
+    return StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
 
 
 def _known_images(bundle: Bundle, features: Features, validated: Collection[str]) -> list[list[str]]:

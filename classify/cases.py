@@ -102,12 +102,7 @@ def gather(
     skipped += [_split_unused(patient, config) for patient in cohort.patients if patient.patient_id in left_out]
     people = tuple(patients[patient_id] for patient_id in chosen.patient_id)
     if not people:
-        example = f"; for instance {skipped[0].patient_id}: {skipped[0].reason}" if skipped else ""
-        message = (
-            f"of {len(patients)} patients in the cohort and {len(place)} in the feature store nobody has a label "
-            f"and embeddings{example}"
-        )
-        raise StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
+        raise _nobody(len(patients), len(place), skipped)
     inputs = inputs_of(chosen, people, config, feature_names)
     cases = Cases(
         inputs,
@@ -120,6 +115,16 @@ def gather(
     views = tuple(features.views)
     developed = unseen.developed.intersection(chosen.patient_id)
     return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes, developed)
+
+
+def _nobody(n_patients: int, n_stored: int, skipped: Sequence[Skipped]) -> StopRun:
+    """That no patient has both a label and embeddings."""
+    example = f"; for instance {skipped[0].patient_id}: {skipped[0].reason}" if skipped else ""
+    message = (
+        f"of {n_patients} patients in the cohort and {n_stored} in the feature store nobody has a label "
+        f"and embeddings{example}"
+    )
+    return StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
 
 
 def _image_groups(features: Features, feature_names: Mapping[str, Sequence[str]]) -> Int[np.ndarray, " patient"]:

@@ -217,7 +217,7 @@ def apply(
     strict: Strict = False,
 ) -> int:
     """Predict a new cohort with a locked bundle, and flag what lies outside its training range."""
-    from triher.pipeline import apply_to_cohort
+    from triher.applying import apply_to_cohort
 
     reporter = Reporter(quiet=quiet)
     folder = RunFolder(out)

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event
 
 from triher.errors import StopRun
+from triher.runfolder import RunFolder
 from triher.settings import AnalysisConfig, Config
 
 _MAX_BYTES = 1_000_000  # no configuration is longer; a larger file is a mistake or an attack
@@ -32,6 +33,16 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         StopRun: ``file_unreadable``, ``config_yaml``, ``config_key`` or ``config_value``.
     """
     return build_config(read_tree(path, overrides), {}, path)
+
+
+def recorded_config(run: RunFolder) -> Config:
+    """The configuration that a run was made with, whose predictions must be as the run left them.
+
+    Raises:
+        StopRun: ``output_changed``; as `build_config`.
+    """
+    run.require_unchanged(run.predictions_file)
+    return build_config(run.read_record()["config"], {}, run.record_file)
 
 
 def is_config_file(path: Path) -> bool:

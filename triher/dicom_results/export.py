@@ -14,7 +14,7 @@ from extract.cache import Slab, ensure_slab, read_slab
 from extract.exam import open_phases, read_exam
 from extract.recipe import SlabRecipe, slabs_of
 from triher.cohort import Patient, read_cohort
-from triher.config import build_config
+from triher.config import recorded_config
 from triher.dicom_results.images import captures, parametric_map
 from triher.dicom_results.labels import Origin
 from triher.dicom_results.originals import Originals, originals_of
@@ -83,11 +83,7 @@ def export(
     """
     opened = _open(run, phase)
     cohort = read_cohort(opened.config.cohort, survival=False)
-    frame = one_row_a_patient(read_predictions(run.predictions_file, opened.config.scheme), opened.config.scheme)
-    rows = {str(row["patient_id"]): row for _, row in frame.iterrows()}
-    for name in only:
-        if name not in rows:
-            raise unknown_name("predicted patient", name, rows)
+    rows = _predicted(opened, only)
     refuse_other_files(out, INDEX)
     make_writable(out)
     places = {patient.patient_id: f"{number:04d}" for number, patient in enumerate(cohort.patients, start=1)}
@@ -112,13 +108,23 @@ def export(
     return written, skipped
 
 
+def _predicted(opened: _Run, only: Sequence[str]) -> dict[str, pd.Series]:
+    """Patient id -> row of the prediction table, after proving that all who are wanted are in it."""
+    scheme = opened.config.scheme
+    frame = one_row_a_patient(read_predictions(opened.run.predictions_file, scheme), scheme)
+    rows = {str(row["patient_id"]): row for _, row in frame.iterrows()}
+    for name in only:
+        if name not in rows:
+            raise unknown_name("predicted patient", name, rows)
+    return rows
+
+
 def _open(run: RunFolder, phase: str) -> _Run:
     """What a run is, from its folder."""
     record = run.read_record()
     if "config" not in record or not run.predictions_file.is_file():
         raise StopRun("output_folder", f"{run.path} holds no predictions", remedy="run `triher run CONFIG` first")
-    run.require_unchanged(run.predictions_file)
-    config = build_config(record["config"], {}, run.record_file)
+    config = recorded_config(run)
     if not config.has_images:
         raise StopRun("config_value", f"{run.path} was made from a table of features, and has no images")
     phases = list(config.cohort.phases)
