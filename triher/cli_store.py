@@ -10,6 +10,7 @@ import typer
 
 from triher.errors import StopRun, unknown_name
 from triher.files import refuse_existing
+from triher.listing import first_few
 from triher.printing import EXIT_SKIPPED, show
 from triher.progress import Reporter
 
@@ -204,8 +205,7 @@ def export(
 
 def _listed(names: Sequence[str]) -> str:
     """Some names, the first of them when they are many."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more or "none"
+    return first_few(names, _SHOWN) or "none"
 
 
 def _content_rows(file: Path, index: "Index") -> list[tuple[str, object]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from triher.codes import CODES
+from triher.listing import and_more
 
 _LISTED = 25  # names in one message
 
@@ -88,7 +89,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> StopRun:
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
     ordered = near + sorted(n for n in names if n not in near)
-    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    more = and_more(len(ordered) - _LISTED)
     comma = "; " if any("," in one for one in names) else ", "
     listed = comma.join(ordered[:_LISTED]) or "none"
     return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {listed}{more}")

@@ -93,11 +93,16 @@ def register(
             return Registration(earlier, earlier.remarks, frozenset())
         sealed = record.model_copy(update={"seal": seal_of(record)})
         write_json(folder.registration_file, sealed.model_dump(mode="json"))
+    _say_sealed(sealed, reporter)
+    return Registration(sealed, sealed.remarks, frozenset())
+
+
+def _say_sealed(sealed: Record, reporter: Reporter) -> None:
+    """Print the seal, after what the registration cannot promise."""
     for remark in sealed.remarks:
         reporter.say(f"note: {remark}")
     reporter.say(f"registered {sealed.date}, seal {sealed.seal}")
     reporter.say("publish the seal (with a preregistration, for instance): only that proves the date")
-    return Registration(sealed, sealed.remarks, frozenset())
 
 
 def check_data(lattice: Lattice, folder: StudyFolder, reporter: Reporter) -> tuple[str, ...]:
