@@ -4,6 +4,7 @@ import math
 
 from analysis.ablation.figures_robustness import stability_figure
 from analysis.ablation.findings import Findings
+from analysis.metrics import Cell, number_cell
 from analysis.page import Block, Data, Gallery, Paragraph, Section, Table
 
 _STABILITY = (
@@ -45,10 +46,10 @@ def stability_section(found: Findings) -> list[Section]:
         "encoder", "disturbance", "median", "low_quartile", "high_quartile", "lower_limit_median", "share_good",
         "share_excellent", "cosine", "n_features", "n_constant", "n_patients", "reason",
     ]  # fmt: skip
-    data: list[list[str | int | float | None]] = [
+    data: list[list[Cell]] = [
         [
-            one.encoder, one.disturbance, *map(number, (one.median, *one.quartiles, one.lower_limit_median)),
-            *map(number, (one.share_good, one.share_excellent, one.cosine)), one.n_features, one.n_constant,
+            one.encoder, one.disturbance, *map(number_cell, (one.median, *one.quartiles, one.lower_limit_median)),
+            *map(number_cell, (one.share_good, one.share_excellent, one.cosine)), one.n_features, one.n_constant,
             one.n_patients, one.reason,
         ]
         for one in known
@@ -67,8 +68,3 @@ def stability_section(found: Findings) -> list[Section]:
         )
     )
     return [Section("stability", "How stable the features are", blocks)]
-
-
-def number(value: float) -> float | None:
-    """A number for machines."""
-    return value if math.isfinite(value) else None

@@ -10,7 +10,7 @@ from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.variance import NOISE, Share
 from analysis.figures.canvas import plain
 from analysis.page import Card, estimate_card
-from analysis.wording import count, interval, p_value, places
+from analysis.wording import count, equals, interval, p_value, places
 from triher.estimate import Estimate
 from triher.judged import HELD_OUT
 from triher.study import BASE
@@ -111,7 +111,7 @@ def _differences(found: Findings, arena: ArenaFindings) -> list[str]:
 
 def _told(one: Compared) -> str:
     """A cell with its difference and corrected p value."""
-    return f"{quoted(one.cell)} {_by(one.difference)} (p {equals(one.p_corrected)})"
+    return f"{quoted(one.cell)} {_by(one.difference)} (p {equals(p_value(one.p_corrected))})"
 
 
 def _is_better(found: Findings, one: Compared) -> bool:
@@ -136,16 +136,6 @@ def quoted(cell: str) -> str:
 def _by(difference: Estimate | None) -> str:
     """A signed difference."""
     return f"{difference.value:+z.2f}" if difference is not None else ""
-
-
-def equals(p: float) -> str:
-    """A p value after its letter.
-
-    >>> equals(0.2), equals(0.0001)
-    ('= 0.20', '< 0.001')
-    """
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _winner(found: Findings, arena: ArenaFindings) -> list[str]:

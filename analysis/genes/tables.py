@@ -7,6 +7,7 @@ import numpy as np
 from analysis.genes.amplicon import in_amplicon
 from analysis.genes.gene_tests import GeneTests
 from analysis.genes.transcriptomics import PREDICTED, TRUE, Round, Transcriptomics
+from analysis.metrics import Cell
 from analysis.page import Block, Data, Heading, Paragraph, Table
 from analysis.patients.samples import class_label
 from analysis.wording import p_value, told
@@ -37,7 +38,7 @@ def summary_table(found: Transcriptomics, config: TranscriptomicsConfig) -> Tabl
     """How many genes pass, by contrast and choice of genes."""
     sizes = {TRUE: found.n_true, PREDICTED: found.n_predicted}
     rows: list[list[str]] = []
-    data: list[list[str | int | float | None]] = []
+    data: list[list[Cell]] = []
     for _, name, part in rounds(found):
         for by, tests in sides(part):
             passed = tests.significant(config.fdr)
@@ -108,7 +109,7 @@ def _printed(tests: GeneTests, i: int) -> list[str]:
     return [tests.genes[i], f"{tests.log2_fold_change[i]:+z.2f}", _small(tests.p[i]), _small(tests.q[i]), flag]
 
 
-def _exact(tests: GeneTests, i: int) -> list[str | int | float | None]:
+def _exact(tests: GeneTests, i: int) -> list[Cell]:
     """A gene as a row of the file."""
     numbers = (tests.mean, tests.log2_fold_change, tests.standard_error, tests.statistic, tests.p, tests.q)
     flag = "yes" if _flag(tests.genes[i]) else "no"
@@ -185,7 +186,7 @@ def agreement_blocks(found: Transcriptomics, config: TranscriptomicsConfig) -> l
 def _agreement_table(found: Transcriptomics, config: TranscriptomicsConfig) -> Table:
     """Correlation and shared genes, by choice of genes."""
     rows: list[list[str]] = []
-    data: list[list[str | int | float | None]] = []
+    data: list[list[Cell]] = []
     for _, name, part in rounds(found):
         if part.predicted is None or part.differences is None:
             continue

@@ -8,7 +8,7 @@ from analysis.decisions.coverage import Coverage, Sets, always_in, fewest_calibr
 from analysis.figures.canvas import plain
 from analysis.figures.discrimination import ForestRow, forest_figure
 from analysis.limits.facts import Limit
-from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, Cell, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.patients.samples import class_label
@@ -173,7 +173,7 @@ def _table(split: str, rows: Sequence[Coverage], alpha: float, *, n_sites: int =
         for row in rows
         if not (row.class_name and row.cohort)
     ]
-    data: list[list[str | int | float | None]] = []
+    data: list[list[Cell]] = []
     for row in rows:
         found = {"coverage": row.covered, "coverage_p": row.p, "coverage_p_adjusted": row.p_adjusted, **row.sizes}
         place = [split, row.cohort, row.site, row.class_name]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from analysis.figures.discrimination import ForestRow, forest_figure
 from analysis.genes.gene_sets import GeneSets
 from analysis.genes.single_sample import SetDifference
-from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells, number_cell
 from analysis.page import Block, Data, Gallery, Paragraph, Table
 from analysis.patients.samples import class_label
-from analysis.sections.gene_sets import dropped_cells, head_cells, number_cell, overlap_text
+from analysis.sections.gene_sets import dropped_cells, head_cells, overlap_text
 from analysis.wording import count, p_value, told
 
 _ALPHA = 0.05
