@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.calibration.metrics import joint_test
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.figures.canvas import plain
+from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Facts
 from analysis.limits.ranked import limits
 from analysis.metrics import find
@@ -18,7 +19,6 @@ from analysis.survival.cox import CoxModel
 from analysis.survival.prognosis import Prognosis
 from analysis.wording import class_list, count, equals, interval, p_value, places
 
-_SMALL_P = 0.05
 _HEAVY = 60  # weight of a limit that belongs to the top of the page
 _KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
@@ -107,7 +107,7 @@ def _calibration_sentence(evaluation: Evaluation, split: SplitEvaluation) -> lis
     )
     joint = joint_test(evaluation.metrics, split.sample.split)
     tested = ""
-    if joint is not None and joint.value < _SMALL_P:
+    if joint is not None and joint.value < SMALL_P:
         but = "and" if error.value > chance.high else "yet"
         p = equals(p_value(joint.value))
         tested = f", {but} the test of all classes together finds the probabilities off (p {p})"

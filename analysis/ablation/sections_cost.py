@@ -90,7 +90,15 @@ def _steps_table(found: Findings) -> Table:
     ]
     columns = ["cheaper", "dearer", "device", "seconds_cheaper", "seconds_dearer", "n_pairs", *ESTIMATE_COLUMNS]
     data = [
-        [s.cheaper, s.dearer, s.device, *s.seconds, s.n_pairs, *estimate_cells(s.gain), number_cell(s.gain_per_minute)]
+        [
+            s.cheaper,
+            s.dearer,
+            s.device,
+            *s.seconds,
+            s.n_pairs,
+            *estimate_cells(s.gain),
+            number_cell(s.gain_per_minute),
+        ]
         for s in found.steps
     ]
     return Table(

@@ -9,13 +9,13 @@ from analysis.ablation.figures_shares import percent
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.variance import NOISE, Share
 from analysis.figures.canvas import plain
+from analysis.inference.corrected_p import SMALL_P
 from analysis.page import Card, estimate_card
 from analysis.wording import count, equals, interval, p_value, places
 from triher.estimate import Estimate
 from triher.judged import HELD_OUT
 from triher.study import BASE
 
-SMALL_P = 0.05
 _NAMED = 3  # cells that a sentence names
 _WORTH_NAMING = 0.01  # share of the variance
 _KINDS = {"test": "held-out", "oof": "development", HELD_OUT: "held-out and development"}

@@ -144,10 +144,6 @@ class Facts:
         """A number of all patients of a split, the foremost when none is named."""
         return find(self.metrics, split or self.first, quantity, class_name)
 
-    def has_part(self, part: str) -> bool:
-        """Whether any number of that part was computed."""
-        return any(metric.part == part for metric in self.metrics)
-
     def names(self, quantity: str) -> list[str]:
         """The classes, companions or targets for which a quantity was computed, in order."""
         return list(dict.fromkeys(m.class_name for m in self.metrics if m.quantity == quantity and m.class_name))

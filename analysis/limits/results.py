@@ -5,6 +5,7 @@ import math
 from analysis.calibration.metrics import joint_test
 from analysis.calibration.recalibration import weighed_alike
 from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE
+from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Facts, Limit
 from analysis.metrics import find
 from analysis.patients.samples import class_label
@@ -13,7 +14,6 @@ from analysis.wording import count, interval, p_value, split_name
 SMALL_CLASS = 20
 """Patients of a class; with fewer, an AUC of 0.7 has a 95 % interval of about +-0.15 or more."""
 _STRONG = 0.8
-_SMALL_P = 0.05
 _FEW_EVENTS = 10  # a coefficient (Peduzzi et al., J Clin Epidemiol 1995;48:1503)
 _BASELINES = {
     "clinical": "the covariates",
@@ -104,7 +104,7 @@ def calibration(facts: Facts) -> list[Limit]:
             f"Their error is {error.value:.2f}, and a well calibrated model would show {interval(chance)} with as "
             "many patients."
         )
-    if joint is not None and joint.value < _SMALL_P:
+    if joint is not None and joint.value < SMALL_P:
         p = p_value(joint.value)
         said.append(f"The test of all classes together finds them off (p {p if p.startswith('<') else f'= {p}'}).")
     if said:

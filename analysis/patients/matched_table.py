@@ -37,7 +37,12 @@ def balance_table(matched: Matched, patients: dict[str, Patient]) -> Table:
         after = _difference(criterion, *([_patient(pair, k) for pair in matched.pairs] for k in (0, 1)))
         apart = [abs(_value(criterion, _patient(p, 0)) - _value(criterion, _patient(p, 1))) for p in matched.pairs]
         rows.append(
-            [criterion.name, f"within {criterion.caliper:.3g}", *map(two_decimals, (before, after)), f"{max(apart):.3g}"]
+            [
+                criterion.name,
+                f"within {criterion.caliper:.3g}",
+                *map(two_decimals, (before, after)),
+                f"{max(apart):.3g}",
+            ]
         )
         data.append([criterion.name, criterion.caliper, number_cell(before), number_cell(after), max(apart)])
     header = ["Column", "Members of a pair agree", "All: difference", "Pairs: difference", "Farthest apart in a pair"]

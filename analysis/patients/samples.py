@@ -9,7 +9,8 @@ from triher.predictions import one_row_a_patient, probability_columns
 from triher.types import Labels, Probabilities
 
 _ORDER = ("test", "new", "oof")  # held-out patients come first
-_DECIMALS = 12
+DECIMALS = 12
+"""Numbers that differ behind these differ by rounding errors alone, and must stay equal, or noise would rank them."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def _sample(rows: pd.DataFrame, scheme: str, *, cohort: str = "", site: str = ""
     """Arrays of the labeled rows, ordered by patient."""
     known = rows[rows["y"].notna()].sort_values("patient_id", kind="stable")
     y = known["y"].to_numpy(float).astype(np.int64)
-    # Shares that are equal but for rounding errors must stay equal, or noise would rank them.
-    probabilities = np.round(known[probability_columns(scheme)].to_numpy(np.float64), _DECIMALS)
+    probabilities = np.round(known[probability_columns(scheme)].to_numpy(np.float64), DECIMALS)
     place = known.groupby(["cohort", "site"], sort=True).ngroup().to_numpy(np.int64)
     ids = tuple(str(name) for name in known["patient_id"])
     split = str(rows["split"].iloc[0])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from analysis.explained_run import Explained, read_explained
 from analysis.figures.explanations import features_figure, groups_figure
 from analysis.figures.projection import class_figure, site_figure
+from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Limit
 from analysis.metrics import Cell
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
@@ -56,7 +57,6 @@ _PLANE = (
     "nothing, and both methods draw clusters in noise. The evidence is the table: how often a patient's nearest "
     "neighbors, in all dimensions, are of the same class or site, against labels permuted within the other one."
 )
-_SMALL_P = 0.05
 
 
 def judge_explanations(material: Material) -> Part:
@@ -197,7 +197,7 @@ def _neighbors(purity: Purity) -> str:
         f"{purity.expected:.0%} would be without any connection"
     )
     p = equals(p_value(purity.p))
-    if purity.p >= _SMALL_P:
+    if purity.p >= SMALL_P:
         return f"{found} (p {p}), so no connection was found, which is no proof that there is none."
     return f"{found} (p {p}): the embeddings carry the {purity.target}."
 

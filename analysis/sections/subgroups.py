@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from analysis.discrimination.subgroups import Interaction, Level, Subgrouping, judge_subgroups, of_everybody
 from analysis.figures.subgroups import PANELS, level_label, subgroup_figure
+from analysis.inference.corrected_p import SMALL_P
 from analysis.inference.cross_validation import folds_of
 from analysis.metrics import ESTIMATE_COLUMNS, Cell, Metric, estimate_cells, number_cell
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
@@ -30,7 +31,6 @@ _POOLED = (
 )
 
 _MOST_OPEN = 12  # levels in a table that is not folded
-_SMALL_P = 0.05
 
 
 def subgroups_part(material: Material) -> Part:
@@ -75,7 +75,7 @@ def _summary(found: Sequence[Subgrouping], *, asked: bool) -> tuple[str, ...]:
     if not tests:
         return ()
     names = list(dict.fromkeys(name for name, _ in tests))
-    small = [(name, test) for name, test in tests if test.p_adjusted.value < _SMALL_P]
+    small = [(name, test) for name, test in tests if test.p_adjusted.value < SMALL_P]
     if not small and not asked:
         return ()
     if not small:
