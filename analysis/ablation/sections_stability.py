@@ -4,6 +4,7 @@ import math
 
 from analysis.ablation.figures_robustness import stability_figure
 from analysis.ablation.findings import Findings
+from analysis.ablation.stability import Stability
 from analysis.metrics import Cell, number_cell
 from analysis.page import Block, Data, Gallery, Paragraph, Section, Table
 
@@ -20,27 +21,6 @@ def stability_section(found: Findings) -> list[Section]:
     known = found.stabilities
     if not known:
         return []
-    rows = [
-        [
-            f"{one.encoder}: {one.disturbance}",
-            f"{one.median:.2f} ({one.quartiles[0]:.2f} to {one.quartiles[1]:.2f})",
-            f"{one.lower_limit_median:.2f}",
-            f"{one.share_good:.0%}",
-            f"{one.share_excellent:.0%}",
-            f"{one.cosine:.2f}",
-            str(one.n_features),
-            str(one.n_patients),
-        ]
-        if math.isfinite(one.median)
-        else [
-            f"{one.encoder}: {one.disturbance}",
-            f"none: {one.reason}",
-            *["-"] * 4,
-            str(one.n_features),
-            str(one.n_patients),
-        ]
-        for one in known
-    ]
     header = ["Encoder: disturbance", "Median ICC (quartiles)", "Median lower limit", "≥ 0.75", "≥ 0.90", "Cosine"]
     columns = [
         "encoder", "disturbance", "median", "low_quartile", "high_quartile", "lower_limit_median", "share_good",
@@ -61,10 +41,23 @@ def stability_section(found: Findings) -> list[Section]:
         Table(
             "Stability of the features",
             [*header, "Features", "Patients"],
-            rows,
+            list(map(_row, known)),
             folded="The stability as numbers",
             name="ablation-stability",
             data=Data(columns, data),
         )
     )
     return [Section("stability", "How stable the features are", blocks)]
+
+
+def _row(one: Stability) -> list[str]:
+    """One encoder under one disturbance."""
+    name, sizes = f"{one.encoder}: {one.disturbance}", [str(one.n_features), str(one.n_patients)]
+    if not math.isfinite(one.median):
+        return [name, f"none: {one.reason}", *["-"] * 4, *sizes]
+    low, high = one.quartiles
+    shares = [f"{one.share_good:.0%}", f"{one.share_excellent:.0%}"]
+    return [
+        name, f"{one.median:.2f} ({low:.2f} to {high:.2f})", f"{one.lower_limit_median:.2f}", *shares,
+        f"{one.cosine:.2f}", *sizes,
+    ]  # fmt: skip

@@ -21,9 +21,11 @@ CHECKLIST_FILES = tuple(
     f"checklists/{name}.{ending}" for name in ("tripod_ai", "claim", "metrics") for ending in ("md", "html")
 )
 """What is written with the answers, relative to the run folder."""
+MANIFEST = "bundle/manifest.json"
+"""Of the locked model, below the run folder."""
 _FILES = (
     "run.json", "skipped.csv", "notes.csv", "label_audit.csv", "predictions.csv", "recalibrated.csv", "metrics.csv",
-    "bundle/manifest.json", "explanations/sanity.csv",
+    MANIFEST, "explanations/sanity.csv",
 )  # fmt: skip
 _IN_TURN = ("leave-one-site-out", "leave-one-cohort-out")
 

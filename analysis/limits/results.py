@@ -4,7 +4,7 @@ import math
 
 from analysis.calibration.metrics import joint_test
 from analysis.calibration.recalibration import weighed_alike
-from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE
+from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE, STRONG
 from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Facts, Limit
 from analysis.metrics import find
@@ -13,7 +13,6 @@ from analysis.wording import count, interval, p_value, split_name
 
 SMALL_CLASS = 20
 """Patients of a class; with fewer, an AUC of 0.7 has a 95 % interval of about +-0.15 or more."""
-_STRONG = 0.8
 _FEW_EVENTS = 10  # a coefficient (Peduzzi et al., J Clin Epidemiol 1995;48:1503)
 _BASELINES = {
     "clinical": "the covariates",
@@ -75,7 +74,7 @@ def shortcuts(facts: Facts) -> list[Limit]:
     strong = {
         m.class_name: m.estimate.value
         for m in facts.evaluation.metrics
-        if m.quantity == "shortcut_auc" and m.class_name != FROM_SITE and m.estimate.value > _STRONG
+        if m.quantity == "shortcut_auc" and m.class_name != FROM_SITE and m.estimate.value > STRONG
     }
     if strong:
         listed = " and ".join(f"the {name} (AUC {value:.2f})" for name, value in strong.items())

@@ -8,7 +8,8 @@ import pandas as pd
 from triher.predictions import one_row_a_patient, probability_columns
 from triher.types import Labels, Probabilities
 
-_ORDER = ("test", "new", "oof")  # held-out patients come first
+SPLIT_ORDER = ("test", "new", "oof")
+"""Held-out patients come first."""
 DECIMALS = 12
 """Numbers that differ behind these differ by rounding errors alone, and must stay equal, or noise would rank them."""
 
@@ -52,7 +53,7 @@ def split_samples(frame: pd.DataFrame, scheme: str) -> tuple[Sample, ...]:
         scheme: the label scheme of its probability columns.
     """
     averaged = one_row_a_patient(frame, scheme)
-    found = sorted(averaged["split"].unique(), key=lambda s: (_ORDER.index(s) if s in _ORDER else 9, s))
+    found = sorted(averaged["split"].unique(), key=lambda s: (SPLIT_ORDER.index(s) if s in SPLIT_ORDER else 9, s))
     return tuple(_sample(averaged[averaged["split"] == split], scheme) for split in found)
 
 

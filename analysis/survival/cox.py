@@ -14,7 +14,7 @@ from analysis.survival.concordance import harrell_c
 from analysis.survival.firth import METHOD as FIRTH
 from analysis.survival.firth import FirthFit, fit_firth
 from analysis.survival.followup import Events, Months
-from analysis.survival.maximum import find_maximum, runaway_columns
+from analysis.survival.maximum import Maximum, find_maximum, runaway_columns
 from analysis.survival.partial_likelihood import Design, evaluate, log_likelihood, risk_sets
 from analysis.survival.proportionality import ProportionalityTest, proportionality_tests
 from triher.estimate import Estimate, not_estimable
@@ -129,6 +129,19 @@ def fit_cox(
     if guilty:
         reason = f"{', '.join(guilty)} separates events from the rest (monotone likelihood)"
         return _penalized(x, names, time, event, strata, options, "monotone_likelihood", reason)
+    return _told(x, names, time, event, strata, options, fitted)
+
+
+def _told(
+    x: Design,
+    names: tuple[str, ...],
+    time: Months,
+    event: Events,
+    strata: tuple[str, ...],
+    options: Options,
+    fitted: Maximum,
+) -> CoxModel:
+    """The model at the maximum of the likelihood, with its tests."""
     risk = risk_sets(time, event, strata)
     centered = x - x.mean(axis=0)
     how, coef = _method(options), fitted.coef
@@ -136,7 +149,8 @@ def fit_cox(
     lines = tuple(_line(name, b, s, len(x), how) for name, b, s in pairs)
     tested = options.diagnose and not options.ridge
     return CoxModel(
-        *counts,
+        len(x),
+        int(event.sum()),
         coefficients=lines,
         log_likelihood=log_likelihood(evaluate(risk, centered, coef)),
         log_likelihood_null=log_likelihood(evaluate(risk, centered, np.zeros(len(coef)))),
