@@ -9,11 +9,11 @@ from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Facts, Limit
 from analysis.metrics import find
 from analysis.patients.samples import class_label
+from analysis.survival.cox import STABLE_EVENTS
 from analysis.wording import count, interval, p_value, split_name
 
 SMALL_CLASS = 20
 """Patients of a class; with fewer, an AUC of 0.7 has a 95 % interval of about +-0.15 or more."""
-_FEW_EVENTS = 10  # a coefficient (Peduzzi et al., J Clin Epidemiol 1995;48:1503)
 _BASELINES = {
     "clinical": "the covariates",
     "volume": "the lesion's volume",
@@ -120,7 +120,7 @@ def survival(facts: Facts) -> list[Limit]:
     model = part.adjusted or part.alone
     events = int(part.follow_up.event.sum())
     n = max(1, len(model.coefficients) or len(part.follow_up.names) + 1)
-    if events / n >= _FEW_EVENTS:
+    if events / n >= STABLE_EVENTS:
         return []
     text = (
         f"{count(events, 'event')} in {count(len(part.follow_up.patient_id), 'patient')}, {events / n:.1f} for each "

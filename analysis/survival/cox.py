@@ -19,6 +19,8 @@ from analysis.survival.partial_likelihood import Design, evaluate, log_likelihoo
 from analysis.survival.proportionality import ProportionalityTest, proportionality_tests
 from triher.estimate import Estimate, not_estimable
 
+STABLE_EVENTS = 10
+"""Events per coefficient below which coefficients are unstable (Peduzzi et al., J Clin Epidemiol 1995;48:1503)."""
 FEWEST_EVENTS = 5
 """Events per coefficient below which a model is refused."""
 _OFFER = "analysis.few_events: firth fits it with a penalty that keeps the hazard ratios finite"
@@ -88,7 +90,7 @@ class CoxModel:
 
     @property
     def events_per_coefficient(self) -> float:
-        """Below 10, coefficients are unstable (Peduzzi et al., J Clin Epidemiol 1995;48:1503)."""
+        """Compare `STABLE_EVENTS`."""
         return self.events / max(1, len(self.coefficients))
 
 
