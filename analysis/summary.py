@@ -17,10 +17,9 @@ from analysis.patients.samples import class_label
 from analysis.sections.beside import baseline_sentences
 from analysis.survival.cox import CoxModel
 from analysis.survival.prognosis import Prognosis
-from analysis.wording import class_list, count, equals, interval, p_value, places
+from analysis.wording import class_list, count, equals, interval, p_value, patients_of, places
 
 _HEAVY = 60  # weight of a limit that belongs to the top of the page
-_KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
 
 def plain_words(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[str]:
@@ -56,7 +55,7 @@ def _headline(evaluation: Evaluation, split: SplitEvaluation, frame: pd.DataFram
     """Who was judged and how well the classes were told apart."""
     sample = split.sample
     sites = sorted(frame.loc[frame["split"] == sample.split, "site"].unique())
-    kind = _KINDS.get(sample.split, sample.split)
+    kind = patients_of(sample.split)
     who = f"On {count(len(sample.y), f'{kind} patient')} of {places(sites)}"
     unseen = ", each predicted by a model that had not seen that patient," if sample.split == "oof" else ""
     macro = find(evaluation.metrics, sample.split, "auc_macro")

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from analysis.figures.canvas import plain
 from analysis.figures.discrimination import brief
 from triher.estimate import Estimate
+from triher.judged import HELD_OUT
 
 _SPLITS = {"test": "Held-out test", "oof": "Development, out of fold", "new": "New patients"}
+_PATIENTS = {"test": "held-out", "oof": "development", "new": "new", HELD_OUT: "held-out and development"}
 _MANY = 3
 
 
@@ -18,6 +20,15 @@ def split_name(split: str) -> str:
     'Development, out of fold'
     """
     return _SPLITS.get(split, split)
+
+
+def patients_of(split: str) -> str:
+    """What the patients of a split are called within a sentence, before the noun.
+
+    >>> patients_of("oof")
+    'development'
+    """
+    return _PATIENTS.get(split, split)
 
 
 def told(estimate: Estimate | None) -> str:

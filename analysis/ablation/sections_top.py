@@ -11,14 +11,12 @@ from analysis.ablation.variance import NOISE, Share
 from analysis.figures.canvas import plain
 from analysis.inference.corrected_p import SMALL_P
 from analysis.page import Card, estimate_card
-from analysis.wording import count, equals, interval, p_value, places
+from analysis.wording import count, equals, interval, p_value, patients_of, places
 from triher.estimate import Estimate
-from triher.judged import HELD_OUT
 from triher.study import BASE
 
 _NAMED = 3  # cells that a sentence names
 _WORTH_NAMING = 0.01  # share of the variance
-_KINDS = {"test": "held-out", "oof": "development", HELD_OUT: "held-out and development"}
 
 
 def summary(found: Findings) -> list[str]:
@@ -64,7 +62,7 @@ def _became(state: str, times: int) -> str:
 
 def who(arena: ArenaFindings) -> str:
     """The patients of an arena in words."""
-    kind = _KINDS.get(arena.arena.split, arena.arena.split)
+    kind = patients_of(arena.arena.split)
     sites = sorted(set(arena.arena.site.tolist()) - {""})
     where = f" of {places(sites)}" if sites else ""
     return f"{count(len(arena.arena.patient_id), f'{kind} patient')}{where}"

@@ -4,6 +4,7 @@ import math
 
 from analysis.calibration.metrics import joint_test
 from analysis.calibration.recalibration import weighed_alike
+from analysis.discrimination.beside import TOLD_BY
 from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE, STRONG
 from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Facts, Limit
@@ -14,11 +15,6 @@ from analysis.wording import count, interval, p_value, split_name
 
 SMALL_CLASS = 20
 """Patients of a class; with fewer, an AUC of 0.7 has a 95 % interval of about +-0.15 or more."""
-_BASELINES = {
-    "clinical": "the covariates",
-    "volume": "the lesion's volume",
-    "acquisition": "the way the images were taken",
-}
 
 
 def small_classes(facts: Facts) -> list[Limit]:
@@ -50,11 +46,9 @@ def baselines(facts: Facts) -> list[Limit]:
     ahead = {
         m.class_name: m.estimate
         for m in facts.evaluation.metrics
-        if m.split == name
-        and m.quantity == "auc_macro_ahead"
-        and m.class_name in ("clinical", "volume", "acquisition")
+        if m.split == name and m.quantity == "auc_macro_ahead" and m.class_name in TOLD_BY
     }
-    even = [f"{_BASELINES[k]} (difference {interval(e)})" for k, e in ahead.items() if e.low <= 0]
+    even = [f"{TOLD_BY[k]} (difference {interval(e)})" for k, e in ahead.items() if e.low <= 0]
     if not even:
         return []
     text = f"The images may add nothing to {' or '.join(even)}: the interval of the difference holds 0."

@@ -2,6 +2,7 @@
 
 import math
 
+from analysis.discrimination.aucs import GUESSING
 from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE, STRONG
 from analysis.evaluation import Evaluation
 from analysis.figures.canvas import plain
@@ -10,8 +11,6 @@ from analysis.metrics import find
 from analysis.page import Block, Paragraph, Section, Table
 from analysis.wording import interval, told
 from triher.estimate import Estimate
-
-_GUESSING = 0.5
 
 
 def shortcut_section(evaluation: Evaluation) -> list[Section]:
@@ -65,5 +64,5 @@ def _told_shortcut(target: str, area: Estimate) -> list[str]:
     )
     return [
         f"The site alone tells the HER2 class at AUC {area.value:.2f}{spread}; 0.5 would be no help."
-        f"{below if area.high < _GUESSING else ''}"
+        f"{below if area.high < GUESSING else ''}"
     ]
