@@ -41,9 +41,9 @@ audit: bandit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
-# About an hour; prints one table and puts it into the README.
+# About an hour; prints one table and writes it into the README. ONLY=load measures one part again.
 bench: $(VENV)/ready
-	$(BIN)/python -P benchmarks/bench.py --readme
+	$(BIN)/python -P benchmarks/bench.py $(if $(ONLY),--only $(ONLY))
 
 # What docs/ repeats of the code: the codes, the catalogue of faults.
 pages: $(VENV)/ready

@@ -286,7 +286,8 @@ def stores(run: Path) -> dict[str, bytes]:
     ],
 )
 def test_an_empty_list_or_an_unknown_name_stops_and_names_the_nearest(cohort, capsys, assignment, text):
-    assert triher("run", cohort, "--out", cohort.parent / "run", "--set", assignment) == 2
+    command = "extract" if assignment.startswith("extract.") else "run"
+    assert triher(command, cohort, "--out", cohort.parent / "run", "--set", assignment) == 2
     assert text in capsys.readouterr().err
 
 

@@ -144,7 +144,7 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
         require_extras()
     if "analysis" in stages:
         _check_analysis(config)
-    if "classify" in stages:
+    if {"extract", "classify"} <= {*stages}:
         _check_classes(config, cohort)
 
 
