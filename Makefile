@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 # A process on each core; a file stays in one, as its tests share what they made.
-SPREAD ?= --numprocesses auto --dist loadfile
+SPREAD ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 # XGBoost's threads spin while they wait, which costs a factor of 30 on busy cores.
 export OMP_WAIT_POLICY = PASSIVE
 
