@@ -24,7 +24,7 @@ _KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
 
 def plain_words(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[str]:
-    """Plain words about the foremost split, a paragraph a question: how well, against what, calibrated, prognostic."""
+    """Plain words about the foremost split, in a paragraph for each question."""
     labeled = [split for split in evaluation.splits if len(split.sample.y)]
     if not labeled:
         return ["No predicted patient has a HER2 label, so nothing can be said about right or wrong."]
