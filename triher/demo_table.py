@@ -29,7 +29,7 @@ def closing_table(run: RunFolder) -> Table:
 
 def _next(run: RunFolder) -> Row:
     """Where a newcomer goes on."""
-    reading = "Then follow docs/tutorials/own_cohort.md, or run this command again: nothing is computed twice."
+    reading = "Then the tutorials in docs/tutorials. Run this command again, and nothing is computed twice."
     return ("What next?", f"Open {run.report_file} in a browser.", reading)
 
 
