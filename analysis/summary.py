@@ -23,16 +23,18 @@ _HEAVY = 60  # weight of a limit that belongs to the top of the page
 
 
 def plain_words(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[str]:
-    """Plain words about the foremost split."""
+    """Plain words about the foremost split, in a paragraph for each question."""
     labeled = [split for split in evaluation.splits if len(split.sample.y)]
     if not labeled:
         return ["No predicted patient has a HER2 label, so nothing can be said about right or wrong."]
     split = labeled[0]
-    sentences = [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)]
-    sentences += _accuracy_sentence(evaluation, split)
-    sentences += baseline_sentences(evaluation, split.sample.split)
-    sentences += _calibration_sentence(evaluation, split) + _prognosis_sentence(split, score)
-    return [" ".join(sentences)]
+    answers = (
+        [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)],
+        _accuracy_sentence(evaluation, split) + baseline_sentences(evaluation, split.sample.split),
+        _calibration_sentence(evaluation, split),
+        _prognosis_sentence(split, score),
+    )
+    return [" ".join(sentences) for sentences in answers if sentences]
 
 
 def limit_sentence(facts: Facts) -> list[str]:

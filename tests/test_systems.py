@@ -21,7 +21,7 @@ from triher.cohort import read_cohort
 from triher.config import read_config, read_tree
 from triher.demo import system_config, write_binary_reference
 from triher.errors import StopRun
-from triher.predictions import read_predictions, write_predictions
+from triher.predictions import REFERENCE, read_predictions, write_predictions
 from triher.settings import CohortConfig
 from triher.systems import SYSTEMS, System, design_file, find_system, reduced_tree
 from triher.tables import write_table
@@ -196,14 +196,14 @@ def test_a_design_that_is_not_there_says_where_it_was_looked_for():
 def test_the_best_of_two_classes_is_that_of_three_with_two_joined(tmp_path):
     best = pd.DataFrame(
         {
-            "patient_id": ["P1", "P2", "P3"], "cohort": "phantom", "site": "A", "split": "reference", "repeat": 0,
+            "patient_id": ["P1", "P2", "P3"], "cohort": "phantom", "site": "A", "split": REFERENCE, "repeat": 0,
             "fold": 0, "seed": 0, "y": [0, 1, 2], "p_zero": [0.5, 0.25, 0.0], "p_low": [0.25, 0.5, 0.25],
             "p_positive": [0.25, 0.25, 0.75],
         }
     )  # fmt: skip
     write_predictions(tmp_path / "best_possible.csv", best, "triple")
     write_binary_reference(tmp_path)
-    found = read_predictions(tmp_path / "best_possible_binary.csv", "binary")
+    found = read_predictions(tmp_path / "best_possible_binary.csv", "binary", (REFERENCE,))
     assert found["y"].tolist() == [0, 0, 1]
     np.testing.assert_array_equal(found["p_negative"], [0.75, 0.75, 0.25])
     np.testing.assert_array_equal(found["p_positive"], [0.25, 0.25, 0.75])

@@ -36,18 +36,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Exit codes: 0 done, 2 stopped (the message says why), 3 done with patients left out, 130 interrupted.",
 )
-app.add_typer(store_app, name="store")
-app.add_typer(cohort_app, name="cohort")
-app.add_typer(bundle_app, name="bundle")
-app.command()(encoders)
-app.command(epilog="Example: triher codes mask_empty")(codes)
-app.command(epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan")(
-    ablate
+_START, _STAGES, _AFTER, _LOOK_UP = (
+    "Start here",
+    "One stage of a run alone",
+    "With a finished run",
+    "Look up, and mend",
 )
-app.command(epilog="Example: triher view runs/demo")(view)
-
-app.command(epilog="Example: triher dicom runs/mine --out results")(dicom)
-
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; made if it is not there, continued if it is.")]
 Overrides = Annotated[
@@ -59,14 +53,16 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 2 when an
 _RUN = Path("runs/latest")
 
 
-@app.command()
+@app.command(rich_help_panel=_START)
 def demo(
     out: Out = Path("runs/demo"),
     patients: Annotated[int, typer.Option(min=60, help="Patients in the synthetic cohort.")] = 120,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
     system: Annotated[str, typer.Option(help="A published system in small: a, b or c; docs/systems.md.")] = "",
     *,
-    shuffle_labels: Annotated[bool, typer.Option(help="Negative control: the AUC must fall to 0.5.")] = False,
+    shuffle_labels: Annotated[
+        bool, typer.Option("--shuffle-labels", help="Negative control: the AUC must fall to 0.5.")
+    ] = False,
     overrides: Overrides = [],  # noqa: B006 - typer reads the default, nobody changes it
     quiet: Quiet = False,
 ) -> int:
@@ -82,7 +78,7 @@ def demo(
     return _finish(run, reporter)
 
 
-@app.command()
+@app.command(rich_help_panel=_START)
 def phantom(
     out: Annotated[Path, typer.Option("--out", help="Folder for the cohort.")],
     patients: Annotated[int, typer.Option(min=6, help="How many, over three sites.")] = 120,
@@ -168,7 +164,7 @@ for _name, _stages, _help, _change in (
     (
         "run",
         STAGES,
-        "Run whatever is stale of finetune, extract, classify, explain, analysis.",
+        "The whole chain on a cohort, from images to report; computes only what is not there or out of date.",
         "extract.encoder=dinov2-small",
     ),
     (
@@ -177,27 +173,33 @@ for _name, _stages, _help, _change in (
         "Train the encoder end to end on the development patients.",
         "finetune.folds=0",
     ),
-    ("extract", ("extract",), "Volumes to slabs to a feature store.", "extract.normalization=clip98-volume"),
+    (
+        "extract",
+        ("extract",),
+        "From the images cut out the lesions, and embed their slices into a feature store.",
+        "extract.normalization=clip98-volume",
+    ),
     (
         "classify",
         ("classify",),
-        "Feature store to predictions and bundle; loads no torch.",
+        "From a feature store to predictions and a locked bundle; loads no torch.",
         "classify.head=xgboost",
     ),
     (
         "explain",
         ("explain",),
-        "Bundle and slabs to maps, attributions, projections, and their sanity tests.",
+        "What the model looked at: maps, attributions, projections, and tests of them.",
         "explain.patients=0",
     ),
-    ("analysis", ("analysis",), "Predictions to metrics and report; loads no torch.", "analysis.resamples=5000"),
+    ("analysis", ("analysis",), "From predictions to metrics and report; loads no torch.", "analysis.resamples=5000"),
 ):
     _example = f"Example: triher {_name} my.yaml --out runs/mine --set {_change}"
     _make = _extracting_command if "extract" in _stages else _stage_command
-    app.command(_name, help=_help, epilog=_example)(_make(_stages))
+    _panel = _START if _name == "run" else _STAGES
+    app.command(_name, help=_help, epilog=_example, rich_help_panel=_panel)(_make(_stages))
 
 
-@app.command()
+@app.command(rich_help_panel=_AFTER)
 def apply(
     bundle: Annotated[Path, typer.Argument(help="Locked bundle, a folder or a zip.", metavar="BUNDLE")],
     cohort: Annotated[Path, typer.Argument(help="Cohort table, or a configuration.", metavar="COHORT")],
@@ -233,7 +235,7 @@ def apply(
     return _finish(folder, reporter, strict=strict)
 
 
-@app.command()
+@app.command(rich_help_panel=_LOOK_UP)
 def doctor() -> int:
     """Say what of TriHER works on this machine, and what to install for the rest."""
     from triher.doctor import examine
@@ -247,6 +249,19 @@ def doctor() -> int:
         table.add_row(finding.part, f"{mark} {plain(finding.state)}", plain(finding.remedy))
     Console().print(table)
     return 0 if all(finding.is_fine for finding in findings) else EXIT_STOPPED
+
+
+app.command(epilog="Example: triher view runs/demo", rich_help_panel=_AFTER)(view)
+app.command(epilog="Example: triher dicom runs/mine --out results", rich_help_panel=_AFTER)(dicom)
+app.command(
+    epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan",
+    rich_help_panel=_AFTER,
+)(ablate)
+app.command(epilog="Example: triher codes mask_empty", rich_help_panel=_LOOK_UP)(codes)
+app.command(rich_help_panel=_LOOK_UP)(encoders)
+app.add_typer(cohort_app, name="cohort", rich_help_panel=_START)
+app.add_typer(bundle_app, name="bundle", rich_help_panel=_AFTER)
+app.add_typer(store_app, name="store", rich_help_panel=_LOOK_UP)
 
 
 def _finish(folder: RunFolder, reporter: Reporter, *, strict: bool = False) -> int:
