@@ -215,7 +215,7 @@ def _variants():
 
 
 def test_every_section_that_an_answer_may_name_is_one_that_reports_have(variants):
-    sources = "".join(path.read_text("utf-8") for path in Path(analysis.__file__).parent.glob("*.py"))
+    sources = "".join(path.read_text("utf-8") for path in Path(analysis.__file__).parent.rglob("*.py"))
     known = set(re.findall(r'Section\(\s*"([a-z-]+)"', sources)) | {"checklists"}
     explaining = {"explanations", "maps", "attributions", "sanity", "matched", "projection"}
     for facts in variants:
