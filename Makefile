@@ -60,6 +60,7 @@ $(VENV)/docs: $(VENV)/ready
 install: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
+	@echo "making $(VENV), about 4 GB; pip prints nothing for 3 to 10 minutes"
 	python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[extract,weights,finetune,explain,view,dicom,dev]'
 	touch $@

@@ -239,7 +239,7 @@ def test_who_cannot_be_written_any_more_leaves_no_objects_and_is_named(run, tmp_
     assert not list((out / "0001").glob("*"))
     text = run.predictions_file.read_text()
     run.predictions_file.write_text(text.replace(everybody[1].patient_id, "STRANGER"))
-    run.record_stage("classify", "key", [run.predictions_file], 1.0)
+    run.record_stage("classify", "key", [run.predictions_file, run.bundle / "manifest.json"], 1.0)
     _, skipped = export(run, tmp_path / "other", Reporter(quiet=True), only=["STRANGER"])
     assert [(one.patient_id, one.code) for one in skipped] == [("STRANGER", "patient_unknown")]
     assert export(run, tmp_path / "other", Reporter(quiet=True), only=["STRANGER"])[0] == []  # over an empty index
