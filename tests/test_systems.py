@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.main import get_command
 
-from analysis.inference.expected import expected_interval, expected_share
+from analysis.inference.expected import expected_area, expected_share
 from extract.adapters.breastdcedl import read as read_breastdcedl
 from extract.adapters.contract import Request
 from extract.encoders import find_encoder
@@ -231,7 +231,7 @@ def test_the_expected_intervals_of_the_documentation_are_those_of_the_report():
         (0.74, 29, 103), (0.70, 29, 103), (0.668, 29, 103), (0.66, 8, 35), (0.66, 21, 22), (0.73, 53, 27),
         (0.71, 67, 34), (0.80, 27, 26), (0.79, 34, 33), (0.833, 43, 122), (0.833, 73, 92), (0.833, 49, 116),
     ):  # fmt: skip
-        low, high = expected_interval(value, positive, negative)
-        assert f"{low:.2f} to {high:.2f}" in text, (value, positive, negative)
+        found = expected_area(value, positive, negative, names=("with it", "without it"))
+        assert f"{found.low:.2f} to {found.high:.2f}" in text, (value, positive, negative)
     share = expected_share(0.75, 132)
     assert f"{share.low:.2f} to {share.high:.2f}" in text

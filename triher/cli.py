@@ -1,11 +1,8 @@
 """The command line: one thin function a command, each importing its stage when it is called."""
 
-import contextlib
-import io
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -20,19 +17,16 @@ from triher.cli_codes import codes
 from triher.cli_cohort import cohort_app
 from triher.cli_dicom import dicom
 from triher.cli_encoders import encoders
+from triher.cli_shell import DEBUG, run_command
 from triher.cli_store import store_app
 from triher.cli_view import view
 from triher.config import read_config
-from triher.errors import StopRun, TriherError
-from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, outside_in_short, plain, skip_table, visible
+from triher.files import refuse_other_files
+from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, outside_in_short, plain, skip_table
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import STAGES
 from triher.trained import LEARNED_FROM
-
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
-# typer keeps its own copy of click under a private name.
-_UsageError: type[typer.BadParameter] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     help="Predict HER2-zero, -low and -positive from breast DCE-MRI.",
@@ -102,7 +96,7 @@ def phantom(
 
     if dicom and shift_site:
         raise typer.BadParameter("--dicom writes the usual times of every site, so it goes without --shift-site")
-    _refuse_other_files(out)
+    refuse_other_files(out, "truth.csv")
     reporter = Reporter(quiet=quiet)
     table = write_phantom(
         out, n_patients=patients, seed=seed, signal=signal, shifted_site=shift_site, reporter=reporter
@@ -218,7 +212,7 @@ def apply(
     strict: Strict = False,
 ) -> int:
     """Predict a new cohort with a locked bundle, and flag what lies outside its training range."""
-    from triher.pipeline import apply_to_cohort
+    from triher.applying import apply_to_cohort
 
     reporter = Reporter(quiet=quiet)
     folder = RunFolder(out)
@@ -287,47 +281,6 @@ def _finish(folder: RunFolder, reporter: Reporter, *, strict: bool = False) -> i
     return 0
 
 
-def _refuse_other_files(folder: Path) -> None:
-    """Write a phantom only into an empty folder, or over an earlier phantom."""
-    strangers = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if strangers and not (folder / "truth.csv").is_file():
-        raise StopRun("output_folder", f"{folder} holds other files ({', '.join(strangers[:3])})")
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that temporary files and locks are removed."""
-
-    def leave(*_: object) -> None:
-        sys.exit(EXIT_TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    except SystemExit as leaving:
-        if leaving.code == EXIT_TERMINATED:
-            _say_how_to_go_on("terminated")
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _flushing() -> Iterator[None]:
-    """Print what the terminal has no letter for as an escape, and be quiet when its reader has left."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except BrokenPipeError:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 @app.callback(invoke_without_command=True)
 def _options(
     *,
@@ -339,56 +292,9 @@ def _options(
         typer.echo(f"triher {__version__}")
         raise typer.Exit
     if debug:
-        os.environ["TRIHER_DEBUG"] = "1"
-
-
-def _say_how_to_go_on(what: str) -> None:
-    """What is finished stays, so the same command does the rest."""
-    Console(stderr=True).print(f"{what}; continue with the same command")
-
-
-def _explain(error: TriherError) -> int:
-    """Print an error that a user can mend, in one line."""
-    if os.environ.get("TRIHER_DEBUG"):
-        raise error
-    Console(stderr=True, highlight=False).print(
-        visible(f"triher: {error}"), style="red", markup=False, soft_wrap=True
-    )
-    return EXIT_STOPPED
-
-
-def _explain_missing(error: ModuleNotFoundError) -> int:
-    """Say which extra holds a library that is not installed."""
-    if error.name is None or error.name.partition(".")[0] in {"triher", "extract", "classify", "analysis"}:
-        raise error
-    return _explain(StopRun("extra_missing", f"this command needs {error.name}, which is not installed"))
+        os.environ[DEBUG] = "1"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    with _flushing():
-        sys.exit(_run(arguments))
-
-
-def _run(arguments: list[str] | None) -> int:
-    """Run a command; what went wrong is told in a line. Its exit code."""
-    try:
-        with _terminating():
-            code = app(arguments, standalone_mode=False)
-        if code == EXIT_INTERRUPTED:  # as typer reports it
-            _say_how_to_go_on("interrupted")
-    except TriherError as error:
-        code = _explain(error)
-    except ModuleNotFoundError as error:
-        code = _explain_missing(error)
-    except _UsageError as error:
-        error.show()
-        code = EXIT_STOPPED
-    except typer.Exit as leave:
-        code = leave.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        _say_how_to_go_on("interrupted")
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        code = 0
-    return code or 0
+    sys.exit(run_command(app, arguments))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from triher.errors import StopRun
 from triher.labels import scheme_classes
+from triher.prediction_cells import SUM_TOLERANCE
 from triher.tables import read_own_table, require_column, write_table
 
 OUT_OF_SAMPLE = ("oof", "test", "new")
@@ -21,7 +22,6 @@ REFERENCE = "reference"
 """Split of a classifier that was not trained, as the phantom's best possible one."""
 KEYS = ("patient_id", "cohort", "site", "split", "repeat", "fold", "seed", "y")
 _WHOLE = ("repeat", "fold", "seed")
-_SUM_TOLERANCE = 1e-6
 TRAINED = "the bundle was trained on these very images, so this is no prediction"
 """In the column ``outside`` of a patient whom an applied bundle was trained on."""
 VALIDATED = "the training of the encoder was stopped by these very images"
@@ -45,7 +45,7 @@ def write_predictions(path: Path, frame: pd.DataFrame, scheme: str) -> None:
     """
     columns = [*KEYS, *probability_columns(scheme)]
     probabilities = frame[probability_columns(scheme)].to_numpy(float)
-    if not np.allclose(probabilities.sum(axis=1), 1.0, atol=_SUM_TOLERANCE) or (probabilities < 0).any():
+    if not np.allclose(probabilities.sum(axis=1), 1.0, atol=SUM_TOLERANCE) or (probabilities < 0).any():
         raise ValueError("probabilities must be non-negative and sum to 1 in every row")
     columns += [name for name in frame.columns if name not in columns]
     ready = frame[columns].astype(object)
@@ -103,7 +103,7 @@ def _check_values(frame: pd.DataFrame, scheme: str, path: Path) -> None:
     probabilities = frame[probability_columns(scheme)].to_numpy(float)
     y = frame["y"].to_numpy(float)
     faults = {
-        "the probabilities do not sum to 1": ~(np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE),
+        "the probabilities do not sum to 1": ~(np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE),
         "a probability is negative": (probabilities < 0).any(axis=1),
         f"y is no position in the scheme '{scheme}'": ~(np.isnan(y) | np.isin(y, range(probabilities.shape[1]))),
     }
