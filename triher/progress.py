@@ -97,11 +97,6 @@ class Work:
         spread = max(whole / self._lanes, max(takes.values()))
         return max(spread - (self._clock() - self._last), (whole - sum(at_work)) / self._lanes)
 
-    def left_text(self) -> str:
-        """The same in words, to be put behind what is done; empty while nothing is known."""
-        left_s = self.left_s()
-        return "" if math.isnan(left_s) else f", about {duration_text(left_s)} left"
-
     def _mean(self, kind: str, expected: float, usual: float) -> float:
         """What an item of a kind takes."""
         if kind in self._took:
