@@ -32,7 +32,7 @@ def make_stores(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Stu
     failed: dict[str, tuple[str, str]] = {}
     work = Work([node.encoder for node in plan.embeddings], {}, 1, time.monotonic)
     for number, node in enumerate(plan.embeddings, start=1):
-        reporter.say(f"features {number} of {len(plan.embeddings)}{work.left_text()}: {_describe(node)}")
+        reporter.say(f"features {number} of {len(plan.embeddings)}, {work.left_text}: {_describe(node)}")
         try:
             done = _make(node, trained.get(node.training), folder, reporter)
             work.finish(node.encoder)

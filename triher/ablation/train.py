@@ -33,7 +33,7 @@ def make_trainings(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> 
     made: list[TrainNode] = []
     work = Work([node.encoder for node in plan.trainings], {}, 1, time.monotonic)
     for number, node in enumerate(plan.trainings, start=1):
-        reporter.say(f"encoder {number} of {len(plan.trainings)} to be trained{work.left_text()}: {_describe(node)}")
+        reporter.say(f"encoder {number} of {len(plan.trainings)} to be trained, {work.left_text}: {_describe(node)}")
         try:
             if node.key in failed:
                 raise failed[node.key]
