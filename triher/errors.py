@@ -78,8 +78,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> StopRun:
     names = list(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
-    ordered = near + sorted(n for n in names if n not in near)
-    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    shown = near + sorted(n for n in names if n not in near)[: _LISTED - len(near)]
+    if near and len(names) > _LISTED:
+        shown = near  # of so many, the others would only hide them
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     comma = "; " if any("," in one for one in names) else ", "
-    listed = comma.join(ordered[:_LISTED]) or "none"
+    listed = comma.join(shown) or "none"
     return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {listed}{more}")
