@@ -67,9 +67,8 @@ def _at_source(spec: EncoderSpec, folder: Path | None, accepted: Sequence[str]) 
         path = Path(rest).expanduser()
         if not path.is_file():
             message = f"encoder '{spec.name}': no checkpoint at {path.absolute()}"
-            raise StopRun(
-                "weights_missing", message, remedy="check the path; a relative one starts where triher runs"
-            )
+            remedy = "check the path; a relative one starts where triher runs"
+            raise StopRun("weights_missing", message, remedy=remedy)
         return path
     if kind == "hand":
         message = f"the weights of encoder '{spec.name}' cannot be fetched by this program: {rest}"

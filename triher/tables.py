@@ -236,7 +236,8 @@ def require_column(frame: "pd.DataFrame", column: str, *, purpose: str, where: s
     near = get_close_matches(matching_key(column), known, n=1, cutoff=0.6)
     hint = f"; did you mean '{known[near[0]]}'?" if near else "."
     message = f"{where} has no column '{column}' ({purpose}){hint} It has: {', '.join(map(str, frame.columns))}"
-    raise StopRun("column_missing", message)
+    remedy = "set cohort.mask or cohort.box, or map the column under cohort.columns" if column == "mask" else ""
+    raise StopRun("column_missing", message, remedy=remedy)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
