@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 # A process on each core; a file stays in one, as its tests share what they made.
-SPREAD ?= --numprocesses auto --dist loadfile
+SPREAD ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 # XGBoost's threads spin while they wait, which costs a factor of 30 on busy cores.
 export OMP_WAIT_POLICY = PASSIVE
 
@@ -41,9 +41,9 @@ audit: bandit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
-# About an hour; prints one table and puts it into the README.
+# About an hour; prints one table and writes it into the README. ONLY=load measures one part again.
 bench: $(VENV)/ready
-	$(BIN)/python -P benchmarks/bench.py --readme
+	$(BIN)/python -P benchmarks/bench.py $(if $(ONLY),--only $(ONLY))
 
 # What docs/ repeats of the code: the codes, the catalogue of faults.
 pages: $(VENV)/ready
@@ -60,6 +60,7 @@ $(VENV)/docs: $(VENV)/ready
 install: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
+	@echo "making $(VENV), about 4 GB; pip prints nothing for 3 to 10 minutes"
 	python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[extract,weights,finetune,explain,view,dicom,dev]'
 	touch $@

@@ -13,6 +13,9 @@ COLUMNS = (
     "part", "split", "cohort", "site", "quantity", "class", *ESTIMATE_COLUMNS,
 )  # fmt: skip
 
+Cell = str | int | float | None
+"""A cell of a table for machines: a number unrounded, None where there is none."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -50,7 +53,12 @@ def write_metrics(path: Path, metrics: Iterable[Metric]) -> None:
     write_table(path, COLUMNS, rows)
 
 
-def estimate_cells(estimate: Estimate) -> list[str | int | float | None]:
+def estimate_cells(estimate: Estimate) -> list[Cell]:
     """The cells of an estimate under `ESTIMATE_COLUMNS`, None for a number that there is not."""
-    numbers = [v if math.isfinite(v) else None for v in (estimate.value, estimate.low, estimate.high)]
-    return [*numbers, estimate.n, estimate.method, estimate.reason]
+    numbers = (estimate.value, estimate.low, estimate.high)
+    return [*map(number_cell, numbers), estimate.n, estimate.method, estimate.reason]
+
+
+def number_cell(value: float) -> float | None:
+    """A number for machines, None where it cannot be estimated."""
+    return value if math.isfinite(value) else None

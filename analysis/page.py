@@ -11,6 +11,7 @@ from itertools import groupby
 from PIL import Image, UnidentifiedImageError
 
 from analysis.figures.canvas import Drawing
+from analysis.metrics import Cell
 from analysis.wording import interval, unbroken
 from triher.estimate import Estimate
 
@@ -34,7 +35,7 @@ class Data:
     """A table for machines: numbers unrounded, None where there is none."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | int | float | None]]
+    rows: Sequence[Sequence[Cell]]
 
 
 @dataclass(frozen=True)

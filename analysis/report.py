@@ -12,15 +12,16 @@ from analysis.limits.facts import Facts, Limit
 from analysis.metrics import find
 from analysis.page import Card, Page, Section, estimate_card
 from analysis.patients.acquisition import Acquisition
-from analysis.patients.flow import patient_flow
+from analysis.patients.flow import Flow, patient_flow
 from analysis.patients.population import flow_blocks
 from analysis.sections.beside import beside_section
 from analysis.sections.calibration import calibration_section
 from analysis.sections.cost import cost_section
 from analysis.sections.limits import limits_section
+from analysis.sections.opened import opened_blocks, opened_too_often
 from analysis.sections.origin import model_section, provenance_section
 from analysis.sections.performance import discrimination_section, nested_section
-from analysis.sections.shortcut import opened_blocks, opened_too_often, shortcut_section
+from analysis.sections.shortcut import shortcut_section
 from analysis.sections.survival import prognosis_section
 from analysis.sections.table_one import table_one_blocks
 from analysis.summary import chosen_model, control_sentence, covariate_names, limit_sentence, plain_words
@@ -88,10 +89,7 @@ def build_page(
         discrimination_section(evaluation, opened_blocks(record)),
         *beside_section(evaluation, record),
         *shortcut_section(evaluation),
-    ]
-    if evaluation.scheme == "triple":
-        shown.append(nested_section(evaluation))
-    shown += [
+        *([nested_section(evaluation)] if evaluation.scheme == "triple" else []),
         calibration_section(evaluation),
         prognosis_section(evaluation, config.analysis),
         *sections,
@@ -100,10 +98,6 @@ def build_page(
         *cost_section(evaluation, frame, record, sizes or {}),
         limits_section(facts),
     ]
-    named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
-    n_named = len(named - {""})
-    ids = [f"the ids of {count(n_named, 'patient')} who were left out or remarked on"] if n_named else []
-    ids += [f"ids, pathology, covariates or slices of {count(len(set(own_data)), 'patient')}"] if own_data else []
     origin = "breast DCE-MRI" if config.has_images else "a table of features"
     cohorts = " and ".join(sorted(frame["cohort"].unique()))
     return Page(
@@ -118,9 +112,18 @@ def build_page(
         ],
         cards=_cards(evaluation),
         sections=_in_order(shown),
-        patient_level=f"yes: {'; '.join(ids)}" if ids else "no; figures show groups and unnamed curves",
+        patient_level=_patient_level(flow, notes, own_data),
         footer=f"Made by TriHER {__version__}. Research use only.",
     )
+
+
+def _patient_level(flow: Flow, notes: Sequence[Note], own_data: Collection[str]) -> str:
+    """Which patients the page names or shows."""
+    named = {row.patient_id for row in flow.left_out} | {note.patient_id for note in notes} | set(flow.unaccounted)
+    n_named = len(named - {""})
+    ids = [f"the ids of {count(n_named, 'patient')} who were left out or remarked on"] if n_named else []
+    ids += [f"ids, pathology, covariates or slices of {count(len(set(own_data)), 'patient')}"] if own_data else []
+    return f"yes: {'; '.join(ids)}" if ids else "no; figures show groups and unnamed curves"
 
 
 def _in_order(sections: Sequence[Section]) -> list[Section]:

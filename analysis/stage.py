@@ -31,7 +31,7 @@ from triher.cohort import Cohort, read_cohort
 from triher.config import dump_config
 from triher.errors import Note, StopRun
 from triher.files import sha256_of_file, sha256_of_json
-from triher.predictions import read_predictions, refuse_trained, write_predictions
+from triher.predictions import OUT_OF_SAMPLE, REFERENCE, read_predictions, refuse_trained, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
@@ -98,7 +98,7 @@ def analyze(config: Config, run: RunFolder, reporter: Reporter) -> bool:
 def _reference(config: Config) -> pd.DataFrame | None:
     """The reference's prediction table, if one is configured."""
     path = config.analysis.reference
-    return None if path is None else read_predictions(path, config.scheme)
+    return None if path is None else read_predictions(path, config.scheme, (*OUT_OF_SAMPLE, REFERENCE))
 
 
 def _companions(config: Config, run: RunFolder) -> pd.DataFrame | None:

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.calibration.metrics import joint_test
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.figures.canvas import plain
+from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Facts
 from analysis.limits.ranked import limits
 from analysis.metrics import find
@@ -16,24 +17,24 @@ from analysis.patients.samples import class_label
 from analysis.sections.beside import baseline_sentences
 from analysis.survival.cox import CoxModel
 from analysis.survival.prognosis import Prognosis
-from analysis.wording import class_list, count, interval, p_value, places
+from analysis.wording import class_list, count, equals, interval, p_value, patients_of, places
 
-_SMALL_P = 0.05
 _HEAVY = 60  # weight of a limit that belongs to the top of the page
-_KINDS = {"test": "held-out", "oof": "development", "new": "new"}
 
 
 def plain_words(evaluation: Evaluation, frame: pd.DataFrame, score: str) -> list[str]:
-    """Plain words about the foremost split."""
+    """Plain words about the foremost split, in a paragraph for each question."""
     labeled = [split for split in evaluation.splits if len(split.sample.y)]
     if not labeled:
         return ["No predicted patient has a HER2 label, so nothing can be said about right or wrong."]
     split = labeled[0]
-    sentences = [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)]
-    sentences += _accuracy_sentence(evaluation, split)
-    sentences += baseline_sentences(evaluation, split.sample.split)
-    sentences += _calibration_sentence(evaluation, split) + _prognosis_sentence(split, score)
-    return [" ".join(sentences)]
+    answers = (
+        [_headline(evaluation, split, frame), *_reference_sentence(evaluation, split)],
+        _accuracy_sentence(evaluation, split) + baseline_sentences(evaluation, split.sample.split),
+        _calibration_sentence(evaluation, split),
+        _prognosis_sentence(split, score),
+    )
+    return [" ".join(sentences) for sentences in answers if sentences]
 
 
 def limit_sentence(facts: Facts) -> list[str]:
@@ -56,7 +57,7 @@ def _headline(evaluation: Evaluation, split: SplitEvaluation, frame: pd.DataFram
     """Who was judged and how well the classes were told apart."""
     sample = split.sample
     sites = sorted(frame.loc[frame["split"] == sample.split, "site"].unique())
-    kind = _KINDS.get(sample.split, sample.split)
+    kind = patients_of(sample.split)
     who = f"On {count(len(sample.y), f'{kind} patient')} of {places(sites)}"
     unseen = ", each predicted by a model that had not seen that patient," if sample.split == "oof" else ""
     macro = find(evaluation.metrics, sample.split, "auc_macro")
@@ -107,9 +108,10 @@ def _calibration_sentence(evaluation: Evaluation, split: SplitEvaluation) -> lis
     )
     joint = joint_test(evaluation.metrics, split.sample.split)
     tested = ""
-    if joint is not None and joint.value < _SMALL_P:
+    if joint is not None and joint.value < SMALL_P:
         but = "and" if error.value > chance.high else "yet"
-        tested = f", {but} the test of all classes together finds the probabilities off (p {_equals(joint.value)})"
+        p = equals(p_value(joint.value))
+        tested = f", {but} the test of all classes together finds the probabilities off (p {p})"
     return [f"The calibration error is {error.value:z.2f}, {verdict} ({interval(chance)}){tested}."]
 
 
@@ -126,7 +128,7 @@ def _prognosis_sentence(split: SplitEvaluation, score: str) -> list[str]:
     unsure = ", which may be chance" if ratio.low <= 1 <= ratio.high else ""
     return [
         f"Per standard deviation of the predicted probability of {class_label(score)} the hazard of an event is "
-        f"multiplied by {ratio.value:.2f} (95 % interval {interval(ratio)}, p {_equals(line.p)}, "
+        f"multiplied by {ratio.value:.2f} (95 % interval {interval(ratio)}, p {equals(p_value(line.p))}, "
         f"{count(model.events, 'event')}){unsure}; {_given(part, model)}."
     ]
 
@@ -149,9 +151,3 @@ def covariate_names(part: Prognosis) -> str:
 def chosen_model(part: Prognosis) -> CoxModel:
     """The adjusted model where the events allow it, else the score alone."""
     return part.adjusted if part.adjusted and not part.adjusted.reason else part.alone
-
-
-def _equals(p: float) -> str:
-    """A p value after its letter."""
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from analysis.figures.canvas import plain
 from analysis.figures.discrimination import brief
 from triher.estimate import Estimate
+from triher.judged import HELD_OUT
 
 _SPLITS = {"test": "Held-out test", "oof": "Development, out of fold", "new": "New patients"}
+_PATIENTS = {"test": "held-out", "oof": "development", "new": "new", HELD_OUT: "held-out and development"}
 _MANY = 3
 
 
@@ -18,6 +20,15 @@ def split_name(split: str) -> str:
     'Development, out of fold'
     """
     return _SPLITS.get(split, split)
+
+
+def patients_of(split: str) -> str:
+    """What the patients of a split are called within a sentence, before the noun.
+
+    >>> patients_of("oof")
+    'development'
+    """
+    return _PATIENTS.get(split, split)
 
 
 def told(estimate: Estimate | None) -> str:
@@ -50,6 +61,15 @@ def p_value(p: float) -> str:
     return f"{p:z.3f}" if p < 0.1 else f"{p:z.2f}"
 
 
+def equals(told: str) -> str:
+    """A p value in print after its letter.
+
+    >>> equals(p_value(0.2)), equals(p_value(0.0001))
+    ('= 0.20', '< 0.001')
+    """
+    return told if told.startswith("<") else f"= {told}"
+
+
 def told_p(estimate: Estimate) -> str:
     """A p value, or the reason why there is none."""
     return p_value(estimate.value) if math.isfinite(estimate.value) else f"not estimable: {estimate.reason}"
@@ -75,6 +95,15 @@ def count(n: int, singular: str, plural: str = "") -> str:
     return f"{n} {singular if n == 1 else plural or singular + 's'}"
 
 
+def span(numbers: Sequence[int]) -> str:
+    """From the least to the most.
+
+    >>> span([4, 2, 3]), span([5, 5])
+    ('2 to 4', '5')
+    """
+    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
+
+
 def places(sites: Sequence[str]) -> str:
     """Where patients come from: the sites' names when they are few.
 
@@ -86,6 +115,15 @@ def places(sites: Sequence[str]) -> str:
         return f"{len(names)} sites"
     listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "no site"
     return listed if all("site" in name.lower() for name in names) else f"site{'s' * (len(names) > 1)} {listed}"
+
+
+def two_decimals(value: float) -> str:
+    """A number without an interval.
+
+    >>> two_decimals(-0.001), two_decimals(math.nan)
+    ('0.00', '-')
+    """
+    return f"{value:z.2f}" if math.isfinite(value) else "-"
 
 
 def question_of(task: str) -> str:

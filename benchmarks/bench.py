@@ -1,10 +1,10 @@
 """Runs every benchmark, and prints one table of figures beside their targets.
 
-Usage: ``python -P benchmarks/bench.py [--only NAME ...] [--runs 3] [--readme]`` (``make bench``). Each script runs in
+Usage: ``python -P benchmarks/bench.py [--only NAME ...] [--runs 3]`` (``make bench``). Each script runs in
 a process of its own and tells its figures through `benchmarks.figures`. Short scripts run several times; the table
 holds the median and what was seen from least to most, over the runs or, where a script repeats its work itself, over
-its rounds. With ``--readme`` the table takes the place of the one in ``README.md``. A script that cannot run here is
-named below the table, with the reason.
+its rounds. What was measured is kept in ``benchmarks/figures.csv``, so a part can be measured again (``--only``), and
+the table in ``README.md`` is written from all of it. A script that cannot run here is named, and its rows stay.
 """
 
 import argparse
@@ -23,9 +23,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.figures import COLLECTED, Figure, collected, number
+from triher.tables import read_own_table, write_table
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+KEPT = HERE / "figures.csv"
+COLUMNS = ("benchmark", "figure", "target", "measured", "least", "most", "met", "date", "machine")
 BEGIN, END = "<!-- benchmarks -->", "<!-- end of benchmarks -->"
 
 
@@ -59,24 +62,22 @@ SCRIPTS = (
     Script("ablate", ("--fraction", "36")),
 )
 
+NAMES = tuple(dict.fromkeys(script.name for script in SCRIPTS))
+
 
 def main() -> None:
-    names = sorted({script.name for script in SCRIPTS})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--runs", type=int, default=3, help="of short scripts")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args()
-    start, rows, failed = time.monotonic(), [], []
     for script in [one for one in SCRIPTS if one.name in options.only]:
         found, error = measure(script, options.runs if script.repeated else 1)
-        rows += [(script.name, figure) for figure in combined(found)]
-        failed += [f"{script.name} {' '.join(script.arguments)}: {error}"] if error else []
-    head = f"{machine()}; {(time.monotonic() - start) / 60:.0f} minutes in all."
-    missing = [f"Not measured: {reason}." for reason in failed]
-    print("\n".join(["", head, "", *plain(cells(rows)), *missing]))
-    if options.readme:
-        put_into(README, [head, "", *markdown(cells(rows)), "", *missing])
+        keep(script.name, list(combined(found)))
+        if error:
+            print(f"{script.name} {' '.join(script.arguments)} was not measured to its end: {error}", file=sys.stderr)
+    rows = kept()
+    print("\n".join(["", *plain(rows)]))
+    put_into(README, markdown(rows))
 
 
 def measure(script: Script, runs: int) -> tuple[list[Figure], str]:
@@ -110,41 +111,51 @@ def combined(found: Sequence[Figure]) -> Iterator[Figure]:
         yield Figure(name, value, low, high, same[0].target)
 
 
-HEADER = ("benchmark", "figure", "target", "measured", "least to most", "met")
+def keep(script: str, figures: Sequence[Figure]) -> None:
+    """Put the figures that have a target in the place of the script's earlier ones of the same names."""
+    new = {
+        (script, one.name): (
+            script, one.name, one.target.text(), number(one.value), number(one.low), number(one.high),
+            "yes" if one.target.is_met(one.value) else "no", time.strftime("%Y-%m-%d"), machine(),
+        )
+        for one in figures if one.target.text() != "-"
+    }  # fmt: skip
+    old = {(row["benchmark"], row["figure"]): tuple(row.values()) for row in kept()}
+    rows = sorted((old | new).values(), key=lambda row: NAMES.index(str(row[0])))
+    write_table(KEPT, COLUMNS, rows)
 
 
-def cells(rows: Sequence[tuple[str, Figure]]) -> list[tuple[str, ...]]:
-    """The figures that have a target, as text."""
-    found = []
-    for script, figure in rows:
-        if figure.target.text() != "-":
-            spread = f"{number(figure.low)} to {number(figure.high)}" if figure.low < figure.high else "one run"
-            met = "yes" if figure.target.is_met(figure.value) else "**no**"
-            found.append((script, figure.name, figure.target.text(), number(figure.value), spread, met))
-    return found
-
-
-def plain(found: Sequence[tuple[str, ...]]) -> list[str]:
-    """A line a figure, in columns."""
-    every = [HEADER, *found]
-    widths = [max(len(row[k]) for row in every) for k in range(len(HEADER))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in every]
-
-
-def markdown(found: Sequence[tuple[str, ...]]) -> list[str]:
-    """A row a benchmark, its figures below each other."""
-    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-    for script, rows in itertools.groupby(found, key=lambda row: row[0]):
-        columns = zip(*(row[1:] for row in rows), strict=True)
-        lines.append(f"| {script} | {' | '.join('<br>'.join(column) for column in columns)} |")
-    return lines
+def kept() -> list[dict[str, str]]:
+    """What was measured so far."""
+    return read_own_table(KEPT).to_dict("records") if KEPT.exists() else []
 
 
 def machine() -> str:
     """What the figures were measured on."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    load = os.getloadavg()[2]
-    return f"{os.cpu_count()} cores ({platform.machine()}), {device}, load {load:.1f}, {time.strftime('%Y-%m-%d')}"
+    return f"{os.cpu_count()} cores ({platform.machine()}), {device}, load {os.getloadavg()[2]:.0f}"
+
+
+def plain(rows: Sequence[dict[str, str]]) -> list[str]:
+    """A line a figure, in columns."""
+    every = [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]
+    widths = {name: max(len(row[name]) for row in every) for name in COLUMNS}
+    return ["  ".join(row[name].ljust(widths[name]) for name in COLUMNS).rstrip() for row in every]
+
+
+def markdown(rows: Sequence[dict[str, str]]) -> list[str]:
+    """A row a benchmark, its figures below each other."""
+    head = ("benchmark", "figure", "target", "measured", "least to most", "met", "when, on what")
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for script, group in itertools.groupby(rows, key=lambda row: row["benchmark"]):
+        same = list(group)
+        columns = [[row[name] for row in same] for name in ("figure", "target", "measured")]
+        spreads = [f"{row['least']} to {row['most']}" if row["least"] != row["most"] else "one run" for row in same]
+        met = ["yes" if row["met"] == "yes" else "**no**" for row in same]
+        when = "; ".join(dict.fromkeys(f"{row['date']}, {row['machine']}" for row in same))
+        cells = [script, *("<br>".join(column) for column in (*columns, spreads, met)), when]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def put_into(path: Path, lines: Sequence[str]) -> None:

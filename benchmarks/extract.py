@@ -125,7 +125,7 @@ class Bench:
 
 
 class NoNetwork:
-    """Takes pictures and gives zeros: everything but the forward pass; or at the rate of an accelerator."""
+    """Takes pictures and gives ones: everything but the forward pass; or at the rate of an accelerator."""
 
     name = "nothing"
     remarks: tuple[str, ...] = ()
@@ -145,7 +145,7 @@ class NoNetwork:
         if self._rate < math.inf:
             time.sleep(max(0.0, self._free_at - time.perf_counter()))
             self._free_at = max(self._free_at, time.perf_counter()) + len(inputs) / self._rate
-        return torch.zeros((len(inputs), FEATURES))
+        return torch.ones((len(inputs), FEATURES))
 
     def probe(self) -> np.ndarray:
         return np.zeros((1, FEATURES), np.float32)

@@ -22,6 +22,7 @@ _SHARE = 0.9  # of the variance that axes of their own keep
 _MAX_AXES = 32  # keeps the bundle small
 _FOLDS = 10
 _FALSE_ALARMS = 0.01  # share of patients like those of the training that are flagged all the same
+_LEAST_NOISE = 1e-6  # of features in deviations: what float32 cannot tell from 0, so that no distance is infinite
 _TOLERANCE = 0.01  # a header's spacing may differ by rounding, relative to the bound
 
 
@@ -85,7 +86,7 @@ def _fit_subspace(vectors: Vectors) -> Subspace:
     variances = squares / (len(vectors) - 1)
     n_axes = min(int(np.searchsorted(np.cumsum(variances), _SHARE * variances.sum())) + 1, _MAX_AXES)
     n_rest = max(standard.shape[1] - n_axes, 1)
-    noise = max(float(variances[n_axes:].sum()) / n_rest, 1e-6)
+    noise = max(float(variances[n_axes:].sum()) / n_rest, _LEAST_NOISE)
     return Subspace(
         mean.astype(np.float32),
         deviation.astype(np.float32),

@@ -8,8 +8,7 @@ import pandas as pd
 
 from classify.applicability import outside
 from classify.bundle import Bundle
-from classify.cases import inputs_of, leave_out_gaps, not_extracted
-from classify.encoder_saw import leave_out_seen
+from classify.cases import inputs_of, leave_out, not_extracted
 from classify.source import Source
 from classify.table import Place, prediction_frame
 from classify.view_algebra import derive_views, needed_views
@@ -51,18 +50,13 @@ def apply_bundle(
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     people = {patient.patient_id: patient for patient in cohort.patients if patient.patient_id in place}
     views = derive_views(features.select([place[name] for name in people]), bundle.views)
-    unseen = leave_out_seen(views, {name: patient.cohort for name, patient in people.items()})
-    chosen, gaps = leave_out_gaps(unseen.features, people, config, source.names)
-    skipped = [*unseen.skipped, *gaps]
+    unseen = leave_out(views, people, config, source.names)
+    chosen, skipped = unseen.features, unseen.skipped
     patients = [people[name] for name in chosen.patient_id]
     if not patients:
-        message = (
-            f"of the {len(cohort.patients)} patients of the cohort {len(people)} are in the feature store, and "
-            f"{len(skipped)} of these were left out"
-        )
-        raise StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
+        raise _nobody(len(cohort.patients), len(people), len(skipped))
     known = {*people, *accounted}
-    skipped += [not_extracted(patient) for patient in cohort.patients if patient.patient_id not in known]
+    skipped = [*skipped, *(not_extracted(one) for one in cohort.patients if one.patient_id not in known)]
     inputs = inputs_of(chosen, patients, config, source.names, bare=is_bare(bundle, source))
     p = bundle.model.predict(inputs)
     given = labels or {}
@@ -75,6 +69,15 @@ def apply_bundle(
         patients, y, p, model=bundle.model, scheme=bundle.scheme, place=place_new, reasons=reasons
     )
     return frame, skipped
+
+
+def _nobody(n_patients: int, n_stored: int, n_left_out: int) -> StopRun:
+    """That no patient can be predicted."""
+    message = (
+        f"of the {n_patients} patients of the cohort {n_stored} are in the feature store, and "
+        f"{n_left_out} of these were left out"
+    )
+    return StopRun("cohort_empty", message, remedy="check that store and cohort belong together")
 
 
 def _known_images(bundle: Bundle, features: Features, validated: Collection[str]) -> list[list[str]]:

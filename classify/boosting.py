@@ -11,7 +11,7 @@ from jaxtyping import Float32, Float64
 
 from classify.boosting_blocks import Columns, boost
 from classify.design import Design
-from triher.errors import StopRun
+from triher.errors import StopRun, first_line
 from triher.types import Labels, Probabilities
 
 ROUNDS = (5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 100, 120)
@@ -135,8 +135,7 @@ def load(data: bytes, *, n_features: int, n_classes: int) -> Trees:
         booster = xgboost.Booster({"nthread": 1, "verbosity": 0})
         booster.load_model(bytearray(data))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, xgboost.core.XGBoostError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StopRun("bundle_corrupt", f"head.json is no sound XGBoost model: {reason}") from error
+        raise StopRun("bundle_corrupt", f"head.json is no sound XGBoost model: {first_line(error)}") from error
     return Trees(booster)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from classify.applicability import TrainingRange
 from classify.archive import MANIFEST, Files, open_files, read_manifest
+from classify.array_files import save
 from classify.heads import HEADS, find_head
 from classify.manifest import (
     FORMAT,
@@ -44,7 +45,6 @@ from classify.parts import (
     preparation_of,
     range_bytes,
     range_of,
-    save,
     stack_of,
 )
 from classify.training import Model

@@ -81,11 +81,6 @@ def card(manifest: Manifest, *, sha256: str) -> str:
         else []
     )
     own = {key: value for key, value in tree.items() if key not in {*_SHOWN_APART, *_OF_TRAINING, "recipe"}}
-    told = {
-        "n": len(training.get("images", ())),
-        "license": _escaped(str(tree["encoder"].get("license", "not stated"))),
-        "sites": _SITES if (tree["preparation"]["harmonizer"] or {}).get("sites") else "",
-    }
     blocks = [
         f"# Model card: {_escaped(', '.join(tree['classes']))} (HER2) from breast DCE-MRI",
         *control,
@@ -110,13 +105,21 @@ def card(manifest: Manifest, *, sha256: str) -> str:
         "## Quantitative analyses",
         *_analyses(tree),
         "## Ethical considerations",
-        *(text.format(**told) for text in _ETHICS),
+        *_ethics(tree),
         "## Caveats and recommendations",
         "\n".join(f"- {text}" for text in [*_small(tree), *_CAVEATS]),
         "## Files",
         _table(("file", "bytes", "SHA-256"), ((k, v["size"], v["sha256"]) for k, v in sorted(tree["parts"].items()))),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _ethics(tree: Mapping[str, Any]) -> list[str]:
+    """What the bundle holds of its patients, and under which terms its encoder stands."""
+    n_images = len(tree["training"].get("images", ()))
+    license_name = _escaped(str(tree["encoder"].get("license", "not stated")))
+    sites = _SITES if (tree["preparation"]["harmonizer"] or {}).get("sites") else ""
+    return [text.format(n=n_images, license=license_name, sites=sites) for text in _ETHICS]
 
 
 def _versions(tree: Mapping[str, Any]) -> str:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int
 
-from classify.encoder_saw import leave_out_seen
+from classify.encoder_saw import Unseen, leave_out_seen
 from classify.heads import find_head
 from classify.inputs import Inputs
 from classify.near_copies import merge_groups
@@ -92,22 +92,17 @@ def gather(
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     usable = sorted(place.keys() & labels.keys() & patients.keys())
     chosen = features.select([place[patient_id] for patient_id in usable])
-    unseen = leave_out_seen(chosen, {name: patient.cohort for name, patient in patients.items()})
-    chosen, gaps = leave_out_gaps(unseen.features, patients, config, feature_names)
+    unseen = leave_out(chosen, patients, config, feature_names)
+    chosen = unseen.features
     skipped = [row for row in unlabeled if row.patient_id in place.keys() & patients.keys()]
-    skipped += [*unseen.skipped, *gaps]
+    skipped += unseen.skipped
     known = {*place, *accounted, *unused}
     skipped += [not_extracted(patient) for patient in cohort.patients if patient.patient_id not in known]
     left_out = unused - {*accounted}
     skipped += [_split_unused(patient, config) for patient in cohort.patients if patient.patient_id in left_out]
     people = tuple(patients[patient_id] for patient_id in chosen.patient_id)
     if not people:
-        example = f"; for instance {skipped[0].patient_id}: {skipped[0].reason}" if skipped else ""
-        message = (
-            f"of {len(patients)} patients in the cohort and {len(place)} in the feature store nobody has a label "
-            f"and embeddings{example}"
-        )
-        raise StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
+        raise _nobody(len(patients), len(place), skipped)
     inputs = inputs_of(chosen, people, config, feature_names)
     cases = Cases(
         inputs,
@@ -122,9 +117,38 @@ def gather(
     return Gathered(cases, people, chosen.acquisition, chosen.input_sha256, views, tuple(skipped), notes, developed)
 
 
+def _nobody(n_patients: int, n_stored: int, skipped: Sequence[Skipped]) -> StopRun:
+    """That no patient has both a label and embeddings."""
+    example = f"; for instance {skipped[0].patient_id}: {skipped[0].reason}" if skipped else ""
+    message = (
+        f"of {n_patients} patients in the cohort and {n_stored} in the feature store nobody has a label "
+        f"and embeddings{example}"
+    )
+    return StopRun("cohort_empty", message, remedy="complete the labels; check that cohort and store fit")
+
+
 def _image_groups(features: Features, feature_names: Mapping[str, Sequence[str]]) -> Int[np.ndarray, " patient"]:
     """Patients with the same images; those of a table have none, and few numbers can be equal by chance."""
     return np.arange(len(features.patient_id)) if feature_names else image_groups(features.input_sha256)
+
+
+def leave_out(
+    features: Features,
+    patients: Mapping[str, Patient],
+    config: ClassifyConfig,
+    feature_names: Mapping[str, Sequence[str]],
+) -> Unseen:
+    """Leave out whom a trained encoder was trained on, then who lacks what the model needs, and name them.
+
+    Args:
+        features: the views in use.
+        patients: patient id -> patient, for all of them.
+        config: as for `leave_out_gaps`.
+        feature_names: as for `leave_out_gaps`.
+    """
+    unseen = leave_out_seen(features, {name: patient.cohort for name, patient in patients.items()})
+    complete, gaps = leave_out_gaps(unseen.features, patients, config, feature_names)
+    return replace(unseen, features=complete, skipped=[*unseen.skipped, *gaps])
 
 
 def leave_out_gaps(

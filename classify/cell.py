@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from classify.cases import Gathered, inputs_of, leave_out_gaps
-from classify.encoder_saw import leave_out_seen
+from classify.cases import Gathered, inputs_of, leave_out
 from classify.heads import check_head, find_head
 from classify.leaks import refuse
 from classify.plan import make_plan
@@ -136,10 +135,9 @@ def _shown(
     features = derive_views(source.features, config.classify.views)
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     chosen = features.select([place[patient_id] for patient_id in patients if patient_id in place])
-    unseen = leave_out_seen(chosen, {name: patient.cohort for name, patient in patients.items()})
-    chosen, gaps = leave_out_gaps(unseen.features, patients, config.classify, source.names)
-    skipped = [*unseen.skipped, *gaps]
-    skipped += [_not_shown(p) for p in gathered.patients if p.patient_id not in {*place, *accounted}]
+    unseen = leave_out(chosen, patients, config.classify, source.names)
+    chosen, known = unseen.features, {*place, *accounted}
+    skipped = [*unseen.skipped, *(_not_shown(p) for p in gathered.patients if p.patient_id not in known)]
     if not chosen.patient_id:
         raise _nobody()
     own = inputs_of(chosen, [patients[name] for name in chosen.patient_id], config.classify, source.names)

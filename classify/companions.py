@@ -18,6 +18,7 @@ PROTOCOL = (
 )  # fmt: skip
 """Facts about how the images were taken, none about what they show."""
 VOLUME = "lesion_volume_ml"
+_LEAST_ML = 1e-3  # a voxel of 1 mm side, so that the logarithm of an empty mask stays finite
 _NOISE = 4  # first number of the derived seeds
 
 
@@ -82,7 +83,7 @@ def _volume(gathered: Gathered) -> tuple[Inputs | None, str]:
     """The logarithm of the lesion's volume."""
     if VOLUME not in gathered.acquisition:
         return None, "the features come without the lesion's volume"
-    volume = np.log(np.maximum(gathered.acquisition[VOLUME], 1e-3))
+    volume = np.log(np.maximum(gathered.acquisition[VOLUME], _LEAST_ML))
     return columns_alone(volume[:, None], (VOLUME,), gathered.cases.inputs.site), ""
 
 

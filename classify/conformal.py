@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from triher.prediction_cells import set_text
 from triher.types import Labels, Probabilities
 
 _ROUNDING = 1e-9  # (n + 1)(1 - alpha) is often a whole number that floating point misses
@@ -63,4 +64,4 @@ def name_sets(members: Bool[np.ndarray, "patient class"], classes: Sequence[str]
     >>> name_sets(np.array([[False, True, True]]), ["zero", "low", "positive"])
     ['low|positive']
     """
-    return ["|".join(name for name, inside in zip(classes, row, strict=True) if inside) for row in members]
+    return [set_text(name for name, inside in zip(classes, row, strict=True) if inside) for row in members]

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from classify.cases import Cases, Gathered, inputs_of, leave_out_gaps
+from classify.cases import Cases, Gathered, inputs_of, leave_out
 from classify.companions import Companion
-from classify.encoder_saw import leave_out_seen
 from classify.heads import find_head
 from classify.network import require_probabilities
 from classify.source import is_store
@@ -56,8 +55,7 @@ def _of_patients(
     place = {patient_id: i for i, patient_id in enumerate(features.patient_id)}
     people = {patient.patient_id: patient for patient in gathered.patients}
     chosen = features.select([place[patient_id] for patient_id in people if patient_id in place])
-    chosen = leave_out_seen(chosen, {name: patient.cohort for name, patient in people.items()}).features
-    chosen, _ = leave_out_gaps(chosen, people, config, {})
+    chosen = leave_out(chosen, people, config, {}).features
     if len(chosen.patient_id) < len(people) / 2:
         message = f"{path} holds control regions of {len(chosen.patient_id)} of the {len(people)} patients"
         raise StopRun("control_region", message)

@@ -14,8 +14,6 @@ from triher.settings import Config
 from triher.store import Header
 from triher.types import Labels
 
-_HOLDS_OUT = ("column", "sites", "cohorts", "leave-one-site-out", "leave-one-cohort-out")
-
 
 def openings(config: Config, run: RunFolder, key: str) -> tuple[str, ...]:
     """The keys of all runs in this folder that predicted held-out patients, this one included.
@@ -26,7 +24,7 @@ def openings(config: Config, run: RunFolder, key: str) -> tuple[str, ...]:
         StopRun: ``test_opened`` when held-out cohorts were opened before with other settings.
     """
     before = tuple(run.read_record()["stages"].get("classify", {}).get("openings", ()))
-    if config.classify.split.kind not in _HOLDS_OUT:
+    if config.classify.split.kind == "none":
         return before
     if before and key not in before and config.classify.split.kind == "cohorts" and not config.classify.split.reopen:
         own = config.classify.split

@@ -76,13 +76,26 @@ class Harmonizer:
             listed = ", ".join(f"'{name}'" for name in unseen)
             raise StopRun("site_unseen", f"'{self.kind}' was fitted on {', '.join(effects.sites)}, not on {listed}")
         if self.unseen == "standardize":
-            new = np.isin(site.astype(str), [name for name, count in unseen.items() if count >= LEAST_ROWS])
-            effects = standardize_new(effects, rows[new], site[new]) if new.any() else effects
+            effects = self.effects_with_new(rows, site)
         known = np.flatnonzero(np.isin(site.astype(str), effects.sites))
         moved = rows.copy()
         for here in np.array_split(known, max(1, len(known) // _ROWS_AT_ONCE)):
             moved[here] = effects.transform(rows[here], site[here])
         return moved
+
+    def effects_with_new(
+        self, rows: Float[np.ndarray, "row feature"], site: Shaped[np.ndarray, " row"]
+    ) -> SiteEffects:
+        """The effects, and those of unseen sites with enough rows, each standardized by its own rows.
+
+        Raises:
+            ValueError: without effects, which is a fault of the program.
+        """
+        if self.effects is None:
+            raise ValueError("nothing is harmonized")
+        enough = [name for name, count in self._unseen(site).items() if count >= LEAST_ROWS]
+        new = np.isin(site.astype(str), enough)
+        return standardize_new(self.effects, rows[new], site[new]) if new.any() else self.effects
 
     def notes(self, site: Shaped[np.ndarray, " row"]) -> tuple[Note, ...]:
         """What is to be said of the given rows' sites: too small, or not of the training."""

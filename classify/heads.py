@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from classify import boosting, elastic_net, hierarchical, logistic, majority, mil, neighbors, network, ordinal
+from classify.array_files import HEAD as ARRAYS
 from classify.design import Design
 from triher.errors import unknown_name
 from triher.settings import ClassifyConfig
@@ -99,22 +100,23 @@ _NETWORK: dict[str, Range] = {
     "rate": Range(2e-3, 3e-2, 1e-2, log=True),
     "decay": Range(0.1, 16.0, 1.0, log=True),
 }
+_UNUSED = Dial("unused", majority.DIAL)
 _EPOCHS = Dial("epochs", mil.EPOCHS, patience=mil.PATIENCE)
 _RIDGE, _ROUNDS = Dial("C", logistic.PENALTIES), Dial("rounds", boosting.ROUNDS, patience=3)
-_ARRAYS, _JSON = "head.safetensors", "head.json"
+_JSON = "head.json"
 
 
 def _hierarchy(base: Head) -> Head:
     """The base head, asked at each boundary between neighboring classes."""
     prepare, load = partial(hierarchical.prepare, base.prepare), partial(hierarchical.load, base.load)
-    return Head(f"hierarchical-{base.name}", base.space, base.dial, prepare, load, _ARRAYS)
+    return Head(f"hierarchical-{base.name}", base.space, base.dial, prepare, load, ARRAYS)
 
 
-_LOGISTIC = Head("logistic", {}, _RIDGE, logistic.prepare, logistic.load, _ARRAYS)
+_LOGISTIC = Head("logistic", {}, _RIDGE, logistic.prepare, logistic.load, ARRAYS)
 _XGBOOST = Head("xgboost", _TREES, _ROUNDS, boosting.prepare, boosting.load, _JSON)
 _ALL = (
-    Head("majority", {}, Dial("unused", majority.DIAL), majority.prepare, majority.load, _JSON, calibrated=False),
-    Head("network", {}, Dial("unused", network.DIAL), network.prepare, network.load, _JSON, takes_probabilities=True),
+    Head("majority", {}, _UNUSED, majority.prepare, majority.load, _JSON, calibrated=False),
+    Head("network", {}, _UNUSED, network.prepare, network.load, _JSON, takes_probabilities=True),
     _LOGISTIC,
     Head(
         "elastic-net",
@@ -122,14 +124,14 @@ _ALL = (
         Dial("share", elastic_net.SHARES, patience=2),
         elastic_net.prepare,
         logistic.load,
-        _ARRAYS,
+        ARRAYS,
     ),
-    Head("ordinal", {}, _RIDGE, ordinal.prepare, ordinal.load, _ARRAYS),
+    Head("ordinal", {}, _RIDGE, ordinal.prepare, ordinal.load, ARRAYS),
     _hierarchy(_LOGISTIC),
     _XGBOOST,
     _hierarchy(_XGBOOST),
     *(
-        Head(name, _NETWORK, _EPOCHS, mil.PREPARE[name], mil.LOAD[name], _ARRAYS, takes_bags=True)
+        Head(name, _NETWORK, _EPOCHS, mil.PREPARE[name], mil.LOAD[name], ARRAYS, takes_bags=True)
         for name in mil.PREPARE
     ),
     Head("knn", {}, Dial("k", neighbors.COUNTS), neighbors.prepare, neighbors.load, "", lockable=False),

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jaxtyping import Float64
 
+from classify import array_files
 from classify.design import Design
 from classify.majority import class_shares
 from triher.errors import StopRun
@@ -52,7 +51,7 @@ class Hierarchy:
     def to_bytes(self) -> bytes:
         """The files of the levels, each an array of bytes in one safetensors file."""
         files = {f"level-{i}": np.frombuffer(level.to_bytes(), np.uint8) for i, level in enumerate(self.levels)}
-        return safetensors.numpy.save(files)
+        return array_files.save(files)
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,9 @@ def load(base: Callable[..., Any], data: bytes, *, n_features: int, n_classes: i
     Raises:
         StopRun: ``bundle_corrupt`` when a level is missing or more, or its file is corrupt.
     """
-    try:
-        files = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise StopRun("bundle_corrupt", f"head.safetensors: {error}") from error
+    files = array_files.load(data, array_files.HEAD)
     names = [f"level-{i}" for i in range(n_classes - 1)]
     if sorted(files) != sorted(names) or any(a.dtype != np.uint8 or a.ndim != 1 for a in files.values()):
-        raise StopRun("bundle_corrupt", f"head.safetensors: expected bytes of {names}, found {sorted(files)}")
+        raise StopRun("bundle_corrupt", f"{array_files.HEAD}: expected bytes of {names}, found {sorted(files)}")
     levels = (base(files[name].tobytes(), n_features=n_features, n_classes=2) for name in names)
     return Hierarchy(tuple(levels))

@@ -12,6 +12,7 @@ from classify.splits import refuse_leaks
 from triher.errors import StopRun
 from triher.folds import Split
 from triher.label_names import tells_her2
+from triher.listing import and_more, quoted
 from triher.types import Labels, Vectors
 
 _LISTED = 3  # names in one text
@@ -86,7 +87,7 @@ def _same_patients(material: Material, splits: Sequence[Split]) -> list[Finding]
     for split in splits:
         both = sorted(set(ids[split.train]) & set(ids[split.test]))
         if both:
-            text = f"patient {_listed(both)} is trained on and held out (split '{split.name}')"
+            text = f"patient {quoted(both, _LISTED)} is trained on and held out (split '{split.name}')"
             return [Finding("patient_leak", stops=True, text=text, patient_ids=tuple(both))]
     try:
         refuse_leaks(splits, material.group, material.patient_id)
@@ -126,7 +127,7 @@ def _pairs(material: Material, pairs: np.ndarray, code: str, where: str, *, stop
 def _label_names(material: Material, allowed: Collection[str]) -> list[Finding]:
     """Columns whose name tells HER2."""
     found = [name for name in material.names if name not in allowed and tells_her2(name)]
-    text = f"the inputs hold {_listed(found)}, which by name tell HER2 or follow from it"
+    text = f"the inputs hold {quoted(found, _LISTED)}, which by name tell HER2 or follow from it"
     return [Finding("label_leak", stops=True, text=text)] if found else []
 
 
@@ -138,7 +139,7 @@ def _label_values(material: Material, allowed: Collection[str]) -> list[Finding]
     for stops in (True, False):
         alike = [one for one in told if one.is_sure is stops]
         if alike:
-            first, more = alike[0], _and_more(len(alike) - 1)
+            first, more = alike[0], and_more(len(alike) - 1)
             name = material.names[first.column]
             text = f"input '{name}'{more} alone tells class {first.label} (AUC {first.auc:.4f})"
             few = "" if stops else "; there are so few patients that a good feature may do so, too"
@@ -152,9 +153,9 @@ def _order(material: Material) -> list[Finding]:
     rows = [name for column in follow_order(material.vectors) if (name := material.names[column]) not in ids]
     found = []
     if ids:
-        found.append(f"the inputs hold {_listed(ids)}, whose values are the numbers in the patient ids")
+        found.append(f"the inputs hold {quoted(ids, _LISTED)}, whose values are the numbers in the patient ids")
     if rows:
-        found.append(f"the inputs hold {_listed(rows)}, whose values rise or fall from row to row")
+        found.append(f"the inputs hold {quoted(rows, _LISTED)}, whose values rise or fall from row to row")
     return [Finding("id_among_inputs", stops=False, text=text) for text in found]
 
 
@@ -172,7 +173,7 @@ def _fitted_on_all(material: Material, splits: Sequence[Split]) -> list[Finding]
     for check, what in checks:
         columns = check(material.vectors, train)
         if columns:
-            names = _listed([material.names[column] for column in columns])
+            names = quoted([material.names[column] for column in columns], _LISTED)
             text = f"{len(columns)} of {len(material.names)} inputs ({names}) {what}"
             found.append(Finding("fitted_on_all", stops=False, text=text))
     return found
@@ -188,13 +189,3 @@ def _reopened(opened: Sequence[str]) -> list[Finding]:
         f"with {kinds} different configurations or inputs"
     )
     return [Finding("test_reopened", stops=False, text=text)]
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first names, quoted, and how many more there are."""
-    return ", ".join(f"'{name}'" for name in names[:_LISTED]) + _and_more(len(names) - _LISTED)
-
-
-def _and_more(count: int) -> str:
-    """How many more there are."""
-    return f" and {count} more" if count > 0 else ""

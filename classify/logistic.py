@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jaxtyping import Float, Float64
 from scipy.special import softmax
 
+from classify import array_files
 from classify.design import Design
 from classify.majority import class_shares
 from classify.ridge_path import Minimum, Offsets, Scores, Slopes, minimize
@@ -46,7 +45,7 @@ class Logistic:
     def to_bytes(self) -> bytes:
         """The four arrays as safetensors."""
         arrays = {"mean": self.mean, "scale": self.scale, "coef": self.coef, "intercept": self.intercept}
-        return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        return array_files.save(arrays)
 
 
 @dataclass(frozen=True)
@@ -150,12 +149,8 @@ def load(data: bytes, *, n_features: int, n_classes: int) -> Logistic:
     """
     shapes = {"mean": (n_features,), "scale": (n_features,), "coef": (n_classes, n_features)}
     shapes |= {"intercept": (n_classes,)}
-    try:
-        arrays = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise StopRun("bundle_corrupt", f"head.safetensors: {error}") from error
-    found = {name: array.shape for name, array in arrays.items()}
-    good = all(a.dtype == np.float64 and np.isfinite(a).all() for a in arrays.values())
-    if found != shapes or not good or (arrays["scale"] <= 0).any():
-        raise StopRun("bundle_corrupt", f"head.safetensors: expected finite arrays {shapes}, found {found}")
+    arrays = array_files.load(data, array_files.HEAD)
+    if not array_files.are_sound(arrays, shapes) or (arrays["scale"] <= 0).any():
+        found = array_files.shapes_of(arrays)
+        raise StopRun("bundle_corrupt", f"{array_files.HEAD}: expected finite arrays {shapes}, found {found}")
     return Logistic(arrays["mean"], arrays["scale"], arrays["coef"], arrays["intercept"])

@@ -10,12 +10,11 @@ from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jaxtyping import Float, Float64
 from scipy.special import softmax
 from sklearn.utils.extmath import randomized_svd
 
+from classify import array_files
 from classify.adam import Adam
 from classify.bag_networks import NETWORKS, Bags, Network, Weights, attention_weights
 from classify.design import Design
@@ -58,7 +57,7 @@ class Mil:
     def to_bytes(self) -> bytes:
         """All arrays as safetensors."""
         arrays = {"projection": self.projection, "offset": self.offset, **self.weights}
-        return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        return array_files.save(arrays)
 
     def _bags(self, design: Design) -> Bags:
         """The rows in the space of the components."""
@@ -197,15 +196,11 @@ def load(network: str, data: bytes, *, n_features: int, n_classes: int) -> Mil:
     Raises:
         StopRun: ``bundle_corrupt`` when arrays are missing, of another shape or type, or not finite.
     """
-    try:
-        arrays = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise StopRun("bundle_corrupt", f"head.safetensors: {error}") from error
-    found = {name: array.shape for name, array in arrays.items()}
+    arrays = array_files.load(data, array_files.HEAD)
+    found = array_files.shapes_of(arrays)
     expected = _shapes(NETWORKS[network], found, n_features, n_classes)
-    good = all(array.dtype == np.float64 and np.isfinite(array).all() for array in arrays.values())
-    if found != expected or not good:
-        raise StopRun("bundle_corrupt", f"head.safetensors: expected finite arrays {expected}, found {found}")
+    if not array_files.are_sound(arrays, expected):
+        raise StopRun("bundle_corrupt", f"{array_files.HEAD}: expected finite arrays {expected}, found {found}")
     weights = {name: array for name, array in arrays.items() if name not in ("projection", "offset")}
     return Mil(network, arrays["projection"], arrays["offset"], weights)
 

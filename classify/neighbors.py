@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int
 
 from classify.design import Design
 from classify.majority import class_shares
-from classify.rotation import unit_rows
+from classify.rotation import unit_length, unit_rows
 from triher.errors import StopRun
 from triher.types import Labels, Probabilities
 
@@ -65,7 +65,7 @@ class NeighborsPart:
     def nearest(self, test: Design) -> Int[np.ndarray, "tested neighbor"]:
         """The training patients by falling cosine; of equal ones the earlier first."""
         rows = (test.vectors.astype(np.float64) - self.mean) / self.scale
-        return np.argsort(-(_unit(rows) @ self.directions.T), axis=1, kind="stable")[:, : COUNTS[-1]]
+        return np.argsort(-(unit_length(rows) @ self.directions.T), axis=1, kind="stable")[:, : COUNTS[-1]]
 
     def shares(self, order: Int[np.ndarray, "tested neighbor"], k: int) -> Float64[np.ndarray, "tested class"]:
         """(votes + 1) / (all votes + classes) among the first k, or among all where there are fewer."""
@@ -91,7 +91,7 @@ def prepare(
     class_shares(y, n_classes, weights)
     mean, scale, rows = unit_rows(design)
     votes = (y[:, None] == np.arange(n_classes)) * (np.ones(len(y)) if weights is None else weights)[:, None]
-    return NeighborsPart(mean, scale, _unit(rows), votes)
+    return NeighborsPart(mean, scale, unit_length(rows), votes)
 
 
 def load(data: bytes, *, n_features: int, n_classes: int) -> Neighborhood:
@@ -101,9 +101,3 @@ def load(data: bytes, *, n_features: int, n_classes: int) -> Neighborhood:
         StopRun: ``bundle_corrupt``, always.
     """
     raise StopRun("bundle_corrupt", _UNLOCKABLE)
-
-
-def _unit(rows: Float64[np.ndarray, "row feature"]) -> Float64[np.ndarray, "row feature"]:
-    """Rows of length 1; a row of zeros stays."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1.0)

@@ -15,13 +15,12 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from classify.design import Design
+from classify.majority import DIAL
 from triher.errors import StopRun
 from triher.settings import ClassifyConfig, Config
 from triher.store import Features, Header
 from triher.types import Labels, Probabilities
 
-DIAL = (0,)
-"""The dial has one value and no effect."""
 LEAST_P = 1e-12
 """Of a class, before renormalizing: so many zeros that no ranks are lost, and the logarithm stays finite."""
 _TOLERANCE = 0.01  # bfloat16 has 8 bits of mantissa, so that three probabilities may miss 1 by that

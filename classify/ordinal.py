@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jaxtyping import Float, Float64, Int
 from scipy.special import expit, log_expit, logit
 
+from classify import array_files
 from classify.design import Design
 from classify.logistic import FIT_TOLERANCE, PATH_TOLERANCE, PENALTIES
 from classify.majority import class_shares
@@ -44,7 +43,7 @@ class Ordinal:
     def to_bytes(self) -> bytes:
         """The four arrays as safetensors."""
         arrays = {"mean": self.mean, "scale": self.scale, "coef": self.coef, "thresholds": self.thresholds}
-        return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        return array_files.save(arrays)
 
 
 def class_probabilities(
@@ -182,12 +181,9 @@ def load(data: bytes, *, n_features: int, n_classes: int) -> Ordinal:
         StopRun: ``bundle_corrupt`` when arrays are missing, of another shape or not finite, or thresholds fall.
     """
     shapes = {"mean": (n_features,), "scale": (n_features,), "coef": (n_features,), "thresholds": (n_classes - 1,)}
-    try:
-        arrays = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise StopRun("bundle_corrupt", f"head.safetensors: {error}") from error
-    found = {name: array.shape for name, array in arrays.items()}
-    good = all(a.dtype == np.float64 and np.isfinite(a).all() for a in arrays.values())
-    if found != shapes or not good or (arrays["scale"] <= 0).any() or (np.diff(arrays["thresholds"]) <= 0).any():
-        raise StopRun("bundle_corrupt", f"head.safetensors: expected finite, ordered arrays {shapes}, found {found}")
+    arrays = array_files.load(data, array_files.HEAD)
+    is_sound = array_files.are_sound(arrays, shapes)
+    if not is_sound or (arrays["scale"] <= 0).any() or (np.diff(arrays["thresholds"]) <= 0).any():
+        expected = f"expected finite, ordered arrays {shapes}, found {array_files.shapes_of(arrays)}"
+        raise StopRun("bundle_corrupt", f"{array_files.HEAD}: {expected}")
     return Ordinal(arrays["mean"], arrays["scale"], arrays["coef"], arrays["thresholds"])

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from classify.applicability import Subspace, TrainingRange
+from classify.array_files import load, save, shapes_of
 from classify.harmonization import Harmonizer, harmonizer_from_arrays
 from classify.heads import HEADS, find_head
 from classify.inputs import Inputs
@@ -75,7 +74,7 @@ def preparation_of(manifest: Manifest, data: bytes) -> Preparation:
         StopRun: ``bundle_corrupt``.
     """
     facts, n = manifest.preparation, manifest.n_features
-    arrays = _load(data, PREPARATION)
+    arrays = load(data, PREPARATION)
     own = {name: array for name, array in arrays.items() if not name.startswith(_HARMONIZER)}
     shapes: dict[str, Shape] = {"covariate_fill": (len(manifest.covariates),)}
     shapes |= {"fill": (n,)} if facts.missing == "impute" else {}
@@ -142,33 +141,20 @@ def range_of(manifest: Manifest, data: bytes) -> TrainingRange:
     return TrainingRange(manifest.acquisition, subspace, manifest.embedding_threshold)
 
 
-def save(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays as safetensors."""
-    return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-
-
 def checked_arrays(data: bytes, name: str, shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
     """Arrays of a file with the given names and shapes (None: any length), all finite.
 
     Raises:
         StopRun: ``bundle_corrupt``.
     """
-    arrays = _load(data, name)
+    arrays = load(data, name)
     _check(arrays, name, shapes)
     return arrays
 
 
-def _load(data: bytes, name: str) -> dict[str, np.ndarray]:
-    """The arrays of a file."""
-    try:
-        return dict(safetensors.numpy.load(data))
-    except safetensors.SafetensorError as error:
-        raise StopRun("bundle_corrupt", f"{name}: {error}") from error
-
-
 def _check(arrays: Mapping[str, Any], name: str, shapes: Mapping[str, Shape]) -> None:
     """Demand names, shapes and finite numbers."""
-    found = {key: array.shape for key, array in arrays.items()}
+    found = shapes_of(arrays)
     good = found.keys() == shapes.keys() and all(
         len(found[key]) == len(shape) and all(b in (None, a) for a, b in zip(found[key], shape, strict=True))
         for key, shape in shapes.items()

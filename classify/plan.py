@@ -12,6 +12,7 @@ from classify.table import Place
 from triher.cohort import Patient
 from triher.errors import StopRun
 from triher.folds import LEAST_TO_TRAIN, Divide, Split, require_classes, stratified_folds
+from triher.held_out import IN_TURN
 from triher.seeds import derived_seed
 from triher.settings import ClassifyConfig, SplitConfig
 
@@ -76,7 +77,7 @@ def make_plan(
     """
     splits = partitions(config.split, patients)
     refuse_leaks(splits, cases.group, [patient.patient_id for patient in patients])
-    if config.split.kind.startswith("leave-one"):
+    if config.split.kind in IN_TURN:
         folds = [
             Fold(Place("test", repeat, i, seed), split)
             for repeat in range(config.repeats)
@@ -112,7 +113,7 @@ def refuse_small_classes(
         StopRun: ``class_too_small``; as `classify.splits.partitions`.
     """
     y = np.array([known.get(patient.patient_id, -1) for patient in patients])
-    least = _LEAST if config.kind.startswith("leave-one") else LEAST_TO_TRAIN
+    least = _LEAST if config.kind in IN_TURN else LEAST_TO_TRAIN
     for split in partitions(config, patients):
         require_classes(y[split.train], split.train, classes=classes, least=least)
 

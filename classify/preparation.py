@@ -49,7 +49,7 @@ class Preparation:
         Raises:
             StopRun: ``site_unseen`` where the policy on unseen sites says so.
         """
-        rows = inputs.rows if self.fill is None else filled(inputs.rows, self.fill)
+        rows = self.filled_rows(inputs)
         if self.harmonizer is not None:
             rows = self.harmonizer.transform(rows, inputs.site_of_row)
         if self.components is not None:
@@ -59,6 +59,10 @@ class Preparation:
             joined = np.repeat(self.covariates(inputs), np.diff(inputs.indptr), axis=0)
             rows, blocks = np.hstack([rows, joined]), (*blocks, joined.shape[1])
         return Design(rows.astype(np.float32), inputs.indptr, blocks)
+
+    def filled_rows(self, inputs: Inputs) -> Float[np.ndarray, "row feature"]:
+        """The features without gaps, where gaps are filled; else as they are."""
+        return inputs.rows if self.fill is None else filled(inputs.rows, self.fill)
 
     def covariates(self, inputs: Inputs) -> Float64[np.ndarray, "patient covariate"]:
         """The covariates without gaps."""

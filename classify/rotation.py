@@ -88,6 +88,12 @@ def unit_rows(
     return mean, np.where(deviation > 0, deviation * root, 1.0), scaled
 
 
+def unit_length(rows: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
+    """Rows of length 1, so that the product of two is their cosine; a row of zeros stays."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1.0)
+
+
 def _is_wide(centered: Float64[np.ndarray, "patient feature"]) -> bool:
     """Whether the Gram matrix of the patients is the smaller one."""
     return centered.shape[1] >= centered.shape[0]

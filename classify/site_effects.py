@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
 
+from classify.array_files import are_sound, shapes_of
 from triher.errors import StopRun
 
 _ARRAYS = ("mean", "deviation", "site_mean", "site_scale", "coef")
@@ -64,13 +65,12 @@ def effects_from_arrays(arrays: Mapping[str, np.ndarray], sites: Sequence[str]) 
         StopRun: ``bundle_corrupt`` when arrays are missing, of other shapes, not finite, or not positive where they
             scale.
     """
-    found = {name: array.shape for name, array in arrays.items()}
+    found = shapes_of(arrays)
     width = found.get("mean", (0,))[0]
     shapes: dict[str, tuple[int, ...]] = {"mean": (width,), "deviation": (width,)}
     shapes |= {"site_mean": (len(sites), width), "site_scale": (len(sites), width)}
     shapes["coef"] = (*found.get("coef", (0,))[:1], width)
-    good = found == shapes and all(a.dtype == np.float64 and np.isfinite(a).all() for a in arrays.values())
-    if not good or (arrays["site_scale"] <= 0).any() or (arrays["deviation"] < 0).any():
+    if not are_sound(arrays, shapes) or (arrays["site_scale"] <= 0).any() or (arrays["deviation"] < 0).any():
         raise StopRun("bundle_corrupt", f"harmonization: expected finite arrays {shapes}, found {found}")
     return SiteEffects(tuple(sites), **arrays)
 

@@ -24,10 +24,8 @@ def fit_sitewise(rows: Float[np.ndarray, "row feature"], site: Shaped[np.ndarray
     Raises:
         StopRun: ``site_single`` when a site has fewer rows.
     """
-    sites = tuple(sorted({str(name) for name in site}))
-    own = [_mean_and_scale(rows[site == name], name) for name in sites]
+    sites, centers, scales = _by_site(rows, site)
     shares = np.array([np.mean(site == name) for name in sites])
-    centers, scales = np.array([center for center, _ in own]), np.array([scale for _, scale in own])
     mean, deviation = shares @ centers, np.sqrt(shares @ scales**2)
     return _effects(sites, centers, scales, mean, deviation)
 
@@ -47,9 +45,7 @@ def standardize_new(
     Raises:
         StopRun: ``site_single`` when a site has fewer rows.
     """
-    sites = tuple(sorted({str(name) for name in site}))
-    own = [_mean_and_scale(rows[site == name], name) for name in sites]
-    centers, scales = np.array([center for center, _ in own]), np.array([scale for _, scale in own])
+    sites, centers, scales = _by_site(rows, site)
     new = _effects(sites, centers, scales, effects.mean, effects.deviation)
     return SiteEffects(
         (*effects.sites, *sites),
@@ -59,6 +55,13 @@ def standardize_new(
         np.concatenate([effects.site_scale, new.site_scale]),
         effects.coef,
     )
+
+
+def _by_site(rows: np.ndarray, site: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The sites, and the mean and deviation of each one's rows."""
+    sites = tuple(sorted({str(name) for name in site}))
+    own = [_mean_and_scale(rows[site == name], name) for name in sites]
+    return sites, np.array([center for center, _ in own]), np.array([scale for _, scale in own])
 
 
 def _mean_and_scale(here: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

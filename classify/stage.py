@@ -191,7 +191,7 @@ def _train(
     if config.classify.control is not None:
         others = (*others, control_companion(config.classify, gathered))
     frames = []
-    for other in reporter.track(others, "classify: beside it", total=len(others)):
+    for other in reporter.track(others, "classify: baselines beside it", total=len(others)):
         found = predict_beside(_task(other, gathered, config), plan.among(other.rows, n_patients))
         frames.append(found.assign(model=other.name))
     return outcome, pd.concat(frames, ignore_index=True), reasons

@@ -1,4 +1,4 @@
-"""The study of a search, kept by Optuna: in memory, in a journal or in a database, shared and resumed.
+"""The study of a search, kept by Optuna, shared and resumed.
 
 A trial's proposal depends on the seed, on its place in the study, and on the trials known when it was asked for. So a
 study that was killed and resumed proposes what an undisturbed one does, and no process repeats another's start-up
@@ -7,9 +7,8 @@ trials (optuna#3255). The place is the trial's number without the trials of dead
 A trial that a dead process left running becomes FAIL, is not counted, and its parameters are tried anew. A trial that
 failed by itself has the reason as its ``error`` and counts.
 
-Keep the file of a journal on a local disk and move it afterwards: network file systems have torn its lines
-(optuna#5138). Processes that share a study get another one than a single process would, as each sees what the other
-has finished by then (optuna#4412).
+Processes that share a study get another one than a single process would, as each sees what the other has finished by
+then (optuna#4412).
 """
 
 import time
@@ -17,42 +16,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from classify.heads import Params, Range
+from classify.study_storage import Place, open_storage, readable
 from classify.trials import NO_NUMBER, Result
-from triher.errors import StopRun
 from triher.owners import Owner, this_process
 from triher.seeds import derived_seed
 
 START_UP_TRIALS = 10
 _OWNER, _ERROR, _DIAL = "owner", "error", "dial"
-_JOURNALS = (".log", ".journal")
 _UNOWNED = timedelta(seconds=30)  # from a trial's start to the note of its owner are milliseconds
 _ELSEWHERE = timedelta(hours=1)  # nobody can see whether a process of another machine lives
-# What Optuna raises over damaged journals and databases; it checks the kind of a line by an assertion.
-_UNREADABLE = (
-    AssertionError, ImportError, LookupError, OSError, TypeError, ValueError, optuna.exceptions.OptunaError,
-)  # fmt: skip
 _WAIT_S = 0.2
-_GRACE_S = 30  # nobody holds a journal's lock for longer than a write
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a study is kept."""
-
-    storage: str
-    """Empty for memory, a file that ends in .log or .journal, or the address of a database."""
-    name: str
 
 
 @dataclass(frozen=True)
@@ -128,23 +109,13 @@ def open_study(where: Place, seed: int, space: Mapping[str, Range]) -> optuna.St
     """
     with readable(where):
         return optuna.create_study(
-            storage=_storage(where.storage),
+            storage=open_storage(where.storage),
             study_name=where.name or None,
             sampler=Proposals(seed, {name: found.start for name, found in space.items()}),
             pruner=optuna.pruners.NopPruner(),
             direction="minimize",
             load_if_exists=True,
         )
-
-
-@contextmanager
-def readable(where: Place) -> Iterator[None]:
-    """Say of which storage an error is."""
-    try:
-        yield
-    except _UNREADABLE as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StopRun("study_unreadable", f"the study '{where.name}' in {where.storage}: {what}") from error
 
 
 def ask(study: optuna.Study, space: Mapping[str, Range], n: int) -> list[Asked]:
@@ -291,45 +262,6 @@ def _is_abandoned(trial: FrozenTrial) -> bool:
         return age > _UNOWNED
     owner, here = Owner(**trial.user_attrs[_OWNER]), this_process()
     return owner == here or owner.is_dead() or (owner.place != here.place and age > _ELSEWHERE)
-
-
-def _storage(storage: str) -> Any:  # noqa: ANN401 - one of three kinds
-    """The kind of storage that the name means."""
-    if not storage:
-        return InMemoryStorage()
-    if "://" in storage:
-        return _database(storage)
-    path = Path(storage)
-    if path.suffix not in _JOURNALS:
-        raise ValueError(f"expected a file ending in {' or '.join(_JOURNALS)}, or the address of a database")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileSymlinkLock(str(path), grace_period=_GRACE_S)
-    _drop_torn_line(path, lock)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-
-
-def _database(address: str) -> RDBStorage:
-    """A database behind an address."""
-    from sqlalchemy.exc import SQLAlchemyError  # takes a fifth of a second, which only databases need
-
-    try:
-        return RDBStorage(address)
-    except SQLAlchemyError as error:
-        raise ValueError(str(error)) from error
-
-
-def _drop_torn_line(path: Path, lock: JournalFileSymlinkLock) -> None:
-    """Cut off a last line that a process did not live to end, lest the next one be written into it."""
-    if not path.is_file():
-        return
-    lock.acquire()
-    try:
-        data = path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            with path.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
-    finally:
-        lock.release()
 
 
 def _distribution(found: Range) -> BaseDistribution:

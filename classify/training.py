@@ -91,14 +91,8 @@ def fit_model(
         StopRun: ``unknown_name``, ``class_too_small``, ``site_unseen`` or ``tuning_failed``.
     """
     head, n_classes = find_head(config.head), len(cases.classes)
-    splits = divide(
-        cases.y,
-        cases.cohort,
-        cases.group,
-        folds=config.folds,
-        n_classes=n_classes,
-        seed=derived_seed(seed, _DIVIDE),
-    )
+    own_seed = derived_seed(seed, _DIVIDE)
+    splits = divide(cases.y, cases.cohort, cases.group, folds=config.folds, n_classes=n_classes, seed=own_seed)
     folds = [_inner(cases, split, config) for split in splits]
     tuned = tune(head, folds, n_classes=n_classes, search=_search(config, seed, study))
     preparation = fit_preparation(cases.inputs, config)

@@ -28,7 +28,8 @@ from classify.design import Design
 from classify.finalists import Candidate, last_position, score
 from classify.heads import Head, Params
 from classify.objectives import find_objective
-from classify.studies import Asked, Counts, Place, readable
+from classify.studies import Asked, Counts
+from classify.study_storage import Place, readable
 from classify.trials import FAILURES, P_PRUNED, Fold, Path, Problem, Result, try_params
 from triher import __version__
 from triher.errors import StopRun

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from extract.encoder_entries import IMAGENET
 from extract.encoder_spec import EncoderSpec
 from extract.hub import SITE, cached_file, read_json
 from extract.torchvision_cure import import_torchvision
@@ -17,7 +18,6 @@ UNSTATED = "a license that stands on its page"
 _OPEN = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
 """Ordinary open licenses by timm's names; what is under any other is downloaded only once it was accepted."""
 _NOT_COMMERCIAL = {"nc", "noncommercial", "amlr"}  # the last is Apple's, for research
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def describe_timm(name: str, model: str, weights: str) -> EncoderSpec:
@@ -95,8 +95,8 @@ def _timm_repository(name: str, repository: str, config: dict[str, Any], facts: 
         model=model,
         weights=f"hub:{repository}/model.safetensors",
         input_size=cfg.get("input_size", (3, 224, 224))[-1],
-        mean=tuple(cfg.get("mean", _IMAGENET_MEAN)),
-        std=tuple(cfg.get("std", _IMAGENET_STD)),
+        mean=tuple(cfg.get("mean", IMAGENET[0])),
+        std=tuple(cfg.get("std", IMAGENET[1])),
         license=license_ or UNSTATED,
         citation=PAGE,
         gated=license_ not in _OPEN,
@@ -120,8 +120,8 @@ def _transformers_repository(
         model=repository,
         weights=f"hub:{repository}/model.safetensors",
         input_size=_side(pictures, settings),
-        mean=tuple(pictures.get("image_mean", _IMAGENET_MEAN)),
-        std=tuple(pictures.get("image_std", _IMAGENET_STD)),
+        mean=tuple(pictures.get("image_mean", IMAGENET[0])),
+        std=tuple(pictures.get("image_std", IMAGENET[1])),
         license=UNSTATED,
         citation=PAGE,
         gated=True,

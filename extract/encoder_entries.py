@@ -11,7 +11,7 @@ from extract.encoder_spec import EncoderSpec
 from extract.radiomics.settings import VERSION as RADIOMICS_VERSION
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
-_IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP: Statistics = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 _XRAY: Statistics = ((0.5307, 0.5307, 0.5307), (0.2583, 0.2583, 0.2583))
 _HALF: Statistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -62,7 +62,7 @@ def _dinov2(size: str, features: int, registers: str = "") -> EncoderSpec:
     model = f"vit_{size}_patch14_{registers}{'_' if registers else ''}dinov2.lvd142m"
     citation = "arXiv 2304.07193; registers arXiv 2309.16588" if registers else "arXiv 2304.07193"
     name = f"dinov2-{size}{'-' if registers else ''}{registers}"
-    return _timm(name, model, 224, features, _IMAGENET, "Apache-2.0", citation)
+    return _timm(name, model, 224, features, IMAGENET, "Apache-2.0", citation)
 
 
 def _dinov3(size: str, features: int) -> EncoderSpec:
@@ -73,7 +73,7 @@ def _dinov3(size: str, features: int) -> EncoderSpec:
         "caution": caution,
         "page": "https://ai.meta.com/resources/models-and-libraries/dinov3-license",
     }
-    return _timm(f"dinov3-{size}", model, 256, features, _IMAGENET, "DINOv3 License", "arXiv 2508.10104", **facts)
+    return _timm(f"dinov3-{size}", model, 256, features, IMAGENET, "DINOv3 License", "arXiv 2508.10104", **facts)
 
 
 def _openai_clip(name: str, model: str, features: int) -> EncoderSpec:
@@ -217,7 +217,7 @@ ENCODERS: dict[str, EncoderSpec] = {
             "resnet50",
             "hub:Lab-Rasool/RadImageNet/ResNet50.pt",
             224,
-            *_IMAGENET,
+            *IMAGENET,
             "tagged MIT; RadImageNet's own terms: research",
             "doi 10.1148/ryai.210315",
             features=2048,
@@ -225,16 +225,16 @@ ENCODERS: dict[str, EncoderSpec] = {
             page=f"{_SITE}Lab-Rasool/RadImageNet",
             caution="a third party's file of unknown origin, said to share no tensor with the authors' own",
         ),
-        _timm("convnext-tiny", "convnext_tiny.fb_in22k", 224, 768, _IMAGENET, "Apache-2.0", "arXiv 2201.03545"),
-        _timm("convnext-base", "convnext_base.fb_in22k", 224, 1024, _IMAGENET, "Apache-2.0", "arXiv 2201.03545"),
-        _timm("swin-base", "swin_base_patch4_window7_224.ms_in22k", 224, 1024, _IMAGENET, "MIT", "arXiv 2103.14030"),
+        _timm("convnext-tiny", "convnext_tiny.fb_in22k", 224, 768, IMAGENET, "Apache-2.0", "arXiv 2201.03545"),
+        _timm("convnext-base", "convnext_base.fb_in22k", 224, 1024, IMAGENET, "Apache-2.0", "arXiv 2201.03545"),
+        _timm("swin-base", "swin_base_patch4_window7_224.ms_in22k", 224, 1024, IMAGENET, "MIT", "arXiv 2103.14030"),
         _hub(
             "cvt-13",
             "transformers",
             "microsoft/cvt-13/model.safetensors",
             224,
             384,
-            _IMAGENET,
+            IMAGENET,
             {"model_type": "cvt", "num_labels": 1000},
             "Apache-2.0",
             "arXiv 2103.15808",
@@ -242,7 +242,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         _timm(
             "vit-b16-in21k", "vit_base_patch16_224.augreg_in21k", 224, 768, _HALF, "Apache-2.0", "arXiv 2106.10270"
         ),
-        _timm("resnet50", "resnet50.a1_in1k", 224, 2048, _IMAGENET, "Apache-2.0", "arXiv 2110.00476"),
+        _timm("resnet50", "resnet50.a1_in1k", 224, 2048, IMAGENET, "Apache-2.0", "arXiv 2110.00476"),
         _openai_clip("clip-vit-b32", "ViT-B-32-quickgelu", 512),
         _openai_clip("clip-vit-l14", "ViT-L-14-quickgelu", 768),
         EncoderSpec(

@@ -120,10 +120,9 @@ def finetune(config: Config, run: RunFolder, reporter: Reporter) -> Trained:
         reporter.say(f"finetune: up to date ({path.name}), nothing trained")
     else:
         slab_of = {patient.patient_id: entry.path for patient, entry in slabs.entries}
+        paths = [slab_of[patient.patient_id] for patient in roster.patients]
         with locked(run.encoders / f"{name}.lock"):
-            card = _train(
-                config, start, task, roster, [slab_of[p.patient_id] for p in roster.patients], path, reporter
-            )
+            card = _train(config, start, task, roster, paths, path, reporter)
     run.write_skipped("extract", slabs.skipped)  # the extraction will say the same of the same slabs
     earlier = run.read_record()["stages"].get(STAGE, {})
     run.record_stage(

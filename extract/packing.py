@@ -1,5 +1,6 @@
 """Full batches across patients, and their rows cut up again by patient; a batch goes to one network."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -150,18 +151,28 @@ def _empty_batch(like: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def by_patient(embedded: Embedded) -> tuple[dict[Job, Features], list[Skipped]]:
-    """Cut the rows up; patients with values that are not finite are left out."""
+    """Cut the rows up; patients with values that are not finite, or with nothing but zeros, are left out."""
     found, skipped = {}, []
     rows = {kind: torch.cat(parts).cpu().numpy() for kind, parts in embedded.rows.items()}
     for kept in embedded.kept:
         n = len(kept.slices.index)
         views = {name: rows[kind][start : start + n] for name, (kind, start) in kept.places.items()}
-        if all(np.isfinite(block).all() for block in views.values()):
+        reason = _unusable(views.values(), embedded.encoder)
+        if reason is None:
             found[kept.job] = _features(kept.job, kept.slices, views)
         else:
-            reason = SkipPatient("embedding_nonfinite", f"{embedded.encoder} returned NaN or infinity")
             skipped.append(reason.row(kept.job.patient_id, kept.job.cohort, "extract"))
     return found, skipped
+
+
+def _unusable(blocks: Iterable[Embeddings], encoder: str) -> SkipPatient | None:
+    """Why a patient's embeddings say nothing of the patient."""
+    for block in blocks:
+        if not np.isfinite(block).all():
+            return SkipPatient("embedding_nonfinite", f"{encoder} returned NaN or infinity")
+        if not block.any():
+            return SkipPatient("embedding_zero", f"{encoder} returned zeros alone for every slice")
+    return None
 
 
 def _features(job: Job, slices: ChosenSlices, views: dict[str, Embeddings]) -> Features:

@@ -247,7 +247,7 @@ def _check_labels(one: Checked) -> list[Problem]:
 def _images_of_nobody(one: Checked) -> list[Problem]:
     """Files that the templates would match and that belong to no row."""
     config = one.config
-    root = config.root or config.table.parent
+    root = config.images_root
     claimed = {path for patient in one.cohort.patients for path in patient.files().values()}
     templates = [config.exam] if config.exam else list(config.phases.values())
     strangers = []

@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: small synthetic stores, cohorts and runs."""
 
+import gc
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lean_checks  # noqa: F401 - before what it checks
 import nibabel as nib
 import numpy as np
 import pytest
@@ -25,6 +27,22 @@ if TYPE_CHECKING:
 PATHOLOGY = {"zero": ("0", ""), "low": ("2+", "negative"), "positive": ("3+", "")}
 ENCODER = {"name": "toy", "sha256": "0" * 64, "input_px": 32}
 RECIPE = {"normalization": "clip98-volume", "slices": {"policy": "all"}}
+
+gc.disable()
+
+LONGEST = ("test_tutorials", "test_ablation_run", "test_systems_in_small", "test_extract_ray", "test_extract_killed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, lest one worker is left with them when the others have ended."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """What importing everything made stays for good: not to be looked through again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Cells against the base: DeLong and loops as second opinions, Holm's families, and lattices where all are alike."""
 
-import gc
 import importlib.util
 import math
 import sys
@@ -64,14 +63,6 @@ def of(found, cell, measure="auc_macro"):
 
 
 Y = np.arange(150) % 3
-
-
-@pytest.fixture(autouse=True)
-def _less_garbage():
-    """Statsmodels collects garbage at every correction, which takes longer than the rest."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def test_values_are_those_of_other_implementations():

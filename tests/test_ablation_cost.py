@@ -87,7 +87,6 @@ def test_each_thing_is_measured_once_and_disk_is_foreseen(config_file, monkeypat
     assert not folder.run.path.exists()
     assert (len(cost.slabs), len(cost.embeddings), len(cost.runs)) == (1, 4, 8)
     assert all(part.seconds > 0 and part.reason == "" for part in cost.parts)
-    assert set(cost.expected_s(plan)) == {"majority", "knn"}
     assert cost.process_bytes > 50e6
     assert cost.device.startswith("cpu")
 

@@ -13,7 +13,7 @@ from analysis.ablation.material import read_material
 from analysis.ablation.results import Read, results_frame
 from extract.encoders import find_encoder
 from triher.ablation.axes import read_lattice
-from triher.ablation.registration import IN_TURN, check_data, register
+from triher.ablation.registration import NOBODY_HELD_OUT, check_data, register
 from triher.cli_ablate import ablate
 from triher.config import build_config, read_tree
 from triher.errors import StopRun
@@ -217,7 +217,7 @@ def test_a_registration_after_held_out_patients_were_predicted_stops(project):
 
 def test_cross_validation_is_registered_with_a_remark_and_only_before_any_result(project):
     project.write("", split="none")
-    assert project.register().remarks == (IN_TURN,)
+    assert project.register().remarks == (NOBODY_HELD_OUT,)
     assert project.run().confirmatory(CELL)
     project.folder.registration_file.unlink()
     with pytest.raises(StopRun, match="12 of the 12"):

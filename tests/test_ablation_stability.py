@@ -9,7 +9,7 @@ import pytest
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from analysis.ablation.icc import icc, limits, mean_squares
+from analysis.ablation.icc import agreement, limits, mean_squares
 from analysis.ablation.material import CellResult, StudyMaterial
 from analysis.ablation.stability import stabilities
 from triher.runfolder import RunFolder
@@ -31,7 +31,7 @@ def test_the_worked_example_of_shrout_and_fleiss():
     assert found.rows == pytest.approx([11.24], abs=0.005)
     assert found.columns == pytest.approx([32.49], abs=0.005)
     assert found.error == pytest.approx([1.02], abs=0.005)
-    assert icc(*measurements(JUDGES)) == pytest.approx([0.29], abs=0.005)
+    assert agreement(mean_squares(*measurements(JUDGES))) == pytest.approx([0.29], abs=0.005)
 
 
 def test_limits_are_those_that_r_prints():
@@ -52,7 +52,7 @@ def test_mean_squares_agree_with_statsmodels():
         expected = table["mean_sq"][["C(row)", "C(column)", "Residual"]].tolist()
         assert [found.rows[feature], found.columns[feature], found.error[feature]] == pytest.approx(expected)
         rows, columns, error = expected
-        assert icc(*tables)[feature] == pytest.approx(
+        assert agreement(mean_squares(*tables))[feature] == pytest.approx(
             (rows - error) / (rows + 2 * error + 3 * (columns - error) / 20)
         )
 
@@ -63,23 +63,23 @@ def test_limits_hold_the_truth():
     first, second = (patient + rng.normal(scale=0.5, size=patient.shape) for _ in range(2))
     low, high = limits(mean_squares(first, second))
     assert np.mean((low <= 0.8) & (high >= 0.8)) == pytest.approx(0.95, abs=0.02)
-    assert np.median(icc(first, second)) == pytest.approx(0.8, abs=0.02)
+    assert np.median(agreement(mean_squares(first, second))) == pytest.approx(0.8, abs=0.02)
 
 
 def test_a_shift_of_all_patients_is_no_agreement():
     first = np.random.default_rng(2).normal(size=(12, 1))
-    assert icc(first, first) == pytest.approx([1])
-    assert icc(first, first + 3)[0] < 0.35
+    assert agreement(mean_squares(first, first)) == pytest.approx([1])
+    assert agreement(mean_squares(first, first + 3))[0] < 0.35
     constant = np.ones((12, 1))
-    assert math.isnan(icc(constant, constant)[0])
-    assert icc(constant, constant + 1) == pytest.approx([0])
+    assert math.isnan(agreement(mean_squares(constant, constant))[0])
+    assert agreement(mean_squares(constant, constant + 1)) == pytest.approx([0])
     assert [limit[0] for limit in limits(mean_squares(first, first))] == [1, 1]
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_one_patient_has_no_icc(n):
     with pytest.raises(ValueError, match="two measurements and two patients, and there are 2 and"):
-        icc(np.ones((n, 2)), np.ones((n, 2)))
+        mean_squares(np.ones((n, 2)), np.ones((n, 2)))
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_the_numbers_are_those_of_the_patients_means(folder, make_features):
         np.array([one.views["rgb"][one.rows(i)].astype(float).mean(axis=0) for i in range(9)])
         for one in (clean, other)
     )
-    assert found.median == pytest.approx(np.median(icc(first, second)))
+    assert found.median == pytest.approx(np.median(agreement(mean_squares(first, second))))
     centered = first - first.mean(axis=0), second - first.mean(axis=0)
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(*centered, strict=True)]
     assert found.cosine == pytest.approx(np.median(cosines))

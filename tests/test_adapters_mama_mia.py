@@ -5,16 +5,15 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
+from imported_cohorts import as_cohort, codes, save
 
 from extract.adapters.contract import Imported, Request
 from extract.adapters.mama_mia import read
 from extract.exam import read_exam
-from triher.cohort import labels, read_cohort
+from triher.cohort import labels
 from triher.errors import StopRun
-from triher.settings import CohortConfig
 from triher.tables import read_table, write_table
 
 KEEP = {"without-images": "keep"}
@@ -43,25 +42,6 @@ ROW = {
 def real(path: Path, **options: str) -> Imported:
     """A real table, read once, with all rows."""
     return read(Request(path, options=KEEP | options))
-
-
-def as_cohort(imported: Imported, folder: Path):
-    """Write the rows as a cohort table, as the command does, and read it."""
-    table = folder / "cohort.csv"
-    header = list(imported.rows[0])
-    write_table(table, header, [[row[name] for name in header] for row in imported.rows])
-    return read_cohort(CohortConfig(table=table, root=imported.root, **imported.settings))
-
-
-def save(path: Path, voxels: np.ndarray, affine: np.ndarray | None = None) -> None:
-    """Write a NIfTI file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
-
-
-def codes(imported: Imported) -> dict[str, str]:
-    """Patient -> code of those who were left out."""
-    return {one.patient_id: one.code for one in imported.skipped}
 
 
 def write_release(root: Path, *rows: dict[str, str], n_volumes: int = 3) -> Path:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef, roc_auc_score
 
-from analysis.discrimination.auc_kernel import _compiled, among, areas, concordance, rank
+from analysis.discrimination.auc_kernel import among, areas, concordance, rank
 from analysis.discrimination.confusion import balanced_accuracy, confusion_matrix, matthews
 from analysis.discrimination.hand_till import hand_till
 from analysis.discrimination.partial_auc import partial_auc, weighted_partial_auc
@@ -23,6 +23,7 @@ from analysis.inference.bootstrap import (
     percentile,
     resampled,
 )
+from analysis.inference.compiled import compiled
 from analysis.inference.strata import class_and_cohort
 
 CLASSES = ("zero", "low", "positive")
@@ -74,7 +75,7 @@ def test_compiling_needs_no_folder_to_keep_the_code_in():
     found = {}
     exec("def add(values):\n    values[0] += 1", found)  # noqa: S102 - code without a file cannot be kept
     values = np.zeros(1)
-    _compiled(found["add"])(values)
+    compiled(found["add"])(values)
     assert values[0] == 1
 
 

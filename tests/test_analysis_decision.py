@@ -157,8 +157,8 @@ def test_given_shares_reweigh_the_rates_within_the_classes():
 @pytest.mark.parametrize(
     ("prevalence", "text"),
     [
-        ({"zero": 0.5, "low": 0.5}, "found positive missing"),
-        ({"zero": 0.5, "low": 0.4, "positive": 0.3}, "found a sum of 1.2"),
+        ({"zero": 0.5, "low": 0.5}, "gives no share for positive"),
+        ({"zero": 0.5, "low": 0.4, "positive": 0.3}, "sums to 1.2"),
         ({"zero": 0.5, "lou": 0.5}, "did you mean 'low'"),
     ],
 )

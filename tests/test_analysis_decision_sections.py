@@ -29,8 +29,8 @@ from triher.settings import AnalysisConfig, CohortConfig, Config
 def quick(request, monkeypatch):
     """Drawing takes most of the time, so only the tests that look at a figure draw."""
     if "figure" not in request.node.name:
-        for place in ("figures", "figures_decision"):
-            monkeypatch.setattr(f"analysis.{place}.draw", lambda *made, **_: Drawing(*made[:3], "<svg/>"))
+        for place in ("discrimination", "decision"):
+            monkeypatch.setattr(f"analysis.figures.{place}.draw", lambda *made, **_: Drawing(*made[:3], "<svg/>"))
 
 
 def predictions(scheme="triple", n=120, seed=0, *, strength=1.5, sets=True, cohorts=1):

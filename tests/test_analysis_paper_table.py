@@ -15,13 +15,7 @@ from analysis.discrimination.delong import delong
 from analysis.discrimination.paper_rows import MODEL, RUN, TRAINED, new_metrics, paper_rows, views
 from analysis.discrimination.published import compare_published
 from analysis.evaluation import evaluate
-from analysis.inference.expected import (
-    expected_area,
-    expected_interval,
-    expected_mean_area,
-    expected_share,
-    hanley_mcneil_error,
-)
+from analysis.inference.expected import expected_area, expected_mean_area, expected_share, hanley_mcneil_error
 from analysis.metrics import find
 from analysis.page import Folded, Page, Paragraph, Section, Table, unfolded
 from analysis.part import Material
@@ -118,7 +112,8 @@ def test_sample_sizes_of_the_paper_are_met(z_power, patients):
 
 def test_expected_intervals_of_areas_means_and_shares():
     error = hanley_mcneil_error(0.74, 29, 103)
-    assert expected_interval(0.74, 29, 103) == pytest.approx((0.74 - 1.96 * error, 0.74 + 1.96 * error), abs=1e-4)
+    area = expected_area(0.74, 29, 103, names=("ill", "well"))
+    assert (area.low, area.high) == pytest.approx((0.74 - 1.96 * error, 0.74 + 1.96 * error), abs=1e-4)
     assert expected_area(0.7, 4, 90, names=("ill", "well")).reason == "only 4 ill"
     assert expected_area(0.99, 9, 9, names=("ill", "well")).high == 1
     mean = expected_mean_area(0.8, {"a": 20, "b": 60, "c": 20})
@@ -291,7 +286,8 @@ def test_published_values_are_held_or_not_and_the_interval_is_expected():
     found = compare_published(made, metrics)
     assert [one.holds for one in found] == [True, False, True, True, None, None]
     assert (found[0].own.n, found[0].sides.n_positive, found[0].sides.n_negative) == (20, 8, 12)
-    assert (found[0].expected.low, found[0].expected.high) == expected_interval(0.744, 8, 12)
+    area = expected_area(0.744, 8, 12, names=("ill", "well"))
+    assert (found[0].expected.low, found[0].expected.high) == (area.low, area.high)
     assert (found[1].expected.low, found[1].expected.high) == pytest.approx(
         proportion_confint(19, 20, method="wilson")
     )
@@ -313,7 +309,7 @@ def test_published_values_of_three_classes():
     sides = [(one.sides.n_positive, one.sides.n_negative) if one.sides else None for one in found]
     assert sides == [None, (30, 30), (30, 60), (60, 30)]
     assert found[0].expected.low == expected_mean_area(0.83, {"a": 30, "b": 30, "c": 30}).low
-    assert found[1].expected.low == expected_interval(0.8, 30, 30)[0]
+    assert found[1].expected.low == expected_area(0.8, 30, 30, names=("ill", "well")).low
     assert [one.expected.n for one in found[2:]] == [30, 90]
 
 

@@ -9,7 +9,8 @@ from analysis.discrimination.shortcut import judge_shortcuts, read_shortcuts
 from analysis.evaluation import Evaluation
 from analysis.metrics import Metric, find
 from analysis.page import Paragraph, Table
-from analysis.sections.shortcut import opened_blocks, opened_too_often, shortcut_section
+from analysis.sections.opened import opened_blocks, opened_too_often
+from analysis.sections.shortcut import shortcut_section
 from triher.errors import StopRun
 from triher.estimate import Estimate
 from triher.settings import AnalysisConfig, CohortConfig, Config

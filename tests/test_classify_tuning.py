@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from scipy.stats import wilcoxon
 from sklearn.metrics import roc_auc_score
 
-from classify import studies
+from classify import studies, study_storage
 from classify.design import one_row_each
 from classify.finalists import Candidate, score
 from classify.heads import Dial, Head, Range, find_head
@@ -91,7 +91,7 @@ def toy_folds(n=60):
 def table(study_name=None, storage="", study=None):
     """What a study holds, without times and owners."""
     if study is None:
-        study = optuna.load_study(study_name=study_name, storage=studies._storage(storage))
+        study = optuna.load_study(study_name=study_name, storage=study_storage.open_storage(storage))
     return [
         (t.state.name, t.params, t.value, t.intermediate_values, t.user_attrs.get("dial"))
         for t in study.get_trials(deepcopy=False)
@@ -100,7 +100,7 @@ def table(study_name=None, storage="", study=None):
 
 
 def only_study(storage):
-    backend = studies._storage(str(storage))
+    backend = study_storage.open_storage(str(storage))
     (name,) = optuna.get_all_study_names(backend)
     return optuna.load_study(study_name=name, storage=backend)
 
@@ -444,7 +444,7 @@ def test_a_study_is_never_continued_with_other_data_or_settings(tmp_path):
         tune(TOY, toy_folds(), n_classes=3, search=search)
     tune(TOY, toy_folds(57), n_classes=3, search=Search(2, 0, storage=path))
     tune(TOY, toy_folds(), n_classes=3, search=Search(2, 0, storage=path, study="outer-1"))
-    names = optuna.get_all_study_names(studies._storage(path))
+    names = optuna.get_all_study_names(study_storage.open_storage(path))
     assert len(names) == 5
     assert [name.rpartition("-")[0] for name in sorted(names)] == ["outer-1", "toy", "toy", "toy", "toy"]
 

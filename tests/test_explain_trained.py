@@ -12,11 +12,12 @@ from extract.task import decide
 from extract.trained import TrainedEncoder, write_trained
 from extract.training.design import make_design
 from extract.training.networks import tensors_of, untrained
+from triher.applying import apply_to_cohort
 from triher.cli import main
 from triher.errors import StopRun
 from triher.explanations import read_maps_index
 from triher.images import image_fingerprint
-from triher.pipeline import apply_to_cohort, run_stages
+from triher.pipeline import run_stages
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config, FinetuneConfig

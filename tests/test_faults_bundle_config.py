@@ -27,11 +27,11 @@ import safetensors.numpy
 from classify.bundle import read_bundle
 from classify.stage import classify
 from extract.models import Encoder
+from triher.applying import apply_to_cohort, config_for_bundle
 from triher.cli import main
 from triher.config import read_config
 from triher.errors import StopRun
 from triher.files import sha256_of_json
-from triher.pipeline import apply_to_cohort, config_for_bundle
 from triher.progress import Reporter
 from triher.runfolder import RunFolder, library_versions
 from triher.tables import write_table
@@ -210,7 +210,7 @@ def test_the_golden_output_is_computed_again_and_may_differ_by_a_hundred_thousan
 @pytest.mark.fault("G7")
 def test_another_version_of_a_library_is_noted_when_the_bundle_is_applied(trained, monkeypatch):
     study = trained()
-    monkeypatch.setattr("triher.pipeline.config_for_bundle", lambda *_, **__: study.config)
+    monkeypatch.setattr("triher.applying.config_for_bundle", lambda *_, **__: study.config)
     run = RunFolder(study.run.path.parent / "new")
     apply_to_cohort(study.run.bundle, study.config.cohort.table, run, Reporter(quiet=True), features=study.store)
     assert run.read_notes() == []
@@ -286,7 +286,8 @@ def stores(run: Path) -> dict[str, bytes]:
     ],
 )
 def test_an_empty_list_or_an_unknown_name_stops_and_names_the_nearest(cohort, capsys, assignment, text):
-    assert triher("run", cohort, "--out", cohort.parent / "run", "--set", assignment) == 2
+    command = "extract" if assignment.startswith("extract.") else "run"
+    assert triher(command, cohort, "--out", cohort.parent / "run", "--set", assignment) == 2
     assert text in capsys.readouterr().err
 
 

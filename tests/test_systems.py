@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.main import get_command
 
-from analysis.inference.expected import expected_interval, expected_share
+from analysis.inference.expected import expected_area, expected_share
 from extract.adapters.breastdcedl import read as read_breastdcedl
 from extract.adapters.contract import Request
 from extract.encoders import find_encoder
@@ -21,7 +21,7 @@ from triher.cohort import read_cohort
 from triher.config import read_config, read_tree
 from triher.demo import system_config, write_binary_reference
 from triher.errors import StopRun
-from triher.predictions import read_predictions, write_predictions
+from triher.predictions import REFERENCE, read_predictions, write_predictions
 from triher.settings import CohortConfig
 from triher.systems import SYSTEMS, System, design_file, find_system, reduced_tree
 from triher.tables import write_table
@@ -196,14 +196,14 @@ def test_a_design_that_is_not_there_says_where_it_was_looked_for():
 def test_the_best_of_two_classes_is_that_of_three_with_two_joined(tmp_path):
     best = pd.DataFrame(
         {
-            "patient_id": ["P1", "P2", "P3"], "cohort": "phantom", "site": "A", "split": "reference", "repeat": 0,
+            "patient_id": ["P1", "P2", "P3"], "cohort": "phantom", "site": "A", "split": REFERENCE, "repeat": 0,
             "fold": 0, "seed": 0, "y": [0, 1, 2], "p_zero": [0.5, 0.25, 0.0], "p_low": [0.25, 0.5, 0.25],
             "p_positive": [0.25, 0.25, 0.75],
         }
     )  # fmt: skip
     write_predictions(tmp_path / "best_possible.csv", best, "triple")
     write_binary_reference(tmp_path)
-    found = read_predictions(tmp_path / "best_possible_binary.csv", "binary")
+    found = read_predictions(tmp_path / "best_possible_binary.csv", "binary", (REFERENCE,))
     assert found["y"].tolist() == [0, 0, 1]
     np.testing.assert_array_equal(found["p_negative"], [0.75, 0.75, 0.25])
     np.testing.assert_array_equal(found["p_positive"], [0.25, 0.25, 0.75])
@@ -231,7 +231,7 @@ def test_the_expected_intervals_of_the_documentation_are_those_of_the_report():
         (0.74, 29, 103), (0.70, 29, 103), (0.668, 29, 103), (0.66, 8, 35), (0.66, 21, 22), (0.73, 53, 27),
         (0.71, 67, 34), (0.80, 27, 26), (0.79, 34, 33), (0.833, 43, 122), (0.833, 73, 92), (0.833, 49, 116),
     ):  # fmt: skip
-        low, high = expected_interval(value, positive, negative)
-        assert f"{low:.2f} to {high:.2f}" in text, (value, positive, negative)
+        found = expected_area(value, positive, negative, names=("with it", "without it"))
+        assert f"{found.low:.2f} to {found.high:.2f}" in text, (value, positive, negative)
     share = expected_share(0.75, 132)
     assert f"{share.low:.2f} to {share.high:.2f}" in text

@@ -37,6 +37,14 @@ def test_plain_lines_at_intervals_say_what_is_left(capsys, monkeypatch):
     assert len(lines) == 3
 
 
+def test_the_first_of_many_items_tell_no_time(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_PLAIN_INTERVAL_S", -1.0)
+    list(Reporter().track(range(120), "reading", 120))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.endswith("not known yet") for line in lines[:6]] == [True] * 4 + [False] * 2
+    assert lines[4].startswith("reading: 5 of 120, about ")
+
+
 def test_quiet_prints_nothing(capsys):
     reporter = Reporter(quiet=True)
     reporter.say("hello")

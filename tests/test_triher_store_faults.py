@@ -16,7 +16,7 @@ import pytest
 
 from triher.errors import StopRun
 from triher.store import Features, Header, read_index, read_store, write_store
-from triher.store_check import duplicate_embeddings, verify_store
+from triher.store_check import verify_store
 from triher.store_parts import read_parts
 from triher.store_salvage import salvage, saved_parts
 
@@ -215,19 +215,19 @@ def test_reading_locks_nobody_out(store):
 def test_equal_embeddings_of_two_patients_are_noted(features, tmp_path):
     twin = features.select([2, 4, 2])
     twin = dataclasses.replace(twin, patient_id=("A", "B", "C"), input_sha256=("1" * 64, "2" * 64, "3" * 64))
-    assert duplicate_embeddings(twin) == [("A", "C")]
-    assert duplicate_embeddings(features) == []
     notes = verify_store(write(tmp_path / "t.h5", twin)).notes
     assert [(note.patient_id, note.code) for note in notes] == [("A", "embedding_duplicate")]
     assert notes[0].text == "the embeddings of A and C are equal to the bit"
 
 
-def test_of_three_equal_patients_each_is_paired_with_the_first(features):
-    three = dataclasses.replace(features.select([1, 1, 1]), patient_id=("A", "B", "C"))
-    assert duplicate_embeddings(three) == [("A", "B"), ("A", "C")]
+def test_of_three_equal_patients_each_is_paired_with_the_first(features, tmp_path):
+    inputs = ("1" * 64, "2" * 64, "3" * 64)
+    three = dataclasses.replace(features.select([1, 1, 1]), patient_id=("A", "B", "C"), input_sha256=inputs)
+    notes = verify_store(write(tmp_path / "t.h5", three)).notes
+    assert [note.text for note in notes] == [f"the embeddings of A and {b} are equal to the bit" for b in "BC"]
 
 
-def test_patients_without_slices_are_no_duplicates(features):
+def test_patients_without_slices_are_no_duplicates(features, tmp_path):
     nobody = features.select([])
     empty = dataclasses.replace(
         nobody,
@@ -236,7 +236,7 @@ def test_patients_without_slices_are_no_duplicates(features):
         indptr=np.zeros(3, np.int64),
         acquisition={name: np.zeros(2) for name in nobody.acquisition},
     )
-    assert duplicate_embeddings(empty) == []
+    assert verify_store(write(tmp_path / "t.h5", empty)).notes == ()
 
 
 @pytest.mark.fault("D15")

@@ -28,7 +28,7 @@ from triher.tables import read_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "tutorials"
-PROGRESS = re.compile(r"^.*: \d+ of \d+, about .+ left\n", re.MULTILINE)
+PROGRESS = re.compile(r"^.*: \d+ of \d+, (about .+ left|time left not known yet)\n", re.MULTILINE)
 FRACTION = re.compile(r"\d+\.\d+(e-\d+)?")
 ENVIRONMENT = {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -1,11 +1,8 @@
 """The command line: one thin function a command, each importing its stage when it is called."""
 
-import contextlib
-import io
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -20,19 +17,16 @@ from triher.cli_codes import codes
 from triher.cli_cohort import cohort_app
 from triher.cli_dicom import dicom
 from triher.cli_encoders import encoders
+from triher.cli_shell import DEBUG, run_command
 from triher.cli_store import store_app
 from triher.cli_view import view
 from triher.config import read_config
-from triher.errors import StopRun, TriherError
-from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, outside_in_short, plain, skip_table, visible
+from triher.files import refuse_other_files
+from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, outside_in_short, plain, skip_table
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import STAGES
 from triher.trained import LEARNED_FROM
-
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
-# typer keeps its own copy of click under a private name.
-_UsageError: type[typer.BadParameter] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     help="Predict HER2-zero, -low and -positive from breast DCE-MRI.",
@@ -42,18 +36,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Exit codes: 0 done, 2 stopped (the message says why), 3 done with patients left out, 130 interrupted.",
 )
-app.add_typer(store_app, name="store")
-app.add_typer(cohort_app, name="cohort")
-app.add_typer(bundle_app, name="bundle")
-app.command()(encoders)
-app.command(epilog="Example: triher codes mask_empty")(codes)
-app.command(epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan")(
-    ablate
+_START, _STAGES, _AFTER, _LOOK_UP = (
+    "Start here",
+    "One stage of a run alone",
+    "With a finished run",
+    "Look up, and mend",
 )
-app.command(epilog="Example: triher view runs/demo")(view)
-
-app.command(epilog="Example: triher dicom runs/mine --out results")(dicom)
-
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, YAML.", metavar="CONFIG", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; made if it is not there, continued if it is.")]
 Overrides = Annotated[
@@ -65,14 +53,16 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 2 when an
 _RUN = Path("runs/latest")
 
 
-@app.command()
+@app.command(rich_help_panel=_START)
 def demo(
     out: Out = Path("runs/demo"),
     patients: Annotated[int, typer.Option(min=60, help="Patients in the synthetic cohort.")] = 120,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
     system: Annotated[str, typer.Option(help="A published system in small: a, b or c; docs/systems.md.")] = "",
     *,
-    shuffle_labels: Annotated[bool, typer.Option(help="Negative control: the AUC must fall to 0.5.")] = False,
+    shuffle_labels: Annotated[
+        bool, typer.Option("--shuffle-labels", help="Negative control: the AUC must fall to 0.5.")
+    ] = False,
     overrides: Overrides = [],  # noqa: B006 - typer reads the default, nobody changes it
     quiet: Quiet = False,
 ) -> int:
@@ -88,7 +78,7 @@ def demo(
     return _finish(run, reporter)
 
 
-@app.command()
+@app.command(rich_help_panel=_START)
 def phantom(
     out: Annotated[Path, typer.Option("--out", help="Folder for the cohort.")],
     patients: Annotated[int, typer.Option(min=6, help="How many, over three sites.")] = 120,
@@ -106,7 +96,7 @@ def phantom(
 
     if dicom and shift_site:
         raise typer.BadParameter("--dicom writes the usual times of every site, so it goes without --shift-site")
-    _refuse_other_files(out)
+    refuse_other_files(out, "truth.csv")
     reporter = Reporter(quiet=quiet)
     table = write_phantom(
         out, n_patients=patients, seed=seed, signal=signal, shifted_site=shift_site, reporter=reporter
@@ -174,7 +164,7 @@ for _name, _stages, _help, _change in (
     (
         "run",
         STAGES,
-        "Run whatever is stale of finetune, extract, classify, explain, analysis.",
+        "The whole chain on a cohort, from images to report; computes only what is not there or out of date.",
         "extract.encoder=dinov2-small",
     ),
     (
@@ -183,27 +173,33 @@ for _name, _stages, _help, _change in (
         "Train the encoder end to end on the development patients.",
         "finetune.folds=0",
     ),
-    ("extract", ("extract",), "Volumes to slabs to a feature store.", "extract.normalization=clip98-volume"),
+    (
+        "extract",
+        ("extract",),
+        "From the images cut out the lesions, and embed their slices into a feature store.",
+        "extract.normalization=clip98-volume",
+    ),
     (
         "classify",
         ("classify",),
-        "Feature store to predictions and bundle; loads no torch.",
+        "From a feature store to predictions and a locked bundle; loads no torch.",
         "classify.head=xgboost",
     ),
     (
         "explain",
         ("explain",),
-        "Bundle and slabs to maps, attributions, projections, and their sanity tests.",
+        "What the model looked at: maps, attributions, projections, and tests of them.",
         "explain.patients=0",
     ),
-    ("analysis", ("analysis",), "Predictions to metrics and report; loads no torch.", "analysis.resamples=5000"),
+    ("analysis", ("analysis",), "From predictions to metrics and report; loads no torch.", "analysis.resamples=5000"),
 ):
     _example = f"Example: triher {_name} my.yaml --out runs/mine --set {_change}"
     _make = _extracting_command if "extract" in _stages else _stage_command
-    app.command(_name, help=_help, epilog=_example)(_make(_stages))
+    _panel = _START if _name == "run" else _STAGES
+    app.command(_name, help=_help, epilog=_example, rich_help_panel=_panel)(_make(_stages))
 
 
-@app.command()
+@app.command(rich_help_panel=_AFTER)
 def apply(
     bundle: Annotated[Path, typer.Argument(help="Locked bundle, a folder or a zip.", metavar="BUNDLE")],
     cohort: Annotated[Path, typer.Argument(help="Cohort table, or a configuration.", metavar="COHORT")],
@@ -216,7 +212,7 @@ def apply(
     strict: Strict = False,
 ) -> int:
     """Predict a new cohort with a locked bundle, and flag what lies outside its training range."""
-    from triher.pipeline import apply_to_cohort
+    from triher.applying import apply_to_cohort
 
     reporter = Reporter(quiet=quiet)
     folder = RunFolder(out)
@@ -239,7 +235,7 @@ def apply(
     return _finish(folder, reporter, strict=strict)
 
 
-@app.command()
+@app.command(rich_help_panel=_LOOK_UP)
 def doctor() -> int:
     """Say what of TriHER works on this machine, and what to install for the rest."""
     from triher.doctor import examine
@@ -253,6 +249,19 @@ def doctor() -> int:
         table.add_row(finding.part, f"{mark} {plain(finding.state)}", plain(finding.remedy))
     Console().print(table)
     return 0 if all(finding.is_fine for finding in findings) else EXIT_STOPPED
+
+
+app.command(epilog="Example: triher view runs/demo", rich_help_panel=_AFTER)(view)
+app.command(epilog="Example: triher dicom runs/mine --out results", rich_help_panel=_AFTER)(dicom)
+app.command(
+    epilog="Example: triher ablate configs/ablation_normalization.yaml --out runs/normalization --plan",
+    rich_help_panel=_AFTER,
+)(ablate)
+app.command(epilog="Example: triher codes mask_empty", rich_help_panel=_LOOK_UP)(codes)
+app.command(rich_help_panel=_LOOK_UP)(encoders)
+app.add_typer(cohort_app, name="cohort", rich_help_panel=_START)
+app.add_typer(bundle_app, name="bundle", rich_help_panel=_AFTER)
+app.add_typer(store_app, name="store", rich_help_panel=_LOOK_UP)
 
 
 def _finish(folder: RunFolder, reporter: Reporter, *, strict: bool = False) -> int:
@@ -272,47 +281,6 @@ def _finish(folder: RunFolder, reporter: Reporter, *, strict: bool = False) -> i
     return 0
 
 
-def _refuse_other_files(folder: Path) -> None:
-    """Write a phantom only into an empty folder, or over an earlier phantom."""
-    strangers = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if strangers and not (folder / "truth.csv").is_file():
-        raise StopRun("output_folder", f"{folder} holds other files ({', '.join(strangers[:3])})")
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that temporary files and locks are removed."""
-
-    def leave(*_: object) -> None:
-        sys.exit(EXIT_TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    except SystemExit as leaving:
-        if leaving.code == EXIT_TERMINATED:
-            _say_how_to_go_on("terminated")
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _flushing() -> Iterator[None]:
-    """Print what the terminal has no letter for as an escape, and be quiet when its reader has left."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except BrokenPipeError:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 @app.callback(invoke_without_command=True)
 def _options(
     *,
@@ -324,56 +292,9 @@ def _options(
         typer.echo(f"triher {__version__}")
         raise typer.Exit
     if debug:
-        os.environ["TRIHER_DEBUG"] = "1"
-
-
-def _say_how_to_go_on(what: str) -> None:
-    """What is finished stays, so the same command does the rest."""
-    Console(stderr=True).print(f"{what}; continue with the same command")
-
-
-def _explain(error: TriherError) -> int:
-    """Print an error that a user can mend, in one line."""
-    if os.environ.get("TRIHER_DEBUG"):
-        raise error
-    Console(stderr=True, highlight=False).print(
-        visible(f"triher: {error}"), style="red", markup=False, soft_wrap=True
-    )
-    return EXIT_STOPPED
-
-
-def _explain_missing(error: ModuleNotFoundError) -> int:
-    """Say which extra holds a library that is not installed."""
-    if error.name is None or error.name.partition(".")[0] in {"triher", "extract", "classify", "analysis"}:
-        raise error
-    return _explain(StopRun("extra_missing", f"this command needs {error.name}, which is not installed"))
+        os.environ[DEBUG] = "1"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    with _flushing():
-        sys.exit(_run(arguments))
-
-
-def _run(arguments: list[str] | None) -> int:
-    """Run a command; what went wrong is told in a line. Its exit code."""
-    try:
-        with _terminating():
-            code = app(arguments, standalone_mode=False)
-        if code == EXIT_INTERRUPTED:  # as typer reports it
-            _say_how_to_go_on("interrupted")
-    except TriherError as error:
-        code = _explain(error)
-    except ModuleNotFoundError as error:
-        code = _explain_missing(error)
-    except _UsageError as error:
-        error.show()
-        code = EXIT_STOPPED
-    except typer.Exit as leave:
-        code = leave.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        _say_how_to_go_on("interrupted")
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        code = 0
-    return code or 0
+    sys.exit(run_command(app, arguments))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from triher.errors import StopRun
-from triher.files import sha256_of_file, write_text
+from triher.files import refuse_existing, sha256_of_file, write_text
 from triher.printing import show
 from triher.runfolder import changed_libraries
 
@@ -46,7 +46,8 @@ def card(
     """Write the bundle's model card in Markdown: use, factors, numbers, limits, and no patient's data."""
     from classify.card import card as model_card
 
-    _refuse_existing(out, overwrite=overwrite)
+    if out is not None:
+        refuse_existing(out, overwrite=overwrite)
     files, manifest = _sound(bundle)
     text = model_card(manifest, sha256=_identity(files))
     if out is None:
@@ -69,7 +70,7 @@ def pack(
 
     if out.suffix.lower() != ".zip":
         raise StopRun("config_value", f"a packed bundle ends in .zip, found {out.name}", remedy="name it OUT.zip")
-    _refuse_existing(out, overwrite=overwrite)
+    refuse_existing(out, overwrite=overwrite)
     files, _ = _sound(bundle)
     pack_files(files, out)
     typer.echo(f"{out}: {_size(files)}, SHA-256 {sha256_of_file(out)}")
@@ -84,12 +85,6 @@ def _sound(bundle: Path) -> "tuple[Files, Manifest]":
     read_bundle(bundle)
     files = open_files(bundle)
     return files, read_manifest(files)
-
-
-def _refuse_existing(path: Path | None, *, overwrite: bool) -> None:
-    """Replace nothing that was not given up."""
-    if path is not None and path.exists() and not overwrite:
-        raise StopRun("output_folder", f"{path} is already there", remedy="choose another name, or add --overwrite")
 
 
 def _model_rows(manifest: "Manifest") -> list[tuple[str, object]]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from triher.config import read_config
-from triher.errors import StopRun
+from triher.config import is_config_file, read_config, split_assignment
 from triher.printing import EXIT_SKIPPED, EXIT_STOPPED, show, size_text
 from triher.progress import Reporter, duration_text
 from triher.settings import CohortConfig, Config
@@ -45,11 +44,12 @@ def check(
 
     reporter = Reporter(quiet=quiet)
     configs = [(file, _config_of(file, scheme)) for file in files]
-    checked = [
-        Checked(file.stem if len(files) > 1 else config.cohort.name, config.cohort, cohort, config.scheme)
-        for file, config in configs
-        for cohort in [read_cohort(config.cohort, survival=_is_config(file) or config.cohort.time_unit is not None)]
-    ]
+    checked = []
+    for file, config in configs:
+        asks_survival = is_config_file(file) or config.cohort.time_unit is not None
+        cohort = read_cohort(config.cohort, survival=asks_survival)
+        name = file.stem if len(files) > 1 else config.cohort.name
+        checked.append(Checked(name, config.cohort, cohort, config.scheme))
     problems = check_cohorts(checked, reporter, voxels=voxels)
     _show_problems(problems, sum(len(one.cohort.patients) for one in checked))
     if out is not None:
@@ -63,7 +63,7 @@ def check(
         if few := few_of_a_class(one, lost):
             typer.echo(f"{few}; a model of others can be applied all the same")
         usable = len(one.cohort.patients) - len(lost)
-        if cost and not stopped and usable and _is_config(file):
+        if cost and not stopped and usable and is_config_file(file):
             _show_cost(config, one.cohort)
     if stopped:
         return EXIT_STOPPED
@@ -125,7 +125,7 @@ def import_(
     from extract.adapters.contract import Request
     from extract.adapters.importing import import_cohort
 
-    options = dict(_assignment(text) for text in option)
+    options = dict(split_assignment(text, "--option") for text in option)
     summary = import_cohort(name, Request(path, table, images, sheet, options), out, overwrite=overwrite)
     _show_import(summary)
     return EXIT_SKIPPED if summary.skipped else 0
@@ -163,24 +163,11 @@ def fetch(
     return 0
 
 
-def _is_config(file: Path) -> bool:
-    """Whether a file is a configuration, by its name; else it is a table."""
-    return file.suffix in (".yaml", ".yml")
-
-
 def _config_of(file: Path, scheme: str) -> Config:
     """A configuration, or the default one around a table."""
-    if _is_config(file):
+    if is_config_file(file):
         return read_config(file)
     return Config.model_validate({"cohort": CohortConfig(table=file.resolve()), "scheme": scheme})
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    """Split ``key=value``."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise StopRun("config_value", f"--option expects KEY=VALUE, found '{text}'")
-    return key.strip(), value
 
 
 def _show_import(summary: "Summary") -> None:

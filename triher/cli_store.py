@@ -9,6 +9,8 @@ import numpy as np
 import typer
 
 from triher.errors import StopRun, unknown_name
+from triher.files import refuse_existing
+from triher.listing import first_few
 from triher.printing import EXIT_SKIPPED, show
 from triher.progress import Reporter
 
@@ -161,7 +163,7 @@ def merge(
     """Join stores of one encoder and recipe into one, in their order."""
     from triher.store_merge import merge_stores
 
-    _refuse_existing(out, overwrite=overwrite)
+    refuse_existing(out, overwrite=overwrite)
     if len(files) < 2:
         raise StopRun("config_value", "merge needs at least two stores", remedy="triher store merge OUT A B ...")
     merged = merge_stores(out, files)
@@ -191,7 +193,7 @@ def export(
         return 0
     from triher.store_export import export_h5ad, export_parquet
 
-    _refuse_existing(out, overwrite=overwrite)
+    refuse_existing(out, overwrite=overwrite)
     library = "pyarrow" if to == "parquet" else "anndata"
     if find_spec(library) is None:
         message = f"writing {to} needs {library}, which is not installed"
@@ -201,16 +203,9 @@ def export(
     return 0
 
 
-def _refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Replace nothing that was not given up."""
-    if path.exists() and not overwrite:
-        raise StopRun("output_folder", f"{path} is already there", remedy="choose another name, or add --overwrite")
-
-
 def _listed(names: Sequence[str]) -> str:
     """Some names, the first of them when they are many."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more or "none"
+    return first_few(names, _SHOWN) or "none"
 
 
 def _content_rows(file: Path, index: "Index") -> list[tuple[str, object]]:

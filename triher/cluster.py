@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from triher.errors import StopRun
+from triher.errors import StopRun, first_line
 
 _OBJECT_STORE_BYTES = 256 << 20  # names, paths and reasons pass through it; voxels never do
 
@@ -72,9 +72,4 @@ def gather(ray: Any, reference: Any) -> Any:  # noqa: ANN401 - whatever the task
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        raise StopRun("worker_died", f"a process of the cluster ended: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    """What Ray says, without its advice."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        raise StopRun("worker_died", f"a process of the cluster ended: {first_line(error)}") from error

@@ -86,7 +86,10 @@ CODES: dict[str, tuple[str, str]] = {
         "look whether one exam stands under two ids",
     ),
     "embedding_nonfinite": ("the encoder returned NaN or infinity", "look at the patient's images"),
-    "embedding_zero": ("the embedding of a slice is zero in every feature", "look at the patient's images"),
+    "embedding_zero": (
+        "the embedding is zero in every feature, of one slice or of all",
+        "look at the patient's images",
+    ),
     "encoder_developed": (
         "patients are held out on whom the encoder was developed with another split",
         "keep the section finetune and train with this split; or set classify.split.kind to none, for out-of-fold "

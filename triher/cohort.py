@@ -66,6 +66,10 @@ class Patient:
         phases = {"exam": next(iter(self.phases.values()))} if self.reading.rules else self.phases
         return {**phases, **({"mask": self.mask} if self.mask is not None else {})}
 
+    def places(self, root: Path) -> list[list[str]]:
+        """Purpose and place of every source, told from a folder, so that they are the same on another machine."""
+        return [[name, os.path.relpath(path, root)] for name, path in self.files().items()]
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -223,7 +227,7 @@ def _unit_notes(patients: Sequence[Patient]) -> list[Note]:
 def _patient(row: dict[str, str], config: CohortConfig, line: int, *, images: bool) -> Patient:
     """Read one row."""
     where = f"{config.table}, line {line}"
-    root = config.root or config.table.parent
+    root = config.images_root
     time, event = _survival(row, config, where)
     reading = read_reading(row, config, where) if images else Reading()
     phases = config.phases if images else {}
@@ -271,11 +275,7 @@ def sources_sha256(cohort: Cohort, config: CohortConfig) -> str:
 
     The files count by their place below the images' folder, so a run can be continued on another machine.
     """
-    root = config.root or config.table.parent
-    files = {
-        patient.patient_id: [[name, os.path.relpath(path, root)] for name, path in patient.files().items()]
-        for patient in cohort.patients
-    }
+    files = {patient.patient_id: patient.places(config.images_root) for patient in cohort.patients}
     readings = {patient.patient_id: asdict(patient.reading) for patient in cohort.patients}
     return sha256_of_json({"files": files, "mask_label": config.mask_label, "readings": readings})
 

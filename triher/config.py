@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event
 
 from triher.errors import StopRun
+from triher.runfolder import RunFolder
 from triher.settings import AnalysisConfig, Config
 
 _MAX_BYTES = 1_000_000  # no configuration is longer; a larger file is a mistake or an attack
@@ -32,6 +33,21 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         StopRun: ``file_unreadable``, ``config_yaml``, ``config_key`` or ``config_value``.
     """
     return build_config(read_tree(path, overrides), {}, path)
+
+
+def recorded_config(run: RunFolder) -> Config:
+    """The configuration that a run was made with, whose predictions must be as the run left them.
+
+    Raises:
+        StopRun: ``output_changed``; as `build_config`.
+    """
+    run.require_unchanged(run.predictions_file)
+    return build_config(run.read_record()["config"], {}, run.record_file)
+
+
+def is_config_file(path: Path) -> bool:
+    """Whether a file is a configuration, by its name."""
+    return path.suffix in (".yaml", ".yml")
 
 
 def build_config(tree: Mapping[str, Any], changes: Mapping[str, Any], path: Path) -> Config:
@@ -100,10 +116,23 @@ def _refuse_bomb(events: Iterable[Event], where: str) -> None:
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:
     """Put the value of ``a.b=value`` into the tree."""
-    key, equals, text = assignment.partition("=")
+    key, text = split_assignment(assignment, "--set")
+    _put(tree, key, _load_yaml(text.encode(), f"--set {key}"))
+
+
+def split_assignment(text: str, option: str) -> tuple[str, str]:
+    """Key and value of ``key=value``, as an option of the command line takes it.
+
+    Raises:
+        StopRun: ``config_value`` naming the option.
+
+    >>> split_assignment("seed=1", "--set")
+    ('seed', '1')
+    """
+    key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise StopRun("config_value", f"--set expects KEY=VALUE, found '{assignment}'")
-    _put(tree, key.strip(), _load_yaml(text.encode(), f"--set {key}"))
+        raise StopRun("config_value", f"{option} expects KEY=VALUE, found '{text}'")
+    return key.strip(), value
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - any YAML value

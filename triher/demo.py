@@ -9,7 +9,7 @@ from triher.config import read_config, write_config
 from triher.files import sha256_of_json
 from triher.labels import scheme_classes
 from triher.pipeline import Outcome, run_stages
-from triher.predictions import read_predictions, write_predictions
+from triher.predictions import REFERENCE, read_predictions, write_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
 from triher.settings import Config
@@ -114,7 +114,7 @@ def _write_inputs(run: RunFolder, demo: Demo, reporter: Reporter) -> Path:
 
 def write_binary_reference(folder: Path) -> None:
     """The best possible classifier of positive against all others, from that of three classes."""
-    best = read_predictions(folder / "best_possible.csv", "triple")
+    best = read_predictions(folder / "best_possible.csv", "triple", (REFERENCE,))
     negative = best.pop("p_zero") + best.pop("p_low")
     both = best.assign(p_negative=negative, y=(best["y"] == len(_TRIPLE) - 1).astype(int))
     write_predictions(folder / BINARY_REFERENCE, both, "binary")

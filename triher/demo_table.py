@@ -22,9 +22,15 @@ def closing_table(run: RunFolder) -> Table:
     table = Table(title=f"What the demo found{control}", title_justify="left", show_lines=True)
     for name in ("question", "answer", "how to read it"):
         table.add_column(name, overflow="fold")
-    for row in (*_who(stages), *_how_well(found), *_compared(found), *_prognosis(found), *_cost(stages)):
+    for row in (*_who(stages), *_how_well(found), *_compared(found), *_prognosis(found), *_cost(stages), _next(run)):
         table.add_row(*row)
     return table
+
+
+def _next(run: RunFolder) -> Row:
+    """Where a newcomer goes on."""
+    reading = "Then the tutorials in docs/tutorials. Run this command again, and nothing is computed twice."
+    return ("What next?", f"Open {run.report_file} in a browser.", reading)
 
 
 def _who(stages: dict[str, Any]) -> list[Row]:

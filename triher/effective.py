@@ -50,5 +50,4 @@ def effective(config: Config, run: RunFolder) -> Config:
     if differing:
         message = f"{path.name} was trained with other choices: {'; '.join(differing)}"
         raise StopRun("encoder_stale", message)
-    extract = config.extract.model_copy(update={"encoder": f"file:{path}"})
-    return config.model_copy(update={"extract": extract})
+    return config.with_extract(encoder=f"file:{path}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from triher.codes import CODES
+from triher.listing import and_more
 
 _LISTED = 25  # names in one message
 
@@ -69,6 +70,15 @@ class Note:
     text: str
 
 
+def first_line(error: Exception) -> str:
+    r"""What an error of a library says in its first line; its type where it says nothing.
+
+    >>> first_line(ValueError("no header\nsee the manual")), first_line(MemoryError())
+    ('no header', 'MemoryError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> StopRun:
     """Say which names are known, nearest first.
 
@@ -78,10 +88,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> StopRun:
     names = list(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
-    shown = near + sorted(n for n in names if n not in near)[: _LISTED - len(near)]
-    if near and len(names) > _LISTED:
-        shown = near  # of so many, the others would only hide them
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    ordered = near + sorted(n for n in names if n not in near)
+    more = and_more(len(ordered) - _LISTED)
     comma = "; " if any("," in one for one in names) else ", "
-    listed = comma.join(shown) or "none"
+    listed = comma.join(ordered[:_LISTED]) or "none"
     return StopRun("unknown_name", f"unknown {kind} '{name}'{hint} known: {listed}{more}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from triher.tables import read_own_table, require_column, write_table
+from triher.tables import read_own_cells, write_table
 
 NAME = "patients.csv"
 
@@ -29,9 +29,5 @@ def read_chosen(path: Path) -> tuple[Chosen, ...]:
     Raises:
         StopRun: ``column_missing``.
     """
-    if not path.is_file() or path.read_text(encoding="utf-8").count("\n") < 2:
-        return ()
-    frame = read_own_table(path)
-    for field in fields(Chosen):
-        require_column(frame, field.name, purpose="table of explained patients", where=str(path))
-    return tuple(Chosen(str(row["patient_id"]), str(row["reason"])) for row in frame.to_dict("records"))
+    rows = read_own_cells(path, [field.name for field in fields(Chosen)], purpose="table of explained patients")
+    return tuple(Chosen(*row) for row in rows)

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from triher.errors import StopRun
-from triher.tables import read_own_table, require_column, write_table
+from triher.tables import read_own_cells, write_table
 
 NAME = "sanity.csv"
 
@@ -60,13 +60,10 @@ def read_checks(path: Path) -> tuple[Check, ...]:
     Raises:
         StopRun: ``column_missing``; ``number_format`` where a cell is no number, or ``passed`` no answer.
     """
-    if not path.is_file() or path.read_text(encoding="utf-8").count("\n") < 2:
-        return ()
-    frame = read_own_table(path)
-    for field in fields(Check):
-        require_column(frame, field.name, purpose="table of sanity tests", where=str(path))
+    columns = [field.name for field in fields(Check)]
+    rows = read_own_cells(path, columns, purpose="table of sanity tests")
     try:
-        return tuple(_check({str(k): str(v) for k, v in row.items()}) for row in frame.to_dict("records"))
+        return tuple(_check(dict(zip(columns, row, strict=True))) for row in rows)
     except (ValueError, KeyError) as error:
         raise StopRun("number_format", f"{path}: {error}") from error
 

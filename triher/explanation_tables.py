@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from triher.errors import StopRun
-from triher.tables import read_own_table, require_column, write_table
+from triher.tables import read_own_cells, write_table
 
 SHAP_GROUPS, SHAP_FEATURES = "shap_groups.csv", "shap_features.csv"
 PROJECTION, PURITY = "projection.csv", "projection_purity.csv"
@@ -111,15 +111,11 @@ def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
 
     Raises:
         StopRun: ``column_missing``; ``number_format`` where a cell is no number; as
-            `triher.tables.read_own_table`.
+            `triher.tables.read_own_cells`.
     """
-    if not path.is_file() or path.read_text(encoding="utf-8").count("\n") < 2:
-        return ()
-    frame = read_own_table(path)
-    for column in _columns(kind):
-        require_column(frame, column, purpose="explanations", where=str(path))
+    rows = read_own_cells(path, _columns(kind), purpose="explanations")
     try:
-        return tuple(_row(kind, cells) for cells in frame[_columns(kind)].to_numpy(object).tolist())
+        return tuple(_row(kind, cells) for cells in rows)
     except ValueError as error:
         raise StopRun("number_format", f"{path}: {error}") from error
 

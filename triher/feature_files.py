@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from triher.errors import StopRun
+from triher.errors import StopRun, first_line
+from triher.store_export import OWN_COLUMNS
 from triher.store_guard import DAMAGED, all_data, refuse_elsewhere
 from triher.tables import is_missing, number, read_table, require_column
 from triher.workbook import WORKBOOK_SUFFIXES
@@ -26,7 +27,6 @@ _MOST_TEXT_BYTES = 500_000_000  # as Python text, cells take some ten times the 
 _NOT_FINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "-nan", "+nan")
 _DIGITS = frozenset("0123456789.+-eE")
 _OTHER_NUMBER = re.compile(r"[+-]?[0-9][0-9., '\u00a0\u202f_]*([eE][+-]?[0-9]+)?")  # written in another way
-_OWN_COLUMNS = ("patient_id", "slice_index", "area_mm2")  # of `triher.store_export`, beside views and facts
 
 Values: TypeAlias = Float[np.ndarray, " row"]
 
@@ -142,7 +142,7 @@ def _read_parquet(path: Path, id_column: str, ignore: Collection[str]) -> Column
                 else:
                     _merge(numbers, columns, path)
     except (pa.ArrowException, OSError, MemoryError) as error:
-        raise StopRun("table_format", f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+        raise StopRun("table_format", f"{path} cannot be read as Parquet: {first_line(error)}") from error
     return Columns(ids, numbers, tuple(text), lambda row: f"{path}, row {row + 1}")
 
 
@@ -156,7 +156,7 @@ def _parquet_fields(path: Path, file: Any, id_column: str, ignore: Collection[st
         listed = ", ".join(schema.names[:20])
         raise StopRun("column_missing", f"{path} has no column '{id_column}' (the patient's id). It has: {listed}")
     own = b"triher" in (schema.metadata or {})
-    skipped = {id_column, *ignore, *(_OWN_COLUMNS if own else ())}
+    skipped = {id_column, *ignore, *(OWN_COLUMNS if own else ())}
     fields = [field for field in schema if field.name not in skipped and not field.name.startswith("__index_level_")]
     if own:  # the views, and not the facts of the source images
         fields = [field for field in fields if hasattr(field.type, "list_size")]
@@ -229,7 +229,7 @@ def _read_h5ad(path: Path, id_column: str, ignore: Collection[str]) -> Columns:
         own = "triher" in data.uns
         view = json.loads(data.uns["triher"]["X"]) if own and "X" in data.uns["triher"] else ""
     except DAMAGED as error:
-        raise StopRun("table_format", f"{path} cannot be read as AnnData: {str(error).splitlines()[0]}") from error
+        raise StopRun("table_format", f"{path} cannot be read as AnnData: {first_line(error)}") from error
     names = [str(name) for name in data.var_names]
     if own and all(name == f"{view}_{k}" for k, name in enumerate(names)):
         names = [f"{view}/{k}" for k in range(len(names))]  # as in the Parquet of the same store

@@ -216,6 +216,31 @@ def make_writable(folder: Path) -> None:
         raise StopRun(code, f"cannot write to {folder}: {error.strerror}") from error
 
 
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Replace no file that was not given up.
+
+    Raises:
+        StopRun: ``output_folder``.
+    """
+    if path.exists() and not overwrite:
+        raise StopRun("output_folder", f"{path} is already there", remedy="choose another name, or add --overwrite")
+
+
+def refuse_other_files(folder: Path, own: str) -> None:
+    """Write only into an empty folder, or over earlier files of one's own.
+
+    Args:
+        folder: where to; need not be there.
+        own: name of the file that an earlier writing left.
+
+    Raises:
+        StopRun: ``output_folder``.
+    """
+    strangers = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if strangers and own not in strangers:
+        raise StopRun("output_folder", f"{folder} holds other files ({', '.join(strangers[:3])})")
+
+
 def natural_order(path: Path) -> list[tuple[int, str]]:
     """Sort key that counts: ``p_2`` comes before ``p_10``.
 

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from sklearn.model_selection import StratifiedGroupKFold
 
 from triher.errors import StopRun
+from triher.images import images_of
 from triher.types import Labels, Names
 
 
@@ -31,13 +32,13 @@ Divide: TypeAlias = Callable[..., list[Split]]
 def image_groups(input_sha256: Sequence[str]) -> Int[np.ndarray, " patient"]:
     """One number for all patients with the same images, so that no fold parts them.
 
-    The first 32 digits of an input hash are of the images alone, so another mask hides nothing.
+    Another mask hides nothing.
 
     >>> image_groups(["a" * 32 + "mask1", "b" * 32 + "mask1", "a" * 32 + "mask2"]).tolist()
     [0, 1, 0]
     """
     first: dict[str, int] = {}
-    return np.array([first.setdefault(digest[:32], i) for i, digest in enumerate(input_sha256)], dtype=np.int64)
+    return np.array([first.setdefault(images_of(digest), i) for i, digest in enumerate(input_sha256)], dtype=np.int64)
 
 
 def require_classes(y: Labels, group: Int[np.ndarray, " patient"], *, classes: Sequence[str], least: int) -> None:

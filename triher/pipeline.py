@@ -1,30 +1,19 @@
 """Run the stages one after the other, each only where it is stale."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from triher.cohort import Cohort, labels, read_cohort, sources_sha256
-from triher.config import dump_config, read_config
+from triher.config import dump_config
 from triher.effective import effective
-from triher.errors import Note, StopRun, unknown_name
-from triher.files import sha256_of_json
+from triher.errors import StopRun, unknown_name
 from triher.labels import scheme_classes
-from triher.predictions import write_predictions
 from triher.progress import Reporter
-from triher.recorded import encoder_options, recipe_options
-from triher.runfolder import RunFolder, changed_libraries
-from triher.settings import STAGES, CohortConfig, Config, ExtractConfig
+from triher.runfolder import RunFolder
+from triher.settings import STAGES, Config
 from triher.store import read_index
 from triher.study import StudyFolder
-from triher.trained import find_trained
-
-if TYPE_CHECKING:
-    from classify.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,7 @@ def run_stages(config: Config, run: RunFolder, reporter: Reporter, stages: tuple
     if StudyFolder(run).study_file.exists():
         raise StopRun("output_folder", f"{run.path} holds an ablation study, whose records a run would overwrite")
     run.prepare()
-    _refuse_other_cohort(run, cohort, config.cohort.table)
+    refuse_other_cohort(run, cohort, config.cohort.table)
     run.record_command(" ".join(("triher", *stages)), dump_config(config))
     did_work = False
     for stage in stages:
@@ -144,7 +133,7 @@ def _check_choices(config: Config, cohort: Cohort, stages: Sequence[str]) -> Non
         require_extras()
     if "analysis" in stages:
         _check_analysis(config)
-    if "classify" in stages:
+    if {"extract", "classify"} <= {*stages}:
         _check_classes(config, cohort)
 
 
@@ -202,8 +191,12 @@ def _check_analysis(config: Config) -> None:
         StudyFolder(RunFolder(own.study)).read_study()
 
 
-def _refuse_other_cohort(run: RunFolder, cohort: Cohort, table: Path) -> None:
-    """A run folder belongs to one cohort: without a patient in common, results of two would be mixed."""
+def refuse_other_cohort(run: RunFolder, cohort: Cohort, table: Path) -> None:
+    """A run folder belongs to one cohort: without a patient in common, results of two would be mixed.
+
+    Raises:
+        StopRun: ``output_folder``.
+    """
     name = run.read_record()["stages"].get("extract", {}).get("store", "")
     if not name or not (run.features / name).is_file():
         return
@@ -234,103 +227,3 @@ def find_store(run: RunFolder, config: Config, cohort: Cohort) -> Path:
         message = f"{facts['store']} was made from other files than {config.cohort.table} names now"
         raise StopRun("store_stale", message)
     return run.features / str(facts["store"])
-
-
-def apply_to_cohort(
-    bundle_path: Path, cohort_file: Path, run: RunFolder, reporter: Reporter, *, features: Path | None = None
-) -> pd.DataFrame:
-    """Predict the patients of a new cohort with a locked bundle.
-
-    Args:
-        bundle_path: the bundle's folder or zip.
-        cohort_file: a cohort table with our column names, or a configuration with a ``cohort`` section.
-        run: where the feature store and ``predictions.csv`` go.
-        reporter: where progress goes.
-        features: a feature store or table of the cohort; extracted from its images when None.
-
-    Returns:
-        The prediction table, with the prediction set and what lies outside the training range.
-
-    Raises:
-        StopRun: as extraction and the bundle; ``output_folder`` when the folder holds a training run.
-    """
-    from classify.apply import apply_bundle
-    from classify.bundle import read_bundle
-    from classify.source import read_source, source_key
-
-    start = time.monotonic()
-    bundle = read_bundle(bundle_path)
-    if bundle.training.labels_shuffled:
-        raise StopRun("bundle_shuffled", f"{bundle_path} is a negative control, trained on shuffled labels")
-    if run.bundle.exists():
-        raise StopRun("output_folder", f"{run.path} holds a training run, whose predictions would be overwritten")
-    if features is None and bundle.feature_names:
-        message = f"{bundle_path} was trained on a table of {len(bundle.feature_names)} features"
-        raise StopRun("bundle_encoder", message, remedy="give the new patients' table with --features")
-    config = config_for_bundle(bundle, cohort_file, images=features is None, beside=bundle_path.absolute().parent)
-    cohort = read_cohort(config.cohort, survival=False, images=features is None)
-    of_rows = () if features is None else cohort.notes  # or the extraction writes them
-    run.prepare()
-    _refuse_other_cohort(run, cohort, config.cohort.table)
-    run.record_command("triher apply", dump_config(config))
-    if features is None:
-        from extract.stage import extract
-
-        features = extract(config, run, reporter).store
-    known = labels(cohort, config.scheme)[0] if "ihc" in cohort.columns else None
-    accounted = {row.patient_id for row in run.read_skipped() if row.stage != "classify"}
-    predictions, skipped = apply_bundle(bundle, read_source(features), cohort, labels=known, accounted=accounted)
-    run.write_skipped("classify", skipped)
-    write_predictions(run.predictions_file, predictions, config.scheme)
-    run.write_notes("apply", [*of_rows, *_library_notes(bundle_path)])
-    key = sha256_of_json(source_key(features))
-    facts = {
-        "bundle": str(bundle_path),
-        "settings": {"alpha": bundle.model.conformal.alpha},
-        "thresholds": [asdict(threshold) for threshold in bundle.model.thresholds],
-    }
-    run.record_stage("apply", key, [run.predictions_file], time.monotonic() - start, **facts)
-    return predictions
-
-
-def _library_notes(bundle_path: Path) -> list[Note]:
-    """A remark where a bundle was trained with other versions of libraries."""
-    from classify.archive import open_files, read_manifest
-
-    changed = changed_libraries(read_manifest(open_files(bundle_path)).versions)
-    return [Note("", "bundle_libraries", f"the bundle was trained with {'; '.join(changed)}")] if changed else []
-
-
-def config_for_bundle(
-    bundle: "Bundle", cohort_file: Path, *, images: bool = True, beside: Path | None = None
-) -> Config:
-    """The configuration that extracts a cohort as the bundle's training cohort was extracted.
-
-    Args:
-        bundle: the model.
-        cohort_file: a configuration, or a cohort table with our column names.
-        images: whether anything is to be extracted.
-        beside: folder that the bundle lies in. A trained encoder is looked for in the cohort's
-            ``extract.weights_dir``, then in ``encoders`` there.
-
-    Raises:
-        StopRun: ``bundle_encoder`` when the cohort has other phases, ``weights_missing`` when a trained encoder is in
-            neither place; as `triher.config.read_config`.
-    """
-    if cohort_file.suffix in (".yaml", ".yml"):
-        given = read_config(cohort_file)
-        cohort, options = given.cohort, given.extract
-    else:
-        cohort, options = CohortConfig(table=cohort_file.resolve()), ExtractConfig()
-    cohort = cohort.model_copy(update={"covariates": tuple(dict.fromkeys((*cohort.covariates, *bundle.covariates)))})
-    if not images:
-        return Config(cohort=cohort, scheme=bundle.scheme)
-    if list(cohort.phases) != bundle.recipe["phases"]:
-        message = f"the cohort has the phases {list(cohort.phases)}, the bundle needs {bundle.recipe['phases']}"
-        raise StopRun("bundle_encoder", message, remedy="name the phases alike under cohort.phases, in that order")
-    recorded = recipe_options(bundle.recipe) | encoder_options(bundle.encoder)
-    extract_config = ExtractConfig.model_validate(options.model_dump() | recorded | {"also": ()})
-    if extract_config.is_trained:
-        folders = [folder for folder in (options.weights_dir, beside and beside / "encoders") if folder]
-        extract_config = extract_config.model_copy(update={"encoder": find_trained(extract_config.encoder, folders)})
-    return Config(cohort=cohort, scheme=bundle.scheme, extract=extract_config)

@@ -5,6 +5,7 @@ patient predicted by a model that did not see them within the development cohort
 cohort and ``new`` for the application of a bundle. ``y`` is the position in the scheme, empty when unknown.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ import pandas as pd
 
 from triher.errors import StopRun
 from triher.labels import scheme_classes
+from triher.prediction_cells import SUM_TOLERANCE
 from triher.tables import read_own_table, require_column, write_table
 
 OUT_OF_SAMPLE = ("oof", "test", "new")
 """Splits of patients whom the predicting model did not see; `refuse_trained` looks after ``new``."""
+REFERENCE = "reference"
+"""Split of a classifier that was not trained, as the phantom's best possible one."""
 KEYS = ("patient_id", "cohort", "site", "split", "repeat", "fold", "seed", "y")
 _WHOLE = ("repeat", "fold", "seed")
-_SUM_TOLERANCE = 1e-6
 TRAINED = "the bundle was trained on these very images, so this is no prediction"
 """In the column ``outside`` of a patient whom an applied bundle was trained on."""
 VALIDATED = "the training of the encoder was stopped by these very images"
@@ -42,7 +45,7 @@ def write_predictions(path: Path, frame: pd.DataFrame, scheme: str) -> None:
     """
     columns = [*KEYS, *probability_columns(scheme)]
     probabilities = frame[probability_columns(scheme)].to_numpy(float)
-    if not np.allclose(probabilities.sum(axis=1), 1.0, atol=_SUM_TOLERANCE) or (probabilities < 0).any():
+    if not np.allclose(probabilities.sum(axis=1), 1.0, atol=SUM_TOLERANCE) or (probabilities < 0).any():
         raise ValueError("probabilities must be non-negative and sum to 1 in every row")
     columns += [name for name in frame.columns if name not in columns]
     ready = frame[columns].astype(object)
@@ -51,14 +54,20 @@ def write_predictions(path: Path, frame: pd.DataFrame, scheme: str) -> None:
     write_table(path, columns, ready.to_numpy().tolist())
 
 
-def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
+def read_predictions(path: Path, scheme: str, splits: Sequence[str] = OUT_OF_SAMPLE) -> pd.DataFrame:
     """Read a prediction table; ``y`` is float with NaN for unknown, the ids stay text.
+
+    Args:
+        path: of the table.
+        scheme: names the classes.
+        splits: that may be in it; those of the patients whom the model did not see, and `REFERENCE` where the
+            classifier is one.
 
     Raises:
         StopRun: ``column_missing``, or ``number_format`` where a cell is no number, a probability is negative, a
             row does not sum to 1 or ``y`` is no position in the scheme; ``patient_duplicate`` where one repeat of a
             split predicts a patient twice, ``truth_differs`` where a patient has two classes, ``score_in_sample``
-            where a split is none of `OUT_OF_SAMPLE`.
+            where a split is none of those allowed.
     """
     frame = read_own_table(path)
     wanted = [*KEYS, *probability_columns(scheme)]
@@ -74,13 +83,13 @@ def read_predictions(path: Path, scheme: str) -> pd.DataFrame:
         raise StopRun("number_format", f"{path}: {error}") from error
     _check_values(frame, scheme, path)
     _check_patients(frame, path)
-    _check_splits(frame, path)
+    _check_splits(frame, path, splits)
     return frame
 
 
-def _check_splits(frame: pd.DataFrame, path: Path) -> None:
+def _check_splits(frame: pd.DataFrame, path: Path, splits: Sequence[str]) -> None:
     """Refuse predictions of patients whom the model saw; they would show how well it remembers."""
-    other = frame.loc[~frame["split"].isin(OUT_OF_SAMPLE), "split"]
+    other = frame.loc[~frame["split"].isin(splits), "split"]
     if len(other):
         message = (
             f"{path}: {len(other)} of {len(frame)} rows have the split '{other.iloc[0]}'; expected 'oof', 'test' or "
@@ -94,7 +103,7 @@ def _check_values(frame: pd.DataFrame, scheme: str, path: Path) -> None:
     probabilities = frame[probability_columns(scheme)].to_numpy(float)
     y = frame["y"].to_numpy(float)
     faults = {
-        "the probabilities do not sum to 1": ~(np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE),
+        "the probabilities do not sum to 1": ~(np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE),
         "a probability is negative": (probabilities < 0).any(axis=1),
         f"y is no position in the scheme '{scheme}'": ~(np.isnan(y) | np.isin(y, range(probabilities.shape[1]))),
     }

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triher.errors import Skipped
+from triher.listing import first_few
 
 EXIT_STOPPED, EXIT_SKIPPED = 2, 3
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -56,8 +57,7 @@ def outside_in_short(reasons: str) -> str:
     'no'
     """
     names = [_VALUE.split(reason)[0] for reason in reasons.split("; ") if reason]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more or "no"
+    return first_few(names, _NAMED) or "no"
 
 
 def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

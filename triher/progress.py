@@ -14,6 +14,7 @@ from rich.text import Text
 T = TypeVar("T")
 _PLAIN_INTERVAL_S = 10.0  # a log file gets a line that often
 _SECONDS_UP_TO, _MINUTES_UP_TO = 120, 7200
+_TOLD_FROM_N, _TOLD_FROM_SHARE = 5, 0.05  # done; the first items also wait for what loads and compiles
 
 
 def duration_text(seconds: float) -> str:
@@ -54,6 +55,13 @@ class Work:
     def elapsed_s(self) -> float:
         """Since the beginning."""
         return self._clock() - self._start
+
+    @property
+    def left_text(self) -> str:
+        """How long the rest takes, in words; that it is not known yet while the first items would mislead."""
+        enough = self.done >= min(_TOLD_FROM_N, _TOLD_FROM_SHARE * self.total)
+        seconds = self.left_s() if enough or self._expected else math.nan
+        return "time left not known yet" if math.isnan(seconds) else f"about {duration_text(seconds)} left"
 
     def finish(self, kind: str, seconds: float | None = None) -> None:
         """Count an item.
@@ -186,7 +194,7 @@ class Reporter:
             now = self._clock()
             if now - last > _PLAIN_INTERVAL_S and work.done < work.total:
                 last = now
-                self.say(f"{what}: {work.done} of {work.total}, about {duration_text(work.left_s())} left")
+                self.say(f"{what}: {work.done} of {work.total}, {work.left_text}")
 
         return advance
 
@@ -210,4 +218,4 @@ class _TimeColumn(ProgressColumn):
         """A few letters."""
         if task.finished:
             return Text(duration_text(self._work.elapsed_s), style="progress.elapsed")
-        return Text(f"{duration_text(self._work.left_s())} left", style="progress.remaining")
+        return Text(self._work.left_text, style="progress.remaining")

@@ -6,6 +6,7 @@ from typing import Any
 
 from triher.config import build_config
 from triher.judged import judged_on, that_change_split
+from triher.listing import quoted
 from triher.predicted import Predicted, predicted, that_saw
 from triher.registration_record import (
     IN_TURN_SPLITS,
@@ -137,7 +138,8 @@ def _whole(record: Record, present: _Present) -> list[str]:
     }
     changed = differences(registered | record.settings, found | dict(present.settings[BASE]))
     if dropped := [name for name in record.primary if name not in own.primary]:
-        changed.append(f"ablation.primary no longer names {_names(dropped)}, so p values are corrected for too few")
+        names = quoted(dropped, _LISTED)
+        changed.append(f"ablation.primary no longer names {names}, so p values are corrected for too few")
     if len(present.runs.get(BASE, ())) < len(record.seeds):
         changed.append("the base was not computed")
     return changed
@@ -228,14 +230,14 @@ def _other_split(record: Record, present: _Present) -> list[str]:
     now = that_change_split(record.settings, present.settings)
     if bool(before) == bool(now):
         return []
-    what = f"{_names(now)} changes" if now else f"{_names(before)} no longer changes"
+    what = f"{quoted(now, _LISTED)} changes" if now else f"{quoted(before, _LISTED)} no longer changes"
     return [f"{what} classify.split, so that cells are judged on other patients than registered"]
 
 
 def _added(record: Record, present: _Present) -> list[str]:
     """Cells that were added or changed later."""
     names = [n for n in present.settings if n not in record.primary and not _is_as_registered(record, n, present)]
-    return [f"not registered as they are, and exploratory: {_names(names)}"] if names else []
+    return [f"not registered as they are, and exploratory: {quoted(names, _LISTED)}"] if names else []
 
 
 def _software(record: Record) -> list[str]:
@@ -256,9 +258,3 @@ def _looks(record: Record, present: _Present, confirmed: frozenset[str]) -> list
     times = "once" if n == 1 else f"{n} times"
     until = " before the last confirmatory result was there" if confirmed else ""
     return [f"held-out patients were predicted {times} by runs that were not registered{until}"]
-
-
-def _names(names: Sequence[str]) -> str:
-    """The first of some names, in quotes."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(f"'{name}'" for name in names[:_LISTED]) + more

@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from triher.effective import HOW, training_choices, trains
 from triher.errors import StopRun
 from triher.files import sha256_of_json
+from triher.held_out import IN_TURN
 from triher.settings import Config, FinetuneConfig, Section
 from triher.study import StudyFolder
 
-IN_TURN_SPLITS = ("none", "leave-one-site-out", "leave-one-cohort-out")
+IN_TURN_SPLITS = ("none", *IN_TURN)
 """Kinds of split that hold everybody out in turn."""
 
 

@@ -5,6 +5,7 @@ import platform
 import subprocess  # nosec B404  # one fixed command: git, for the commit of a checkout
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -273,13 +274,16 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that results depend on, of those that are installed."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {name: version for name in LIBRARIES if (version := _version(name))}
+
+
+@cache
+def _version(library: str) -> str:
+    """What is installed, or an empty string; searched for once, as that takes a good part of a short command."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def changed_libraries(then: Mapping[str, str]) -> list[str]:

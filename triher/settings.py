@@ -87,6 +87,11 @@ class CohortConfig(Section):
     event_codes: dict[str, Literal[0, 1, 2]] = {"0": 0, "1": 1}
     """Cell of the ``event`` column -> 0 (censored), 1 (event) or 2 (another event, which rules the event out)."""
 
+    @property
+    def images_root(self) -> Path:
+        """The folder that image paths are relative to."""
+        return self.root or self.table.parent
+
 
 class RegionConfig(Section):
     """The part of each slice that the encoder sees."""
@@ -571,3 +576,7 @@ class Config(Section):
     def has_images(self) -> bool:
         """Whether features are extracted from images, and not read from a table."""
         return self.classify.features is None
+
+    def with_extract(self, **changes: object) -> "Config":
+        """The same with some keys of ``extract`` changed, unchecked."""
+        return self.model_copy(update={"extract": self.extract.model_copy(update=changes)})

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from triher.errors import Note
+from triher.images import images_of
 from triher.store import Features, read_header, read_index
 from triher.store_parts import scan_store
 from triher.store_read import refuse_damaged
-
-_IMAGE_DIGITS = 32  # of an input hash; they are of the images alone
 
 
 @dataclass(frozen=True)
@@ -74,22 +73,13 @@ def odd_embeddings(features: Features) -> Iterator[Note]:
                 yield Note(patient_id, "embedding_zero", f"view '{view}' has a slice of zeros alone")
 
 
-def duplicate_embeddings(features: Features) -> list[tuple[str, str]]:
-    """Pairs of patients whose embeddings are equal to the bit: one exam under two ids?
-
-    Returns:
-        The earlier patient first; of three who are equal, each later one with the first.
-    """
-    return _pairs(_digests(features))
-
-
 def same_images(inputs: Mapping[str, str]) -> list[tuple[str, str]]:
     """Pairs of patients with the same images, whatever their masks.
 
     >>> same_images({"a": "1" * 64, "b": "2" * 64, "c": "1" * 32 + "3" * 32})
     [('a', 'c')]
     """
-    return _pairs((patient_id, digest[:_IMAGE_DIGITS]) for patient_id, digest in inputs.items())
+    return _pairs((patient_id, images_of(digest)) for patient_id, digest in inputs.items())
 
 
 def _digests(features: Features) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from triher.store import COSMETIC, Features, read_header, read_index
+from triher.store import COSMETIC, Features, Header, Index, read_header, read_index
 from triher.store_parts import read_parts, read_patients
 
 
@@ -120,14 +120,7 @@ def compare_stores(a: Path, b: Path, *, tolerance: float = 0.0) -> Comparison:
             apart = max((one.largest for one in found.values()), default=0.0)
             if apart > tolerance or not _same_facts(left, right, i, tolerance):
                 other_embeddings.append(name)
-    keys = [
-        *differing_keys(headers[0].encoder, headers[1].encoder, "encoder."),
-        *differing_keys(headers[0].recipe, headers[1].recipe, "recipe."),
-        *differing_keys(dict.fromkeys(indexes[0].views, "there"), dict.fromkeys(indexes[1].views, "there"), "views."),
-        *differing_keys(
-            dict.fromkeys(indexes[0].acquisition, "there"), dict.fromkeys(indexes[1].acquisition, "there"), "facts."
-        ),
-    ]
+    keys = _differing_origin(headers, indexes)
     cosmetic = tuple(f"encoder.{name}: " for name in COSMETIC)
     return Comparison(
         tuple(name for name in inputs[0] if name not in inputs[1]),
@@ -142,6 +135,20 @@ def compare_stores(a: Path, b: Path, *, tolerance: float = 0.0) -> Comparison:
         ),
         is_reordered=shared != [name for name in inputs[1] if name in inputs[0]],
     )
+
+
+def _differing_origin(headers: tuple[Header, Header], indexes: tuple[Index, Index]) -> list[str]:
+    """What made the embeddings and what is held beside them, one line a key that differs."""
+    views, facts = (
+        [dict.fromkeys(names, "there") for names in both]
+        for both in ([one.views for one in indexes], [one.acquisition for one in indexes])
+    )
+    return [
+        *differing_keys(headers[0].encoder, headers[1].encoder, "encoder."),
+        *differing_keys(headers[0].recipe, headers[1].recipe, "recipe."),
+        *differing_keys(views[0], views[1], "views."),
+        *differing_keys(facts[0], facts[1], "facts."),
+    ]
 
 
 def _same_facts(left: Features, right: Features, i: int, tolerance: float) -> bool:

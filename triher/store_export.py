@@ -15,9 +15,11 @@ from triher.store import Features, Index, read_index, read_store
 from triher.store_parts import read_parts
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
-_RESERVED = ("patient_id", "slice_index", "area_mm2")
+OWN_COLUMNS = ("patient_id", "slice_index", "area_mm2")
+"""Of a Parquet export, beside views and facts."""
 
 
 def provenance(index: Index) -> dict[str, Any]:
@@ -104,28 +106,39 @@ def export_h5ad(path: Path, out: Path, view: str = "") -> int:
         raise StopRun(
             "patient_id", f"the id {unfit[0]!r} holds a zero byte, which AnnData cannot", remedy="rename it"
         )
+    names = [f"{main}_{k}" for k in range(features.views[main].shape[1])]
+    data = ad.AnnData(
+        X=features.views[main],
+        obs=_observations(features, index),
+        var=pd.DataFrame(index=names),
+        obsm={name: rows for name, rows in features.views.items() if name != main},
+        uns={"triher": {key: json.dumps(value, sort_keys=True) for key, value in provenance(index).items()}},
+    )
+    data.uns["triher"]["X"] = json.dumps(main)
+    _require_space(out, 2 * path.stat().st_size)
+    with replacing(out) as part:
+        data.write_h5ad(part)
+    return index.n_slices
+
+
+def _observations(features: Features, index: Index) -> "pd.DataFrame":
+    """What is known of each slice beside its views."""
+    import pandas as pd
+
     columns = _columns(features, index)
     obs = pd.DataFrame(
         {name: values for name, values in columns.items() if values.ndim == 1},
         index=[str(i) for i in range(index.n_slices)],
     )
     obs["patient_id"] = pd.Categorical(obs["patient_id"], categories=list(dict.fromkeys(features.patient_id)))
-    names = [f"{main}_{k}" for k in range(features.views[main].shape[1])]
-    data = ad.AnnData(
-        X=features.views[main],
-        obs=obs,
-        var=pd.DataFrame(index=names),
-        obsm={name: rows for name, rows in features.views.items() if name != main},
-        uns={"triher": {key: json.dumps(value, sort_keys=True) for key, value in provenance(index).items()}},
-    )
-    data.uns["triher"]["X"] = json.dumps(main)
+    return obs
+
+
+def _require_space(out: Path, n_bytes: int) -> None:
+    """Make the folder, and stop where its disk is too full: HDF5 crashes when it meets the end of the disk."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    n_bytes = 2 * path.stat().st_size
-    if shutil.disk_usage(out.parent).free < n_bytes:  # HDF5 crashes when it meets the end of the disk
+    if shutil.disk_usage(out.parent).free < n_bytes:
         raise StopRun("disk_full", f"no space left to write {out}: about {n_bytes / 1e6:.0f} MB are needed")
-    with replacing(out) as part:
-        data.write_h5ad(part)
-    return index.n_slices
 
 
 def _columns(features: Features, index: Index) -> dict[str, np.ndarray]:
@@ -146,7 +159,7 @@ def _columns(features: Features, index: Index) -> dict[str, np.ndarray]:
 def _column(name: str, kind: str, index: Index) -> str:
     """A name that no other column has."""
     others: Sequence[str] = index.acquisition if kind == "view" else index.views
-    return f"{kind}:{name}" if name in _RESERVED or name in others else name
+    return f"{kind}:{name}" if name in OWN_COLUMNS or name in others else name
 
 
 def _table(features: Features, index: Index) -> "pa.Table":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 
-from triher.errors import StopRun
+from triher.errors import StopRun, first_line
 
 DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What h5py and the decoding of its values raise on damaged files, as found by flipping bits."""
@@ -58,7 +58,7 @@ def _no_file(path: Path) -> StopRun:
 
 def _refusal(path: Path, error: Exception) -> StopRun:
     """Why HDF5 does not open a file, and what to do about it."""
-    reason = str(error).splitlines()[0]
+    reason = first_line(error)
     message = f"cannot open the feature store {path}: {reason}"
     if isinstance(error, PermissionError):
         return StopRun("file_unreadable", message)

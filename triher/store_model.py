@@ -26,6 +26,14 @@ def identity(encoder: dict[str, Any], recipe: dict[str, Any]) -> str:
     return sha256_of_json({"encoder": essential, "recipe": recipe})
 
 
+def relative_drift(before: Float[np.ndarray, "..."], now: Float[np.ndarray, "..."]) -> float:
+    """Largest difference of embeddings, as a share of the largest value before; infinite for other shapes."""
+    if before.shape != now.shape:
+        return float("inf")
+    largest = max(float(np.abs(before).max()), float(np.finfo(np.float32).tiny))
+    return float(np.abs(before - now).max()) / largest
+
+
 @dataclass(frozen=True)
 class Header:
     """What made the embeddings."""
@@ -47,10 +55,7 @@ class Header:
 
     def drift(self, other: "Header") -> float:
         """Largest difference of the two probes, as a share of the largest value; infinite for other shapes."""
-        if self.probe.shape != other.probe.shape:
-            return float("inf")
-        largest = max(float(np.abs(self.probe).max()), float(np.finfo(np.float32).tiny))
-        return float(np.abs(self.probe - other.probe).max()) / largest
+        return relative_drift(self.probe, other.probe)
 
     def resembles(self, other: "Header") -> bool:
         """Whether both give the same embeddings, up to what threads and devices change."""

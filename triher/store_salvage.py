@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from triher.errors import StopRun
+from triher.errors import StopRun, first_line
 from triher.store_guard import (
     DAMAGE_CODES,
     DAMAGED,
@@ -20,9 +20,8 @@ from triher.store_guard import (
     refuse_other_format,
     refuse_storage,
 )
-from triher.store_model import FORMAT, VERSION, Features, Header, content_of, identity, origin
+from triher.store_model import FORMAT, JSON_ATTRIBUTES, VERSION, Features, Header, content_of, identity, origin
 
-_FACTS = ("encoder", "recipe", "versions")
 _COLUMNS = ("patient_id", "input_sha256", "checksum", "indptr", "slice_index", "area_mm2")
 
 
@@ -99,7 +98,7 @@ def salvage(path: Path, memory: Memory | None = None) -> Salvaged:
             lengths = tuple(held.span(i).stop - held.span(i).start for i in whole)
             return Salvaged(header, is_proved, whole, tuple(held.ids), tuple(held.checksums), lengths, lost)
     except DAMAGED as error:
-        return Salvaged(lost={path.name: str(error).splitlines()[0]})
+        return Salvaged(lost={path.name: first_line(error)})
     except StopRun as error:
         # A run folder knows that the file was a store, whatever it looks like now.
         if error.code in DAMAGE_CODES or (memory is not None and error.code == "store_unknown"):
@@ -180,7 +179,7 @@ def _part(file: h5py.File, name: str, path: Path, lost: dict[str, str]) -> h5py.
         refuse_storage(group, path.stat().st_size, path)
         group[:1]  # damage of the object shows when it is first read
     except DAMAGED as error:
-        lost[name] = str(error).splitlines()[0]
+        lost[name] = first_line(error)
         return None
     except StopRun as error:
         if error.code == "store_external":
@@ -203,21 +202,21 @@ def _members(file: h5py.File, name: str, path: Path, lost: dict[str, str]) -> li
     try:
         return sorted(_child(file, name, path))
     except DAMAGED as error:
-        lost[name] = str(error).splitlines()[0]
+        lost[name] = first_line(error)
         return []
 
 
 def _header(file: h5py.File, path: Path, memory: Memory | None, lost: dict[str, str]) -> tuple[Header | None, bool]:
     """What made the embeddings, and whether all of it is proved."""
-    texts = {name: _text(file, name, lost) for name in (*_FACTS, "identity", "origin")}
+    texts = {name: _text(file, name, lost) for name in (*JSON_ATTRIBUTES, "identity", "origin")}
     probe = _probe(file, path, lost)
     if probe is None:
         return None, False
     if all(texts.values()) and origin(texts, probe) == texts["origin"]:
-        encoder, recipe, versions = (json.loads(texts[name]) for name in _FACTS)
+        encoder, recipe, versions = (json.loads(texts[name]) for name in JSON_ATTRIBUTES)
         return Header(encoder, recipe, versions, probe), True
     lost.setdefault("encoder, recipe, versions, probe", "they differ from their checksum")
-    read = tuple(_object(texts[name]) for name in _FACTS)
+    read = tuple(_object(texts[name]) for name in JSON_ATTRIBUTES)
     trusted = {texts["identity"]} | ({memory.identity} if memory else set())
     candidates = [read[:2], *([(memory.encoder, memory.recipe)] if memory else [])]
     for encoder, recipe in candidates:
@@ -231,7 +230,7 @@ def _text(file: h5py.File, name: str, lost: dict[str, str]) -> str:
     try:
         return read_text(file, name)
     except DAMAGED as error:
-        lost[name] = str(error).splitlines()[0]
+        lost[name] = first_line(error)
         return ""
 
 

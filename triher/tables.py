@@ -67,6 +67,26 @@ def read_own_table(path: Path) -> "pd.DataFrame":
     return _text_table(path, _restore, zero_bytes=True)
 
 
+def read_own_cells(path: Path, columns: Sequence[str], *, purpose: str) -> list[list[str]]:
+    """Read some columns of a table that `write_table` wrote, row by row; none where there is no file, or no row.
+
+    Args:
+        path: of the table.
+        columns: which, in which order.
+        purpose: of the table, for the message.
+
+    Raises:
+        StopRun: ``column_missing``; as `read_own_table`.
+    """
+    if not path.is_file() or path.read_text(encoding="utf-8").count("\n") < 2:
+        return []
+    frame = read_own_table(path)
+    for column in columns:
+        require_column(frame, column, purpose=purpose, where=str(path))
+    found: list[list[str]] = frame[list(columns)].to_numpy(object).tolist()
+    return found
+
+
 def read_own_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the same without pandas, which takes longer to import than a small table to read.
 

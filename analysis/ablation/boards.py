@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.ablation.layout import Grid, Labels
 from analysis.figures.canvas import MUTED, plain
@@ -77,11 +78,16 @@ def make_board(grid: Grid, cell: tuple[float, float]) -> Board:
     return Board(tuple(lefts), tuple(tops), cell, tuple(texts))
 
 
-def write_texts(axes: Axes, board: Board) -> None:
-    """Write all labels."""
+def open_board(figure: Figure, board: Board, size: tuple[float, float]) -> Axes:
+    """Axes in inches from the top left corner, with all labels written."""
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
+    axes.set_axis_off()
     for t in board.texts:
         look: dict[str, Any] = {"color": MUTED, "fontweight": "bold"} if t.is_name else {}
         axes.text(t.x, t.y, t.text, ha=t.ha, va=t.va, rotation=t.rotation, fontsize=t.size, **look)
+    return axes
 
 
 def in_lines(text: str, width: int, most: int, *, at_hyphens: bool = True) -> str:

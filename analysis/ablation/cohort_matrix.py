@@ -23,6 +23,7 @@ from analysis.discrimination.aucs import shortage
 from analysis.inference.bootstrap import multiplicities, percentile
 from analysis.inference.cross_validation import Folds, folds_of, widening
 from analysis.inference.intervals import FEWEST, without_interval
+from analysis.patients.samples import DECIMALS
 from triher.estimate import Estimate, not_estimable
 from triher.judged import HELD_OUT
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
@@ -32,7 +33,6 @@ _SECTION, _KEY = "classify", "split"
 _SPLIT = f"{_SECTION}.{_KEY}"
 _BY_SITE = ("sites", "leave-one-site-out")
 _OUT_OF_FOLD, _TEST = "oof", "test"
-_DECIMALS = 12  # as in `analysis.patients.samples`
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _by_patient(rows: pd.DataFrame, scheme: str) -> pd.DataFrame:
     averaged = one_row_a_patient(rows, scheme)
     known = averaged.sort_values("split", ascending=False, kind="stable").drop_duplicates("patient_id")
     names = probability_columns(scheme)
-    known = known.assign(**{name: known[name].round(_DECIMALS) for name in names})
+    known = known.assign(**{name: known[name].round(DECIMALS) for name in names})
     return known.set_index(known["patient_id"].astype(str))
 
 

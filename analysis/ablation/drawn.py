@@ -6,14 +6,13 @@ from scipy.special import expit
 
 from analysis.calibration.brier import patient_losses
 from analysis.calibration.ece import N_BINS
-from analysis.calibration.logistic_model import binary_design, fit_logistic, logit, two_classes
+from analysis.calibration.logistic_model import RUNAWAY, binary_design, fit_logistic, logit, two_classes
 from analysis.discrimination.auc_kernel import Multiplicities, among, areas, rank
 from analysis.discrimination.aucs import low_vs_positive_scores, zero_vs_rest_scores
 from analysis.inference.bootstrap import macro_rankings, mean_area
 from analysis.patients.samples import class_label
 from triher.types import Labels, Probabilities
 
-_RUNAWAY = 10.0  # as in `analysis.calibration.slopes`
 _STEPS = 30  # most need four
 _SETTLED = 1e-3  # a last step that leaves an error of its square
 _CELLS = 1 << 16  # resamples x patients held at once: some arrays of 0.5 MB, which stay in the cache
@@ -112,7 +111,7 @@ def calibration_slope(
     fit = fit_logistic(
         binary_design(np.column_stack([x, np.ones(len(y))])), two_classes(condition), np.zeros((len(y), 2))
     )
-    if fit is None or fit.standard_errors[0] > _RUNAWAY:
+    if fit is None or fit.standard_errors[0] > RUNAWAY:
         return np.full(len(weights), np.nan)
     portion = max(1, _CELLS // len(y))
     parts = [weights[start : start + portion] for start in range(0, len(weights), portion)]
@@ -155,7 +154,7 @@ def _step(
     of_intercept, of_slope, _ = (observed - sums).T
     one, x1, xx = (sums - (weighted * expected) @ powers).T
     determinant = xx * one - x1 * x1
-    is_sound = one < _RUNAWAY**2 * determinant
+    is_sound = one < RUNAWAY**2 * determinant
     moves = np.column_stack([one * of_slope - x1 * of_intercept, xx * of_intercept - x1 * of_slope])
     return np.divide(moves, determinant[:, None], out=np.full_like(moves, np.nan), where=is_sound[:, None])
 

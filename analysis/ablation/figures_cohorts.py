@@ -3,11 +3,12 @@
 import math
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.ablation.boards import PAD, make_board, plain_all, write_texts
+from analysis.ablation.boards import PAD, make_board, open_board, plain_all
 from analysis.ablation.cohort_matrix import Matrix
 from analysis.ablation.figures_lattice import ink_on
 from analysis.ablation.layout import Grid
@@ -38,21 +39,11 @@ def cohorts_figure(title: str, matrix: Matrix, *, higher_is_better: bool = True)
         return to_hex(_COLORS(share if higher_is_better else 1 - share))
 
     def paint(figure: Figure) -> None:
-        figure.set_layout_engine("none")
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
-        axes.set_axis_off()
-        write_texts(axes, board)
+        axes = open_board(figure, board, size)
         for r, c in names:
             x, y = board.lefts[c], board.tops[r]
             estimate = matrix.entries.get((matrix.rows[r], matrix.columns[c]))
-            color = shade(estimate)
-            axes.add_patch(Rectangle((x, y), *_CELL, fc=color, ec="white", lw=1.5))
-            value, rest = _texts(estimate)
-            middle = x + _CELL[0] / 2
-            look: dict[str, Any] = {"ha": "center", "va": "center", "color": ink_on(color), "zorder": 3}
-            axes.text(middle, y + 0.17, value, fontsize=10, **look)
-            axes.text(middle, y + 0.34, rest, fontsize=7.5, **look)
+            _paint_cell(axes, (x, y), estimate, shade(estimate))
             if (matrix.rows[r], matrix.columns[c]) in matrix.within:
                 outline = Rectangle(
                     (x + 0.02, y + 0.02), _CELL[0] - 0.04, _CELL[1] - 0.04, fill=False, ec=INK, lw=1.8
@@ -65,6 +56,16 @@ def cohorts_figure(title: str, matrix: Matrix, *, higher_is_better: bool = True)
 
     said = "; ".join(f"trained on {row}, tested on {column}: {e}" for (row, column), e in matrix.entries.items())
     return draw("ablation-cohorts", title, plain_all(f"{said}."), size, paint, wide=True)
+
+
+def _paint_cell(axes: Axes, place: tuple[float, float], estimate: Estimate | None, color: str) -> None:
+    """Value and interval of one pair on its color."""
+    axes.add_patch(Rectangle(place, *_CELL, fc=color, ec="white", lw=1.5))
+    value, rest = _texts(estimate)
+    x, y = place
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": ink_on(color), "zorder": 3}
+    axes.text(x + _CELL[0] / 2, y + 0.17, value, fontsize=10, **look)
+    axes.text(x + _CELL[0] / 2, y + 0.34, rest, fontsize=7.5, **look)
 
 
 def _texts(estimate: Estimate | None) -> tuple[str, str]:

@@ -8,11 +8,11 @@ from analysis.ablation.figures_lines import Column, Line, lines_figure
 from analysis.ablation.ranks import Rank
 from analysis.figures.canvas import Drawing
 from analysis.figures.discrimination import brief
+from analysis.inference.corrected_p import SMALL_P
 from analysis.wording import p_value
 
 MOST = 24
 """Cells of a figure: the best and the worst half where there are more, and all that were planned."""
-_SMALL_P = 0.05
 
 
 def differences_figure(
@@ -83,7 +83,7 @@ def _line(one: Compared) -> Line:
     if one.difference is None:
         raise ValueError(f"the cell '{one.cell}' has no difference to the base")
     e = one.difference
-    differs = one.p_corrected < _SMALL_P
+    differs = one.p_corrected < SMALL_P
     return Line(one.cell, e.value, e.low, e.high, (brief(e), p_value(one.p_corrected)), is_marked=differs)
 
 

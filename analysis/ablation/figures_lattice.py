@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.ablation.boards import CHARACTER, PAD, Board, make_board, plain_all, write_texts
+from analysis.ablation.boards import CHARACTER, PAD, Board, make_board, open_board, plain_all
 from analysis.ablation.layout import Grid
 from analysis.figures.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw
 from triher.estimate import Estimate
@@ -57,11 +57,7 @@ def lattice_figure(
     span = max([_LEAST_SPAN, *(abs(value) for value in ahead.values() if math.isfinite(value))])
 
     def paint(figure: Figure) -> None:
-        figure.set_layout_engine("none")
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
-        axes.set_axis_off()
-        write_texts(axes, board)
+        axes = open_board(figure, board, size)
         for (r, c), cell in grid.names.items():
             place = (board.lefts[c], board.tops[r])
             if cell in failed:

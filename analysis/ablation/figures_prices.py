@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,18 +51,13 @@ def prices_figure(
         axes = figure.add_subplot()
         axes.set_xscale("log")
         if len(front) > 1:
-            path = [(price.seconds, values[price.cell].value) for price in front]
-            axes.plot(
-                *zip(*path, strict=True), color=MUTED, linewidth=1.2, drawstyle="steps-post", zorder=1, label=_FRONT
-            )
+            look: dict[str, Any] = {"linewidth": 1.2, "drawstyle": "steps-post", "zorder": 1, "label": _FRONT}
+            axes.plot(*_points(front, values), color=MUTED, **look)
         for k, encoder in enumerate(encoders):
             color, marker = _SIGNS[k % len(_SIGNS)]
-            own = [price for price in shown if price.encoder == encoder]
-            points = [(price.seconds, values[price.cell].value) for price in own]
-            x, y = zip(*points, strict=True)
-            axes.plot(
-                x, y, marker, color=color, markersize=5, alpha=0.8, mew=0, label=plain(encoder), linestyle="none"
-            )
+            own = _points([price for price in shown if price.encoder == encoder], values)
+            look = {"markersize": 5, "alpha": 0.8, "mew": 0, "label": plain(encoder), "linestyle": "none"}
+            axes.plot(*own, marker, color=color, **look)
         _ring(axes, shown, values, base)
         _log_axis(axes, shown)
         axes.set(xlabel=f"Seconds to embed 100 patients ({plain(shown[0].device)})", ylabel=label)
@@ -75,6 +71,11 @@ def prices_figure(
         for p in shown
     )
     return draw(name, title, plain_all(f"{said}."), (5.4, 3.9 + 0.1 * len(encoders)), paint, wide=True)
+
+
+def _points(prices: Sequence[Price], values: Mapping[str, Estimate]) -> tuple[list[float], list[float]]:
+    """Seconds and values of some cells."""
+    return [price.seconds for price in prices], [values[price.cell].value for price in prices]
 
 
 def _ring(axes: Axes, shown: Sequence[Price], values: Mapping[str, Estimate], base: str) -> None:

@@ -54,21 +54,13 @@ def mean_squares(*measurements: Vectors) -> MeanSquares:
     )
 
 
-def icc(*measurements: Vectors) -> Numbers:
+def agreement(found: MeanSquares) -> Numbers:
     """ICC(A,1) of each feature, at most 1; NaN for one that is the same in all patients and measurements.
 
-    Args:
-        measurements: two or more of the same patients and features, in the same order; all finite.
-
     >>> scores = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7.0]])
-    >>> icc(*scores.T[:, :, None]).round(3).tolist()
+    >>> agreement(mean_squares(*scores.T[:, :, None])).round(3).tolist()
     [0.29]
     """
-    return agreement(mean_squares(*measurements))
-
-
-def agreement(found: MeanSquares) -> Numbers:
-    """ICC(A,1) from mean squares."""
     between = found.rows - found.error
     whole = found.rows + (found.k - 1) * found.error + found.k * (found.columns - found.error) / found.n
     return np.divide(between, whole, out=np.full_like(whole, np.nan), where=whole > 0)

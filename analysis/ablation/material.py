@@ -18,6 +18,7 @@ from analysis.ablation.comparable import (
 )
 from analysis.inference.cross_validation import Folds, folds_of, widening
 from analysis.inference.strata import class_and_cohort
+from analysis.patients.samples import DECIMALS
 from triher.errors import StopRun
 from triher.judged import HELD_OUT, SPLITS, parts_differ
 from triher.labels import scheme_classes
@@ -25,8 +26,6 @@ from triher.predictions import one_row_a_patient, probability_columns, read_pred
 from triher.settings import AblationConfig, Config
 from triher.study import Cell, CellRun, Embedding, Study, StudyFolder, Training
 from triher.types import Labels, Names
-
-_DECIMALS = 12  # as in `analysis.patients.samples`: rounding errors must not rank
 
 
 @dataclass(frozen=True)
@@ -248,7 +247,7 @@ def _by_patient(rows: pd.DataFrame, scheme: str) -> pd.DataFrame:
     known = one_row_a_patient(rows[rows["y"].notna()], scheme)
     known.index = pd.Index(known["patient_id"].astype(str))
     columns = probability_columns(scheme)
-    return known.sort_index().assign(**{name: known[name].round(_DECIMALS) for name in columns})
+    return known.sort_index().assign(**{name: known[name].round(DECIMALS) for name in columns})
 
 
 def _arena(split: str, cells: Sequence[_Read]) -> Arena | None:

@@ -32,12 +32,11 @@ from analysis.ablation.drawn import (
 from analysis.ablation.material import Arena
 from analysis.discrimination.auc_kernel import Multiplicities
 from analysis.inference.bootstrap import multiplicities
+from analysis.patients.samples import DECIMALS
 from triher.errors import unknown_name
 from triher.labels import SCHEMES
 from triher.settings import Config
 from triher.types import Labels, Probabilities
-
-_DECIMALS = 12  # the same predictions in another order of summation differ behind these
 
 Statistic = Callable[[Multiplicities, Labels, Probabilities, tuple[str, ...]], Values]
 """Of the multiplicities, the truth, the probabilities of one cell and seed, and the classes; NaN where it is not."""
@@ -110,7 +109,7 @@ def draw_seeds(arena: Arena, measure: Measure, weights: Multiplicities) -> Float
     found = [
         [measure.statistic(weights, arena.y, seed, arena.classes) for seed in cell] for cell in arena.probabilities
     ]
-    return np.round(np.array(found, np.float64), _DECIMALS)
+    return np.round(np.array(found, np.float64), DECIMALS)
 
 
 def draw(arena: Arena, measure: Measure, weights: Multiplicities) -> Float64[np.ndarray, "cell resample"]:
@@ -119,7 +118,7 @@ def draw(arena: Arena, measure: Measure, weights: Multiplicities) -> Float64[np.
     Seeds are averaged within a resample, so an interval tells how another sample of patients would judge the mean of
     these very seeds; how far seeds lie apart is another question, which their standard deviation answers.
     """
-    return np.round(draw_seeds(arena, measure, weights).mean(axis=1), _DECIMALS)
+    return np.round(draw_seeds(arena, measure, weights).mean(axis=1), DECIMALS)
 
 
 def values(arena: Arena, measure: Measure) -> Float64[np.ndarray, "cell seed"]:

@@ -1,14 +1,12 @@
 """The report's sections on what failed, who was left out, what was registered and how it was done."""
 
-from collections.abc import Sequence
-
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.sections_cells import arena_name, names_of
 from analysis.ablation.sections_top import status
 from analysis.ablation.sections_trained import trained_blocks
 from analysis.figures.canvas import plain
 from analysis.page import Block, Facts, Paragraph, Section, Table
-from analysis.wording import count
+from analysis.wording import count, span
 from triher.study import Cell, LeftOut
 
 _LISTED = 300  # rows of a list of patients; the whole is in the CSV
@@ -175,7 +173,7 @@ def method_section(found: Findings) -> Section:
     seeds = (
         "Every cell was computed with one seed, so how much the seed alone moves a cell is not known."
         if max(n_seeds, default=0) <= 1
-        else f"Every cell was computed with {_range(n_seeds)} seeds; its value is the mean over them."
+        else f"Every cell was computed with {span(n_seeds)} seeds; its value is the mean over them."
     )
     texts = [
         seeds,
@@ -187,8 +185,3 @@ def method_section(found: Findings) -> Section:
         "axes for the levels that were tried.",
     ]
     return Section("method", "How it was done, and its limits", [Paragraph(text) for text in texts])
-
-
-def _range(numbers: Sequence[int]) -> str:
-    """From the least to the most."""
-    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from analysis.ablation.figures_prices import prices_figure
 from analysis.ablation.findings import Findings
 from analysis.ablation.prices import Price, Step
-from analysis.ablation.sections_stability import number
 from analysis.ablation.sections_top import capital
 from analysis.figures.canvas import plain
-from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells, number_cell
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
 from analysis.wording import count, told
 from triher.study import BASE
@@ -91,7 +90,15 @@ def _steps_table(found: Findings) -> Table:
     ]
     columns = ["cheaper", "dearer", "device", "seconds_cheaper", "seconds_dearer", "n_pairs", *ESTIMATE_COLUMNS]
     data = [
-        [s.cheaper, s.dearer, s.device, *s.seconds, s.n_pairs, *estimate_cells(s.gain), number(s.gain_per_minute)]
+        [
+            s.cheaper,
+            s.dearer,
+            s.device,
+            *s.seconds,
+            s.n_pairs,
+            *estimate_cells(s.gain),
+            number_cell(s.gain_per_minute),
+        ]
         for s in found.steps
     ]
     return Table(
@@ -128,7 +135,7 @@ def _prices_table(found: Findings) -> Table:
     header = ["Cell", "Encoder", "Seconds for 100 patients", *of_training, "CPU seconds of training the head, a seed"]
     data: list[list[str | float | None]] = [
         [
-            *(p.cell, p.encoder, p.device, p.seconds, number(p.training_seconds), p.cpu_seconds, p.is_best_buy),
+            *(p.cell, p.encoder, p.device, p.seconds, number_cell(p.training_seconds), p.cpu_seconds, p.is_best_buy),
             values[p.cell].value,
         ]
         for p in ordered

@@ -8,7 +8,7 @@ from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.measures import find_measure
 from analysis.ablation.sections_cells import MOST_OPEN, arena_name, printed, split_slug
 from analysis.ablation.sections_top import capital
-from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells, number_cell
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.wording import count, p_value, told
 
@@ -110,15 +110,10 @@ def _data(arena: ArenaFindings) -> Data:
             one.measure,
             one.is_primary,
             *estimate_cells(one.difference),
-            _number(one.p),
-            _number(one.p_corrected),
+            number_cell(one.p),
+            number_cell(one.p_corrected),
         ]
         for one in arena.compared
         if one.difference is not None
     ]
     return Data(["cell", "measure", "planned", *ESTIMATE_COLUMNS, "p", "p_holm"], rows)
-
-
-def _number(p: float) -> float | None:
-    """A p value for machines."""
-    return p if math.isfinite(p) else None

@@ -4,6 +4,8 @@ import math
 
 from analysis.ablation.figures_robustness import stability_figure
 from analysis.ablation.findings import Findings
+from analysis.ablation.stability import Stability
+from analysis.metrics import Cell, number_cell
 from analysis.page import Block, Data, Gallery, Paragraph, Section, Table
 
 _STABILITY = (
@@ -19,36 +21,15 @@ def stability_section(found: Findings) -> list[Section]:
     known = found.stabilities
     if not known:
         return []
-    rows = [
-        [
-            f"{one.encoder}: {one.disturbance}",
-            f"{one.median:.2f} ({one.quartiles[0]:.2f} to {one.quartiles[1]:.2f})",
-            f"{one.lower_limit_median:.2f}",
-            f"{one.share_good:.0%}",
-            f"{one.share_excellent:.0%}",
-            f"{one.cosine:.2f}",
-            str(one.n_features),
-            str(one.n_patients),
-        ]
-        if math.isfinite(one.median)
-        else [
-            f"{one.encoder}: {one.disturbance}",
-            f"none: {one.reason}",
-            *["-"] * 4,
-            str(one.n_features),
-            str(one.n_patients),
-        ]
-        for one in known
-    ]
     header = ["Encoder: disturbance", "Median ICC (quartiles)", "Median lower limit", "≥ 0.75", "≥ 0.90", "Cosine"]
     columns = [
         "encoder", "disturbance", "median", "low_quartile", "high_quartile", "lower_limit_median", "share_good",
         "share_excellent", "cosine", "n_features", "n_constant", "n_patients", "reason",
     ]  # fmt: skip
-    data: list[list[str | int | float | None]] = [
+    data: list[list[Cell]] = [
         [
-            one.encoder, one.disturbance, *map(number, (one.median, *one.quartiles, one.lower_limit_median)),
-            *map(number, (one.share_good, one.share_excellent, one.cosine)), one.n_features, one.n_constant,
+            one.encoder, one.disturbance, *map(number_cell, (one.median, *one.quartiles, one.lower_limit_median)),
+            *map(number_cell, (one.share_good, one.share_excellent, one.cosine)), one.n_features, one.n_constant,
             one.n_patients, one.reason,
         ]
         for one in known
@@ -60,7 +41,7 @@ def stability_section(found: Findings) -> list[Section]:
         Table(
             "Stability of the features",
             [*header, "Features", "Patients"],
-            rows,
+            list(map(_row, known)),
             folded="The stability as numbers",
             name="ablation-stability",
             data=Data(columns, data),
@@ -69,6 +50,14 @@ def stability_section(found: Findings) -> list[Section]:
     return [Section("stability", "How stable the features are", blocks)]
 
 
-def number(value: float) -> float | None:
-    """A number for machines."""
-    return value if math.isfinite(value) else None
+def _row(one: Stability) -> list[str]:
+    """One encoder under one disturbance."""
+    name, sizes = f"{one.encoder}: {one.disturbance}", [str(one.n_features), str(one.n_patients)]
+    if not math.isfinite(one.median):
+        return [name, f"none: {one.reason}", *["-"] * 4, *sizes]
+    low, high = one.quartiles
+    shares = [f"{one.share_good:.0%}", f"{one.share_excellent:.0%}"]
+    return [
+        name, f"{one.median:.2f} ({low:.2f} to {high:.2f})", f"{one.lower_limit_median:.2f}", *shares,
+        f"{one.cosine:.2f}", *sizes,
+    ]  # fmt: skip

@@ -9,16 +9,14 @@ from analysis.ablation.figures_shares import percent
 from analysis.ablation.findings import ArenaFindings, Findings
 from analysis.ablation.variance import NOISE, Share
 from analysis.figures.canvas import plain
+from analysis.inference.corrected_p import SMALL_P
 from analysis.page import Card, estimate_card
-from analysis.wording import count, interval, p_value, places
+from analysis.wording import count, equals, interval, p_value, patients_of, places
 from triher.estimate import Estimate
-from triher.judged import HELD_OUT
 from triher.study import BASE
 
-SMALL_P = 0.05
 _NAMED = 3  # cells that a sentence names
 _WORTH_NAMING = 0.01  # share of the variance
-_KINDS = {"test": "held-out", "oof": "development", HELD_OUT: "held-out and development"}
 
 
 def summary(found: Findings) -> list[str]:
@@ -64,7 +62,7 @@ def _became(state: str, times: int) -> str:
 
 def who(arena: ArenaFindings) -> str:
     """The patients of an arena in words."""
-    kind = _KINDS.get(arena.arena.split, arena.arena.split)
+    kind = patients_of(arena.arena.split)
     sites = sorted(set(arena.arena.site.tolist()) - {""})
     where = f" of {places(sites)}" if sites else ""
     return f"{count(len(arena.arena.patient_id), f'{kind} patient')}{where}"
@@ -111,7 +109,7 @@ def _differences(found: Findings, arena: ArenaFindings) -> list[str]:
 
 def _told(one: Compared) -> str:
     """A cell with its difference and corrected p value."""
-    return f"{quoted(one.cell)} {_by(one.difference)} (p {equals(one.p_corrected)})"
+    return f"{quoted(one.cell)} {_by(one.difference)} (p {equals(p_value(one.p_corrected))})"
 
 
 def _is_better(found: Findings, one: Compared) -> bool:
@@ -136,16 +134,6 @@ def quoted(cell: str) -> str:
 def _by(difference: Estimate | None) -> str:
     """A signed difference."""
     return f"{difference.value:+z.2f}" if difference is not None else ""
-
-
-def equals(p: float) -> str:
-    """A p value after its letter.
-
-    >>> equals(0.2), equals(0.0001)
-    ('= 0.20', '< 0.001')
-    """
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _winner(found: Findings, arena: ArenaFindings) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from analysis.ablation.material import CellResult
 from analysis.figures.canvas import plain
 from analysis.page import Block, Paragraph, Table
-from analysis.wording import count
+from analysis.wording import count, span
 from triher.study import Training
 
 _TRAINED = (
@@ -59,17 +59,12 @@ def _row(result: CellResult) -> list[str]:
     return [
         result.cell.name,
         found[0].encoder if found[0].start_sha256 else f"{found[0].encoder}, random weights",
-        _range([one.n_networks for one in found]),
-        _range([one.n_patients for one in found]),
-        _range([one.n_learned for one in found]),
+        span([one.n_networks for one in found]),
+        span([one.n_patients for one in found]),
+        span([one.n_learned for one in found]),
         _seconds(found),
         plain(", ".join(dict.fromkeys(one.device for one in found if one.device)) or "-"),
     ]
-
-
-def _range(numbers: Sequence[int]) -> str:
-    """From the least to the most."""
-    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
 
 
 def _seconds(trainings: Sequence[Training]) -> str:

@@ -161,14 +161,12 @@ class Method:
 
     title: str
     fit: Callable[[Probabilities, Labels, int], Calibrator]
-    keeps_order: bool = False
-    """Whether a patient's likeliest class stays what it was."""
     asks_for: int = 0
     """Patients below which it is known to overfit (Niculescu-Mizil & Caruana, ICML 2005)."""
 
 
 CALIBRATORS: dict[str, Method] = {
-    "temperature": Method("Temperature", fit_one_temperature, keeps_order=True),
+    "temperature": Method("Temperature", fit_one_temperature),
     "vector": Method("Vector scaling", fit_vector),
     "dirichlet": Method("Dirichlet (ODIR)", fit_dirichlet),
     "platt": Method("Platt, one against the rest", fit_platt),

@@ -8,7 +8,7 @@ import numpy as np
 from analysis.calibration.brier import patient_losses
 from analysis.calibration.calibrators import FOLDS, cross_fitted
 from analysis.calibration.ece import ece
-from analysis.calibration.logistic_model import CLIP, fit_logistic, one_hot
+from analysis.calibration.logistic_model import CLIP, RUNAWAY, fit_logistic, one_hot
 from analysis.discrimination.aucs import shortage
 from analysis.inference.bootstrap import macro_auc_lead, mean_losses
 from analysis.inference.intervals import wald, without_interval
@@ -22,7 +22,6 @@ AS_PREDICTED = "as predicted"
 """Stands for a method in the rows of the predictions as they are."""
 LEAST = 10
 """Patients of each class below which nothing is recalibrated."""
-_RUNAWAY = 10.0  # a standard error of the slope that betrays a missing maximum
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def slope_of_logs(y: Labels, p: Probabilities) -> Estimate:
     logs = np.log(np.clip(p, CLIP, 1))
     method = "slope of all log p (clipped at 1e-6), maximum likelihood, Wald"
     fit = fit_logistic(logs[:, :, None], one_hot(y, p.shape[1]), np.zeros_like(logs))
-    if fit is None or fit.standard_errors[0] > _RUNAWAY:
+    if fit is None or fit.standard_errors[0] > RUNAWAY:
         return not_estimable("the likelihood has no maximum", n=len(y), method=method)
     value, error = float(fit.coefficients[0]), float(fit.standard_errors[0])
     return wald(value, error, n=len(y), method=method, bounds=(-math.inf, math.inf))

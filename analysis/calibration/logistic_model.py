@@ -21,6 +21,9 @@ _HALVINGS = 30
 Design = Float64[np.ndarray, "patient class parameter"]
 Targets = Float64[np.ndarray, "patient class"]
 
+RUNAWAY = 10.0
+"""A standard error on the logit scale that betrays a missing maximum."""
+
 
 @dataclass(frozen=True)
 class Fit:

@@ -10,15 +10,13 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.stats import chi2
 
-from analysis.calibration.logistic_model import CLIP, Fit, class_design, fit_logistic, one_hot
+from analysis.calibration.logistic_model import CLIP, RUNAWAY, Fit, class_design, fit_logistic, one_hot
 from analysis.calibration.slopes import NO_MAXIMUM
 from analysis.discrimination.aucs import shortage
 from analysis.inference.intervals import FEWEST, wald, without_interval
 from analysis.patients.samples import class_label
 from triher.estimate import Estimate, not_estimable
 from triher.types import Labels, Probabilities
-
-_RUNAWAY = 10.0  # a standard error on the log scale that betrays a missing maximum
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def _log_likelihood(
 
 def _settled(fit: Fit | None) -> bool:
     """Whether there is a maximum, and it is not on its way to infinity."""
-    return fit is not None and bool(fit.standard_errors.max() <= _RUNAWAY)
+    return fit is not None and bool(fit.standard_errors.max() <= RUNAWAY)
 
 
 def _coefficient(fit: Fit | None, position: int, n: int, method: str, reason: str) -> Estimate:

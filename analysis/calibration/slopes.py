@@ -7,14 +7,13 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.stats import chi2, norm
 
-from analysis.calibration.logistic_model import Fit, binary_design, fit_logistic, logit, two_classes
+from analysis.calibration.logistic_model import RUNAWAY, Fit, binary_design, fit_logistic, logit, two_classes
 from analysis.discrimination.aucs import shortage
 from analysis.inference.intervals import FEWEST, wald, without_interval
 from analysis.patients.samples import class_label
 from triher.estimate import Estimate, not_estimable
 
 NO_MAXIMUM = "the likelihood has no maximum (perfect separation)"
-_RUNAWAY = 10.0  # a standard error on the logit scale that betrays a missing maximum
 
 Condition = Bool[np.ndarray, " patient"]
 Probability = Float64[np.ndarray, " patient"]
@@ -88,7 +87,7 @@ def too_few(condition: Condition, class_name: str) -> str:
 
 def _runaway(fit: Fit, position: int) -> bool:
     """Whether a coefficient is on its way to infinity."""
-    return bool(fit.standard_errors[position] > _RUNAWAY)
+    return bool(fit.standard_errors[position] > RUNAWAY)
 
 
 def _coefficient(fit: Fit | None, position: int, n: int, method: str, few: str) -> Estimate:

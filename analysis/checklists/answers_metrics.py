@@ -6,12 +6,12 @@ from analysis.checklists import answers_results as results
 from analysis.checklists import answers_testing as testing
 from analysis.checklists.answer import Answer, answered, lacking, left, partly
 from analysis.checklists.facts import Facts, spoken
+from analysis.discrimination.beside import TOLD_BY
 from analysis.discrimination.shortcut import FROM_SITE
 from analysis.wording import count, places
 
 _CLINICAL = ("clinical", "volume")
 _BESIDE = {"clinical": "covariates alone", "volume": "lesion volume alone"}
-_BASELINES = {"acquisition": "the way the images were taken", "clinical": "the covariates"}
 
 
 def guideline(facts: Facts) -> Answer:
@@ -75,7 +75,7 @@ def confounding(facts: Facts) -> Answer:
         )
     parts = [f"whether the features tell the {' and '.join(looked)}"] if looked else []
     parts += ["how well the site alone tells the class"] if FROM_SITE in targets else []
-    parts += [f"what {' and '.join(_BASELINES[name] for name in beside)} tell without the images"] if beside else []
+    parts += [f"what {' and '.join(TOLD_BY[name] for name in beside)} tell without the images"] if beside else []
     return answered(f"Looked at: {'; '.join(parts)}.", "shortcuts", "beside", "discrimination")
 
 

@@ -2,10 +2,8 @@
 
 from analysis.checklists.answer import Answer, answered, left, partly
 from analysis.checklists.answers_training import ELSEWHERE, head
-from analysis.checklists.facts import Facts
+from analysis.checklists.facts import MANIFEST, Facts
 from analysis.wording import class_list, count, places, question_of
-
-_MANIFEST = "bundle/manifest.json"
 
 
 def objective(facts: Facts) -> Answer:
@@ -39,7 +37,7 @@ def description(facts: Facts) -> Answer:
         f"{_network(facts)}{head(facts)} Output: the probability of each class.",
         "Add a figure or a reference from which the network can be rebuilt layer by layer.",
         "model",
-        files=(_MANIFEST, "run.json"),
+        files=(MANIFEST, "run.json"),
     )
 
 

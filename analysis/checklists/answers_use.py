@@ -1,9 +1,7 @@
 """What the run answers about where the model and its code can be had, and what using them takes."""
 
 from analysis.checklists.answer import Answer, left, partly
-from analysis.checklists.facts import Facts
-
-_MANIFEST = "bundle/manifest.json"
+from analysis.checklists.facts import MANIFEST, Facts
 
 
 def specification(facts: Facts) -> Answer:
@@ -12,14 +10,14 @@ def specification(facts: Facts) -> Answer:
         "Give the address where others can have the model and under which terms; a model that cannot be shared needs "
         "a reason."
     )
-    if _MANIFEST not in facts.files:
+    if MANIFEST not in facts.files:
         return left(f"This run folder holds no locked bundle. {asked}")
     return partly(
         f"The whole model lies in the run folder as a locked bundle with checksums and without patients' data; "
         f"triher apply predicts new patients with it.{_license(facts)}",
         asked,
         "model",
-        files=(_MANIFEST,),
+        files=(MANIFEST,),
     )
 
 
@@ -42,11 +40,11 @@ def code(facts: Facts) -> Answer:
 def availability(facts: Facts) -> Answer:
     """Code, model and data together."""
     shared = code(facts)
-    held = " The model lies in the run folder as a locked bundle." if _MANIFEST in facts.files else ""
+    held = " The model lies in the run folder as a locked bundle." if MANIFEST in facts.files else ""
     asked = "Say where code, configuration, model and data can be had, and on which terms; if they cannot, say why."
     if not shared.said:
         return left(asked)
-    return partly(f"{shared.said}{held}{_license(facts)}", asked, *shared.anchors, files=("run.json", _MANIFEST))
+    return partly(f"{shared.said}{held}{_license(facts)}", asked, *shared.anchors, files=("run.json", MANIFEST))
 
 
 def poor_input(facts: Facts) -> Answer:

@@ -21,9 +21,11 @@ CHECKLIST_FILES = tuple(
     f"checklists/{name}.{ending}" for name in ("tripod_ai", "claim", "metrics") for ending in ("md", "html")
 )
 """What is written with the answers, relative to the run folder."""
+MANIFEST = "bundle/manifest.json"
+"""Of the locked model, below the run folder."""
 _FILES = (
     "run.json", "skipped.csv", "notes.csv", "label_audit.csv", "predictions.csv", "recalibrated.csv", "metrics.csv",
-    "bundle/manifest.json", "explanations/sanity.csv",
+    MANIFEST, "explanations/sanity.csv",
 )  # fmt: skip
 _IN_TURN = ("leave-one-site-out", "leave-one-cohort-out")
 
@@ -143,10 +145,6 @@ class Facts:
     def value(self, quantity: str, class_name: str = "", split: str = "") -> Estimate | None:
         """A number of all patients of a split, the foremost when none is named."""
         return find(self.metrics, split or self.first, quantity, class_name)
-
-    def has_part(self, part: str) -> bool:
-        """Whether any number of that part was computed."""
-        return any(metric.part == part for metric in self.metrics)
 
     def names(self, quantity: str) -> list[str]:
         """The classes, companions or targets for which a quantity was computed, in order."""

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from analysis.patients.samples import class_label
+from analysis.patients.samples import DECIMALS, class_label
 from triher.types import Labels, Probabilities, Scores
-
-_DECIMALS = 12  # sums of probabilities that are equal but for rounding errors must stay equal
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ ACTIONS: Mapping[str, tuple[Action, ...]] = {
 def benefit_score(probabilities: Probabilities, classes: tuple[str, ...], action: Action) -> Scores:
     """The predicted probability of being in a class that benefits."""
     columns = [classes.index(name) for name in action.benefits]
-    return np.round(probabilities[:, columns].sum(axis=1), _DECIMALS)
+    return np.round(probabilities[:, columns].sum(axis=1), DECIMALS)
 
 
 def who_benefits(y: Labels, classes: tuple[str, ...], action: Action) -> Bool[np.ndarray, " patient"]:

@@ -21,6 +21,7 @@ from classify.conformal import fit_conformal, prediction_sets
 from triher.errors import unknown_name
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
+from triher.prediction_cells import classes_of_set
 from triher.predictions import probability_columns
 from triher.types import Labels, Names, Probabilities
 
@@ -115,7 +116,7 @@ def read_sets(texts: Sequence[str], classes: tuple[str, ...]) -> Bool[np.ndarray
     array([[False,  True,  True],
            [False, False, False]])
     """
-    found = [set(text.split("|")) - {""} for text in texts]
+    found = [set(classes_of_set(text)) for text in texts]
     for name in set().union(*found) - set(classes):
         raise unknown_name("class in the column set", name, classes)
     return np.array([[name in names for name in classes] for names in found])

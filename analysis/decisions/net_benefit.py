@@ -17,19 +17,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Real
 
+from analysis.calibration.recalibration import stated_shares
 from analysis.decisions.actions import Action, benefit_score, benefits_label, who_benefits
 from analysis.discrimination.auc_kernel import Multiplicities
 from analysis.discrimination.aucs import shortage
 from analysis.inference.bootstrap import NO_VARIATION, resampled
 from analysis.inference.intervals import FEWEST, without_interval
-from analysis.patients.samples import class_label
-from triher.errors import StopRun, unknown_name
+from analysis.patients.samples import DECIMALS, class_label
 from triher.estimate import Estimate, not_estimable
 from triher.types import Labels, Probabilities, Scores
 
-_DECIMALS = 12  # resamples that are equal but for rounding errors must stay equal
 _PER = 100  # patients, for the interventions avoided
-_SUM_TOLERANCE = 1e-6
 _QUANTITIES = (
     "net_benefit", "net_benefit_all", "net_benefit_lead", "standardized_net_benefit", "interventions_avoided",
 )  # fmt: skip
@@ -121,7 +119,7 @@ class _Question:
         if self.baseline is not None:
             found["net_benefit_baseline"] = net_benefit(self.benefits, self.baseline, self.thresholds, weights)
             found["net_benefit_ahead"] = model - found["net_benefit_baseline"]
-        return {quantity: np.round(values, _DECIMALS) for quantity, values in found.items()}
+        return {quantity: np.round(values, DECIMALS) for quantity, values in found.items()}
 
 
 def decision_curve(
@@ -221,19 +219,9 @@ def given_shares(prevalence: Mapping[str, float], classes: tuple[str, ...]) -> F
     """The class shares of ``analysis.prevalence`` in the order of the scheme; None where none are given.
 
     Raises:
-        StopRun: ``unknown_name``; ``config_value`` when a class is missing or the shares do not sum to 1.
+        StopRun: as `analysis.calibration.recalibration.stated_shares`.
     """
-    if not prevalence:
-        return None
-    for name in prevalence:
-        if name not in classes:
-            raise unknown_name("class in analysis.prevalence", name, classes)
-    missing, total = [name for name in classes if name not in prevalence], sum(prevalence.values())
-    if missing or abs(total - 1) > _SUM_TOLERANCE:
-        found = f"{', '.join(missing)} missing" if missing else f"a sum of {total:.6g}"
-        message = f"analysis.prevalence must give a share of every class, summing to 1; found {found}"
-        raise StopRun("config_value", message, remedy="give the shares of all classes of the scheme")
-    return np.array([prevalence[name] for name in classes])
+    return stated_shares(prevalence, classes) if prevalence else None
 
 
 def _shortage(

@@ -16,7 +16,7 @@ from analysis.discrimination.auc_kernel import Multiplicities
 from analysis.discrimination.confusion import accuracy, balanced_accuracy, confusion_matrix
 from analysis.inference.bootstrap import macro_auc, percentile, resampled
 from analysis.inference.intervals import FEWEST, wilson
-from analysis.patients.samples import class_label
+from analysis.patients.samples import DECIMALS, class_label
 from triher.estimate import Estimate, not_estimable
 from triher.types import Labels, Probabilities, Scores
 
@@ -24,7 +24,6 @@ SHARES = tuple(round(0.05 * step, 2) for step in range(19))
 """Sent to pathology, along the curve: 0 to 90 %."""
 NAMED_SHARES = (0.1, 0.2, 0.3, 0.5)
 """Those of the table."""
-_DECIMALS = 12
 
 Errors = Bool[np.ndarray, " patient"]
 
@@ -70,7 +69,7 @@ class Option:
 
 def confidence(probabilities: Probabilities) -> Scores:
     """The largest probability of each patient."""
-    return np.round(probabilities.max(axis=1), _DECIMALS)
+    return np.round(probabilities.max(axis=1), DECIMALS)
 
 
 def risk_coverage(y: Labels, probabilities: Probabilities, *, resamples: int, seed: int) -> RiskCoverage:
@@ -97,7 +96,7 @@ def risk_coverage(y: Labels, probabilities: Probabilities, *, resamples: int, se
         return np.column_stack([risks, risks[:, :1] - risks, area(wrong, sure, counts)])
 
     values = statistic(np.ones((1, n), np.int64))[0]
-    draws = np.round(resampled(np.zeros(n, np.int64), statistic, resamples=resamples, seed=seed), _DECIMALS)
+    draws = np.round(resampled(np.zeros(n, np.int64), statistic, resamples=resamples, seed=seed), DECIMALS)
     names = ["error of the kept"] * len(SHARES) + ["gain in accuracy"] * len(SHARES) + ["AURC"]
     found = [
         percentile(float(values[i]), draws[:, i], n=n, method=f"{name}, {method}") for i, name in enumerate(names)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from analysis.decisions.benefit import NAMED, Judged
 from analysis.decisions.net_benefit import Curve
 from analysis.figures.canvas import plain
-from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, Cell, estimate_cells
 from analysis.page import Data, Table
 from analysis.wording import split_name
 from triher.estimate import Estimate
@@ -85,7 +85,7 @@ def _cell(estimate: Estimate, digits: int) -> str:
 
 def _data(judged: Sequence[Judged], thresholds: Sequence[float]) -> Data:
     """The same in full precision, with the given shares."""
-    rows: list[list[str | int | float | None]] = []
+    rows: list[list[Cell]] = []
     for j in judged:
         columns = [(curve, quantity, "cohort") for curve, quantity in _columns(j)]
         if j.given is not None:

@@ -4,13 +4,13 @@ The scores are sorted once; a resample then needs no sorting, only a walk along 
 each side came before. All sums are of whole numbers below 2**53, so the results are exact.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int32, Int64, Real
-from numba import njit
+
+from analysis.inference.compiled import compiled
 
 Multiplicities = Int[np.ndarray, "resample patient"]
 """How often each patient occurs in each resample; fastest where a patient's numbers lie side by side in memory."""
@@ -76,15 +76,7 @@ def add_draws(
     _count(drawn, members, counts)
 
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile at the first call, and keep the code for the next process where some folder can be written to."""
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither beside this file nor in the user's cache
-        return njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 @no_type_check  # numba reads the function's own code, not a wrapper that checks shapes
 def _walk(order, condition, closes, by_patient, counts):  # noqa: ANN001, ANN202
     """Fill five rows, a column for each resample.
@@ -106,7 +98,7 @@ def _walk(order, condition, closes, by_patient, counts):  # noqa: ANN001, ANN202
             _close_group(counts)
 
 
-@_compiled
+@compiled
 @no_type_check
 def _add_alone(drawn, has_it, counts):  # noqa: ANN001, ANN202
     """Add a patient whose score nobody shares."""
@@ -119,7 +111,7 @@ def _add_alone(drawn, has_it, counts):  # noqa: ANN001, ANN202
             counts[3, r] += drawn[r]
 
 
-@_compiled
+@compiled
 @no_type_check
 def _close_group(counts):  # noqa: ANN001, ANN202
     """Add a group of equal scores, and begin the next."""
@@ -131,7 +123,7 @@ def _close_group(counts):  # noqa: ANN001, ANN202
         counts[1, r] = 0.0
 
 
-@_compiled
+@compiled
 @no_type_check
 def _count(drawn, members, counts):  # noqa: ANN001, ANN202
     """Add 1 to ``counts[members[drawn[r, k]], r]`` for every draw."""

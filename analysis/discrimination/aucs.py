@@ -9,6 +9,8 @@ from analysis.patients.samples import class_label
 from triher.estimate import Estimate, not_estimable
 from triher.types import Labels, Probabilities, Scores
 
+GUESSING = 0.5
+"""The AUC of scores that say nothing."""
 SEPARATED = "the scores separate perfectly"
 _METHOD = "AUC, DeLong"
 

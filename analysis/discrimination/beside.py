@@ -25,6 +25,12 @@ from triher.settings import Config
 from triher.tables import require_column
 from triher.types import Labels, Probabilities
 
+TOLD_BY = {
+    "clinical": "the covariates",
+    "volume": "the lesion's volume",
+    "acquisition": "the way the images were taken",
+}
+"""What baselines go by, within a sentence."""
 BASELINES = ("majority", "clinical", "volume", "acquisition")
 """What needs no image, or nothing of what it shows but a size: a claim for the model must beat all of them."""
 CONTROL = "control region"

@@ -18,6 +18,8 @@ from triher.types import Labels, Probabilities
 EVERYBODY = "all"
 """In place of a split: patients of all splits together, each predicted by a model that did not see them."""
 FROM_SITE = "her2 from site"
+STRONG = 0.8
+"""An AUC above which the features are said to give something away, as `classify.shortcuts` warns of in training."""
 """The class, told from the site alone."""
 _COLUMNS = ("target", "patient_id", "truth", "group", "p")
 _SUM_TOLERANCE = 1e-6

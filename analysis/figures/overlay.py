@@ -1,7 +1,6 @@
 """Pictures of slices for people: gray image, lesion outline and heat map, as PNG."""
 
 import io
-from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -54,11 +53,3 @@ def png(picture: Gray | Color) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, format="PNG", optimize=True)
     return stream.getvalue()
-
-
-def side_by_side(pictures: Sequence[Color], gap: int = 2) -> Color:
-    """Pictures of equal height beside each other on black."""
-    height = pictures[0].shape[0]
-    spacer = np.zeros((height, gap, 3), np.uint8)
-    parts = [part for picture in pictures for part in (picture, spacer)]
-    return np.concatenate(parts[:-1], axis=1)

@@ -7,13 +7,12 @@ from matplotlib.figure import Figure
 
 from analysis.figures.canvas import CLASS_STYLE, INK, MUTED, RULE, Drawing, draw, plain
 from analysis.genes.amplicon import in_amplicon
-from analysis.genes.gene_tests import GeneTests
+from analysis.genes.gene_tests import LEAST_P, GeneTests
 from analysis.patients.samples import class_label
 from triher.estimate import Estimate
 
 _LABELED = 8
 _CELLS = 120  # along each axis: of points that fall into one cell, one is drawn
-_LEAST_P = 1e-300
 _GAP = 0.055  # between labels, as a share of the axis
 _AMPLICON = "#882255"
 
@@ -25,7 +24,7 @@ def volcano_figure(name: str, tests: GeneTests, compare: tuple[str, str], fdr: f
 
     Points that nearly coincide are drawn once.
     """
-    x, y = tests.log2_fold_change, -np.log10(np.clip(np.nan_to_num(tests.p, nan=1.0), _LEAST_P, 1.0))
+    x, y = tests.log2_fold_change, -np.log10(np.clip(np.nan_to_num(tests.p, nan=1.0), LEAST_P, 1.0))
     passed, flagged = tests.significant(fdr), in_amplicon(tests.genes)
     top = tests.order()[:_LABELED]
 

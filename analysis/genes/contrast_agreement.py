@@ -16,7 +16,7 @@ DRAWS = 200
 """Resamples and permutations for the correlation, whose ranks take long; differences take all that are configured."""
 _AT_ONCE = 200
 _GENES_AT_ONCE = 2000
-_SINGULAR = 1e10
+_SINGULAR = 1e10  # condition beyond which less than six digits of the solution are left
 _METHOD = "Spearman correlation of log2 fold changes"
 
 

@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float64
 
 from analysis.inference.corrected_p import corrected
 
+LEAST_P = 1e-300
+"""Smaller p values are shown as this one; some underflow to 0."""
 PerGene = Float64[np.ndarray, " gene"]
 
 

@@ -5,8 +5,10 @@ import math
 import numpy as np
 
 from analysis.genes.amplicon import in_amplicon
-from analysis.genes.gene_tests import GeneTests
+from analysis.genes.contrast_agreement import Differences
+from analysis.genes.gene_tests import LEAST_P, GeneTests
 from analysis.genes.transcriptomics import PREDICTED, TRUE, Round, Transcriptomics
+from analysis.metrics import Cell
 from analysis.page import Block, Data, Heading, Paragraph, Table
 from analysis.patients.samples import class_label
 from analysis.wording import p_value, told
@@ -14,7 +16,6 @@ from triher.settings import TranscriptomicsConfig
 
 WITHOUT = "without_amplicon"
 _SHOWN = 15
-_LEAST = 1e-300
 SHORT = {TRUE: "true", PREDICTED: "predicted"}
 _HEADER = ("Gene", "Log2 fold change", "p", "FDR", "Amplicon")
 _COLUMNS = ("gene", "in_amplicon", "mean", "log2_fold_change", "standard_error", "statistic", "p", "fdr")
@@ -37,7 +38,7 @@ def summary_table(found: Transcriptomics, config: TranscriptomicsConfig) -> Tabl
     """How many genes pass, by contrast and choice of genes."""
     sizes = {TRUE: found.n_true, PREDICTED: found.n_predicted}
     rows: list[list[str]] = []
-    data: list[list[str | int | float | None]] = []
+    data: list[list[Cell]] = []
     for _, name, part in rounds(found):
         for by, tests in sides(part):
             passed = tests.significant(config.fdr)
@@ -108,7 +109,7 @@ def _printed(tests: GeneTests, i: int) -> list[str]:
     return [tests.genes[i], f"{tests.log2_fold_change[i]:+z.2f}", _small(tests.p[i]), _small(tests.q[i]), flag]
 
 
-def _exact(tests: GeneTests, i: int) -> list[str | int | float | None]:
+def _exact(tests: GeneTests, i: int) -> list[Cell]:
     """A gene as a row of the file."""
     numbers = (tests.mean, tests.log2_fold_change, tests.standard_error, tests.statistic, tests.p, tests.q)
     flag = "yes" if _flag(tests.genes[i]) else "no"
@@ -121,8 +122,8 @@ def _small(p: float) -> str:
     >>> _small(3.21e-9), _small(0.0421)
     ('3e-09', '0.042')
     """
-    if p < _LEAST:
-        return f"< {_LEAST:.0e}"
+    if p < LEAST_P:
+        return f"< {LEAST_P:.0e}"
     return f"{p:.0e}" if p < 0.001 else p_value(float(p))
 
 
@@ -141,31 +142,29 @@ def agreement_blocks(found: Transcriptomics, config: TranscriptomicsConfig) -> l
             "says no more than that the predictions are partly right."
         )
     ]
-    differences = part.differences
+    text = (
+        "A gene that is not listed may differ as well: the test rests on the patients whose predicted class is not "
+        "the true one."
+    )
+    table = _difference_table(part.true, part.predicted, part.differences, config)
+    return [*blocks, table, Paragraph(text, tone="note")]
+
+
+def _difference_table(
+    true: GeneTests, predicted: GeneTests, differences: Differences, config: TranscriptomicsConfig
+) -> Table:
+    """The genes whose fold changes differ between the contrasts; all genes go into the file."""
     order = np.lexsort((np.arange(len(differences.p)), differences.p))
     passed = [int(i) for i in order if differences.q[i] < config.fdr]
     columns = [
-        "gene",
-        "in_amplicon",
-        "by_true_class",
-        "by_predicted_class",
-        "difference",
-        "standard_error",
-        "p",
-        "fdr",
-    ]
-    vectors = (
-        part.true.log2_fold_change,
-        part.predicted.log2_fold_change,
-        differences.difference,
-        differences.standard_error,
-        differences.p,
-        differences.q,
-    )
-    genes = part.true.genes
+        "gene", "in_amplicon", "by_true_class", "by_predicted_class", "difference", "standard_error", "p", "fdr",
+    ]  # fmt: skip
+    change = (true.log2_fold_change, predicted.log2_fold_change, differences.difference)
+    vectors = (*change, differences.standard_error, differences.p, differences.q)
+    genes = true.genes
     data = [[genes[i], "yes" if _flag(genes[i]) else "no", *(float(v[i]) for v in vectors)] for i in order]
     rows = [
-        [genes[i], *(f"{v[i]:+z.2f}" for v in vectors[:3]), _small(differences.p[i]), _small(differences.q[i])]
+        [genes[i], *(f"{v[i]:+z.2f}" for v in change), _small(differences.p[i]), _small(differences.q[i])]
         for i in passed[:_SHOWN]
     ]
     more = f", the first {_SHOWN}" if len(passed) > _SHOWN else ""
@@ -174,18 +173,13 @@ def agreement_blocks(found: Transcriptomics, config: TranscriptomicsConfig) -> l
         f"class, FDR below {config.fdr:g}{more}; {differences.n_draws} resamples of the patients, normal p values"
     )
     header = ["Gene", "By true class", "By predicted class", "Difference", "p", "FDR"]
-    blocks.append(Table(caption, header, rows, name="genes-difference", data=Data(columns, data)))
-    text = (
-        "A gene that is not listed may differ as well: the test rests on the patients whose predicted class is not "
-        "the true one."
-    )
-    return [*blocks, Paragraph(text, tone="note")]
+    return Table(caption, header, rows, name="genes-difference", data=Data(columns, data))
 
 
 def _agreement_table(found: Transcriptomics, config: TranscriptomicsConfig) -> Table:
     """Correlation and shared genes, by choice of genes."""
     rows: list[list[str]] = []
-    data: list[list[str | int | float | None]] = []
+    data: list[list[Cell]] = []
     for _, name, part in rounds(found):
         if part.predicted is None or part.differences is None:
             continue

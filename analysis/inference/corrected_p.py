@@ -9,6 +9,9 @@ from jaxtyping import Float64
 
 from triher.estimate import Estimate
 
+SMALL_P = 0.05
+"""Below this a p value is called small in print: the two-sided convention that belongs to 95 % intervals."""
+
 
 def corrected(p: Sequence[float] | np.ndarray, method: str = "fdr_bh") -> Float64[np.ndarray, " test"]:
     """Correct p values for their number.

@@ -29,35 +29,22 @@ def hanley_mcneil_error(area: float, n_positive: int, n_negative: int) -> float:
     return math.sqrt(variance / (n_positive * n_negative))
 
 
-def expected_interval(value: float, n_positive: int, n_negative: int) -> tuple[float, float]:
-    """The 95 % interval that a study of these numbers would be expected to show about an AUC that is `value`.
-
-    Args:
-        value: the AUC, 0 to 1.
-        n_positive: patients with the condition, at least 1.
-        n_negative: patients without it, at least 1.
-
-    >>> [round(limit, 2) for limit in expected_interval(0.74, 29, 103)]
-    [0.63, 0.85]
-    """
-    found = expected_area(value, n_positive, n_negative, names=("with the condition", "without it"), fewest=1)
-    return found.low, found.high
-
-
-def expected_area(
-    value: float, n_positive: int, n_negative: int, *, names: tuple[str, str], fewest: int = FEWEST
-) -> Estimate:
-    """The same as an estimate, or why there is none.
+def expected_area(value: float, n_positive: int, n_negative: int, *, names: tuple[str, str]) -> Estimate:
+    """The 95 % interval that a study of these numbers would be expected to show about an AUC, or why there is none.
 
     Args:
         value: the AUC, 0 to 1.
         n_positive: patients with the condition.
         n_negative: patients without it.
-        names: what they are called, for the reason when there are too few.
-        fewest: on a side; with fewer than five no interval of ours is shown either.
+        names: what they are called, for the reason when there are too few: with fewer than five on a side no
+            interval of ours is shown either.
+
+    >>> found = expected_area(0.74, 29, 103, names=("with the condition", "without it"))
+    >>> round(found.low, 2), round(found.high, 2)
+    (0.63, 0.85)
     """
     n = n_positive + n_negative
-    few = shortage(dict(zip(names, (n_positive, n_negative), strict=True)), fewest=fewest)
+    few = shortage(dict(zip(names, (n_positive, n_negative), strict=True)), fewest=FEWEST)
     if few:
         return not_estimable(few, n=n, method=_AREA)
     error = hanley_mcneil_error(value, n_positive, n_negative)

@@ -6,7 +6,7 @@ from analysis.limits.facts import Facts, Limit
 from analysis.wording import count, places
 from triher.trained import LEARNED_FROM
 
-_MANY_LEFT_OUT = 0.1
+_MANY_LEFT_OUT = 0.1  # of all patients: our choice, which decides about a sentence alone
 _PHOTOGRAPHS = re.compile(r"(?<!Rad)ImageNet|LVD-|LAION|\bweb", re.IGNORECASE)
 
 

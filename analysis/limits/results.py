@@ -4,22 +4,17 @@ import math
 
 from analysis.calibration.metrics import joint_test
 from analysis.calibration.recalibration import weighed_alike
-from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE
+from analysis.discrimination.beside import TOLD_BY
+from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE, STRONG
+from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Facts, Limit
 from analysis.metrics import find
 from analysis.patients.samples import class_label
+from analysis.survival.cox import STABLE_EVENTS
 from analysis.wording import count, interval, p_value, split_name
 
 SMALL_CLASS = 20
 """Patients of a class; with fewer, an AUC of 0.7 has a 95 % interval of about +-0.15 or more."""
-_STRONG = 0.8
-_SMALL_P = 0.05
-_FEW_EVENTS = 10  # a coefficient (Peduzzi et al., J Clin Epidemiol 1995;48:1503)
-_BASELINES = {
-    "clinical": "the covariates",
-    "volume": "the lesion's volume",
-    "acquisition": "the way the images were taken",
-}
 
 
 def small_classes(facts: Facts) -> list[Limit]:
@@ -51,11 +46,9 @@ def baselines(facts: Facts) -> list[Limit]:
     ahead = {
         m.class_name: m.estimate
         for m in facts.evaluation.metrics
-        if m.split == name
-        and m.quantity == "auc_macro_ahead"
-        and m.class_name in ("clinical", "volume", "acquisition")
+        if m.split == name and m.quantity == "auc_macro_ahead" and m.class_name in TOLD_BY
     }
-    even = [f"{_BASELINES[k]} (difference {interval(e)})" for k, e in ahead.items() if e.low <= 0]
+    even = [f"{TOLD_BY[k]} (difference {interval(e)})" for k, e in ahead.items() if e.low <= 0]
     if not even:
         return []
     text = f"The images may add nothing to {' or '.join(even)}: the interval of the difference holds 0."
@@ -75,7 +68,7 @@ def shortcuts(facts: Facts) -> list[Limit]:
     strong = {
         m.class_name: m.estimate.value
         for m in facts.evaluation.metrics
-        if m.quantity == "shortcut_auc" and m.class_name != FROM_SITE and m.estimate.value > _STRONG
+        if m.quantity == "shortcut_auc" and m.class_name != FROM_SITE and m.estimate.value > STRONG
     }
     if strong:
         listed = " and ".join(f"the {name} (AUC {value:.2f})" for name, value in strong.items())
@@ -104,7 +97,7 @@ def calibration(facts: Facts) -> list[Limit]:
             f"Their error is {error.value:.2f}, and a well calibrated model would show {interval(chance)} with as "
             "many patients."
         )
-    if joint is not None and joint.value < _SMALL_P:
+    if joint is not None and joint.value < SMALL_P:
         p = p_value(joint.value)
         said.append(f"The test of all classes together finds them off (p {p if p.startswith('<') else f'= {p}'}).")
     if said:
@@ -121,7 +114,7 @@ def survival(facts: Facts) -> list[Limit]:
     model = part.adjusted or part.alone
     events = int(part.follow_up.event.sum())
     n = max(1, len(model.coefficients) or len(part.follow_up.names) + 1)
-    if events / n >= _FEW_EVENTS:
+    if events / n >= STABLE_EVENTS:
         return []
     text = (
         f"{count(events, 'event')} in {count(len(part.follow_up.patient_id), 'patient')}, {events / n:.1f} for each "

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.patients.samples import SPLIT_ORDER
 from triher.cohort import Cohort
 from triher.errors import Skipped
 from triher.trained import LEARNED_FROM
 
-_FOREMOST = ("test", "new", "oof")
 _UNLABELED = "her2_unknown"
 
 
@@ -144,7 +144,7 @@ def _exits(
 
 def _ends(done: pd.DataFrame, n_classes: int) -> tuple[End, ...]:
     """The splits; a patient in several of them counts in the foremost."""
-    order = {split: k for k, split in enumerate(_FOREMOST)}
+    order = {split: k for k, split in enumerate(SPLIT_ORDER)}
     people = done.assign(order=done["split"].map(lambda split: order.get(split, len(order))))
     people = people.sort_values("order", kind="stable").drop_duplicates("patient_id")
     place = "cohort" if len(people["cohort"].unique()) > 1 else "site"

@@ -11,7 +11,7 @@ from analysis.discrimination.aucs import auc, conditional, shortage
 from analysis.inference.cross_validation import Folds, widened
 from analysis.inference.intervals import wilson
 from analysis.patients.matching import Criterion, criteria, match
-from analysis.patients.samples import Sample, class_label, split_samples
+from analysis.patients.samples import DECIMALS, Sample, class_label, split_samples
 from triher.cohort import Cohort, Patient
 from triher.estimate import Estimate, not_estimable
 from triher.labels import scheme_classes
@@ -20,7 +20,6 @@ from triher.settings import ExplainConfig
 from triher.types import Probabilities
 
 _ZERO, _LOW = "zero", "low"
-_DECIMALS = 12  # as in `analysis.patients.samples`: rounding errors must not rank
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def low_scores(probabilities: Probabilities, classes: Sequence[str]) -> Float64[
     [0.25]
     """
     either = probabilities[:, [classes.index(_ZERO), classes.index(_LOW)]]
-    return np.round(conditional(either[:, 0], either[:, 1]), _DECIMALS)
+    return np.round(conditional(either[:, 0], either[:, 1]), DECIMALS)
 
 
 def _why_none(n_pairs: int, n_zero: int, n_low: int, on: Sequence[Criterion]) -> str:

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.metrics import Cell, number_cell
 from analysis.page import Data, Table
 from analysis.patients.matched import Matched, Member, Pair
 from analysis.patients.matching import Criterion
 from analysis.patients.samples import class_label
-from analysis.wording import split_name
+from analysis.wording import split_name, two_decimals
 from triher.cohort import Patient
 
 _MOST_OPEN = 12  # pairs in a table that is not folded
-
-Cell = str | int | float | None
 
 
 def balance_table(matched: Matched, patients: dict[str, Patient]) -> Table:
@@ -38,9 +37,14 @@ def balance_table(matched: Matched, patients: dict[str, Patient]) -> Table:
         after = _difference(criterion, *([_patient(pair, k) for pair in matched.pairs] for k in (0, 1)))
         apart = [abs(_value(criterion, _patient(p, 0)) - _value(criterion, _patient(p, 1))) for p in matched.pairs]
         rows.append(
-            [criterion.name, f"within {criterion.caliper:.3g}", _signed(before), _signed(after), f"{max(apart):.3g}"]
+            [
+                criterion.name,
+                f"within {criterion.caliper:.3g}",
+                *map(two_decimals, (before, after)),
+                f"{max(apart):.3g}",
+            ]
         )
-        data.append([criterion.name, criterion.caliper, _number(before), _number(after), max(apart)])
+        data.append([criterion.name, criterion.caliper, number_cell(before), number_cell(after), max(apart)])
     header = ["Column", "Members of a pair agree", "All: difference", "Pairs: difference", "Farthest apart in a pair"]
     columns = ["column", "caliper", "standardized_difference_all", "standardized_difference_pairs", "farthest"]
     caption = (
@@ -76,16 +80,6 @@ def _difference(criterion: Criterion, zero: Sequence[Patient], low: Sequence[Pat
     """Of the means, in standard deviations; NaN where nothing varies."""
     means = [float(np.nanmean([_value(criterion, p) for p in side])) for side in (zero, low)]
     return (means[1] - means[0]) / criterion.sd if criterion.sd > 0 else math.nan
-
-
-def _signed(value: float) -> str:
-    """Two decimals."""
-    return f"{value:z.2f}" if math.isfinite(value) else "-"
-
-
-def _number(value: float) -> float | None:
-    """For machines."""
-    return value if math.isfinite(value) else None
 
 
 def alone_table(matched: Matched) -> Table:

@@ -8,8 +8,10 @@ import pandas as pd
 from triher.predictions import one_row_a_patient, probability_columns
 from triher.types import Labels, Probabilities
 
-_ORDER = ("test", "new", "oof")  # held-out patients come first
-_DECIMALS = 12
+SPLIT_ORDER = ("test", "new", "oof")
+"""Held-out patients come first."""
+DECIMALS = 12
+"""Numbers that differ behind these differ by rounding errors alone, and must stay equal, or noise would rank them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def split_samples(frame: pd.DataFrame, scheme: str) -> tuple[Sample, ...]:
         scheme: the label scheme of its probability columns.
     """
     averaged = one_row_a_patient(frame, scheme)
-    found = sorted(averaged["split"].unique(), key=lambda s: (_ORDER.index(s) if s in _ORDER else 9, s))
+    found = sorted(averaged["split"].unique(), key=lambda s: (SPLIT_ORDER.index(s) if s in SPLIT_ORDER else 9, s))
     return tuple(_sample(averaged[averaged["split"] == split], scheme) for split in found)
 
 
@@ -75,8 +77,7 @@ def _sample(rows: pd.DataFrame, scheme: str, *, cohort: str = "", site: str = ""
     """Arrays of the labeled rows, ordered by patient."""
     known = rows[rows["y"].notna()].sort_values("patient_id", kind="stable")
     y = known["y"].to_numpy(float).astype(np.int64)
-    # Shares that are equal but for rounding errors must stay equal, or noise would rank them.
-    probabilities = np.round(known[probability_columns(scheme)].to_numpy(np.float64), _DECIMALS)
+    probabilities = np.round(known[probability_columns(scheme)].to_numpy(np.float64), DECIMALS)
     place = known.groupby(["cohort", "site"], sort=True).ngroup().to_numpy(np.int64)
     ids = tuple(str(name) for name in known["patient_id"])
     split = str(rows["split"].iloc[0])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.discrimination.aucs import GUESSING
 from analysis.discrimination.beside import BASELINES, CONTROL
 from analysis.evaluation import Evaluation
 from analysis.figures.canvas import plain
@@ -25,7 +26,6 @@ _NAMES = {
     CONTROL: "Model on regions without lesion",
 }
 _NOISY = ("companion_auc_macro", "auc_macro_ahead")
-_GUESSING = 0.5
 
 
 def beside_section(evaluation: Evaluation, record: Mapping[str, Any]) -> list[Section]:
@@ -144,7 +144,7 @@ def _noise_blocks(evaluation: Evaluation) -> list[Block]:
 def _control_note(evaluation: Evaluation, split: str) -> list[Block]:
     """A warning where regions without lesion tell the classes apart."""
     found = find(evaluation.metrics, split, "companion_auc_macro", CONTROL)
-    if found is None or not found.low > _GUESSING:
+    if found is None or not found.low > GUESSING:
         return []
     text = (
         f"Trained on regions without lesion the model tells the classes apart, too, with a macro AUC of "

@@ -7,7 +7,7 @@ from analysis.calibration.val_prob import VAL_PROB, val_prob
 from analysis.evaluation import Evaluation, SplitEvaluation
 from analysis.figures.calibration import reliability_figure
 from analysis.long_table import long_data
-from analysis.metrics import Metric, find
+from analysis.metrics import Cell, Metric, find
 from analysis.page import Block, Data, Folded, Gallery, Paragraph, Section, Table
 from analysis.patients.samples import class_label
 from analysis.sections.performance import split_table
@@ -173,7 +173,7 @@ def _test_table(evaluation: Evaluation, tests: dict[str, str]) -> Table:
 
 def _val_prob_tables(evaluation: Evaluation) -> list[Block]:
     """Every class in every split as rms's val.prob tells it."""
-    rows: list[list[str | int | float | None]] = []
+    rows: list[list[Cell]] = []
     for split in evaluation.splits:
         sample = split.sample
         for c, name in enumerate(evaluation.classes):

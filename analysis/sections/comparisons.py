@@ -13,7 +13,7 @@ from analysis.discrimination.comparisons import (
 )
 from analysis.figures.canvas import Drawing, plain
 from analysis.figures.discrimination import ForestRow, forest_figure
-from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, Cell, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.sections.beside import companion_name
@@ -95,7 +95,7 @@ def _other_runs(models: Sequence[Comparison]) -> list[Comparison]:
     return [m for m in models if any(metric.quantity == "auc_macro_ahead" for metric in comparison_metrics(m))]
 
 
-def _line(metric: Metric) -> list[str | int | float | None]:
+def _line(metric: Metric) -> list[Cell]:
     """A row of the table's file."""
     return [metric.split, metric.class_name, metric.quantity, *estimate_cells(metric.estimate)]
 

@@ -7,15 +7,15 @@ from typing import Any
 from analysis.decisions.coverage import Coverage, Sets, always_in, fewest_calibration, judge_coverage, split_sets
 from analysis.figures.canvas import plain
 from analysis.figures.discrimination import ForestRow, forest_figure
+from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Limit
-from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, Cell, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.patients.samples import class_label
 from analysis.wording import count, split_name, told, told_p
 from triher.settings import Config
 
-_SMALL_P = 0.05
 _MANY_SITES = 8  # beyond this their table hides, and the figure leaves them out
 _COLUMNS = ("set_size", "sets_single", "sets_full", "sets_empty")
 
@@ -71,7 +71,7 @@ def promised_alpha(record: Mapping[str, Any], config: Config) -> float:
 
 def _too_low(rows: Sequence[Coverage]) -> list[Coverage]:
     """The groups of which less was covered than promised, beyond chance."""
-    return [row for row in rows if row.p_adjusted is not None and row.p_adjusted.value < _SMALL_P]
+    return [row for row in rows if row.p_adjusted is not None and row.p_adjusted.value < SMALL_P]
 
 
 def _limits(sets: Sets, rows: Sequence[Coverage], alpha: float) -> tuple[Limit, ...]:
@@ -173,7 +173,7 @@ def _table(split: str, rows: Sequence[Coverage], alpha: float, *, n_sites: int =
         for row in rows
         if not (row.class_name and row.cohort)
     ]
-    data: list[list[str | int | float | None]] = []
+    data: list[list[Cell]] = []
     for row in rows:
         found = {"coverage": row.covered, "coverage_p": row.p, "coverage_p_adjusted": row.p_adjusted, **row.sizes}
         place = [split, row.cohort, row.site, row.class_name]

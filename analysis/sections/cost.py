@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.evaluation import Evaluation
+from analysis.metrics import Cell
 from analysis.page import Block, Data, Facts, Paragraph, Section, Table
 from analysis.wording import count
 from triher.runfolder import RunFolder
@@ -27,7 +28,6 @@ _NAMES = {
     "explanations": "Maps",
 }
 _STEP = 1000
-Cell = str | int | float | None
 
 
 def sizes_of(run: RunFolder) -> dict[str, int]:

@@ -3,14 +3,12 @@
 import math
 from collections.abc import Iterator
 
-from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, Cell, estimate_cells, number_cell
 from analysis.page import Block, Data, Paragraph, Table
 from analysis.survival.cox import Coefficient, CoxModel
 from analysis.survival.nonproportional import OwnBaseline, Periods
 from analysis.survival.prognosis import Prognosis
 from analysis.wording import count, p_value, told, told_p
-
-Cells = list[str | int | float | None]
 
 _COLUMNS = (
     "model", "variable", "coef", "se", "p", *ESTIMATE_COLUMNS, "events", "events_per_coefficient",
@@ -52,17 +50,12 @@ def _printed(kind: str, model: CoxModel, j: int, line: Coefficient) -> list[str]
     return [name, told(line.hazard_ratio), p_value(line.p), proportional.get(line.name, "-"), inflation]
 
 
-def _exact(kind: str, model: CoxModel, j: int, line: Coefficient) -> Cells:
+def _exact(kind: str, model: CoxModel, j: int, line: Coefficient) -> list[Cell]:
     """One line for machines."""
     tests = {test.name: (test.chisq, test.p) for test in model.proportionality}
-    found = [_finite(line.coef), _finite(line.se), _finite(line.p), *estimate_cells(line.hazard_ratio)]
+    found = [number_cell(line.coef), number_cell(line.se), number_cell(line.p), *estimate_cells(line.hazard_ratio)]
     diagnosed = [model.inflation[j] if model.inflation else None, *tests.get(line.name, (None, None))]
     return [kind, line.name, *found, model.events, model.events_per_coefficient, *diagnosed]
-
-
-def _finite(value: float) -> float | None:
-    """A number, or nothing."""
-    return value if math.isfinite(value) else None
 
 
 def depth_blocks(part: Prognosis) -> list[Block]:
@@ -97,8 +90,8 @@ def _shape_table(part: Prognosis) -> Table:
 def _period_table(split: str, periods: tuple[Periods, ...]) -> Table:
     """Hazard ratios before and after the median event time."""
     rows = [[p.name, told(p.before), told(p.after), told_p(p.differ)] for p in periods]
-    data: list[Cells] = [
-        [p.name, when, p.split_months, *estimate_cells(e), _finite(p.differ.value)]
+    data: list[list[Cell]] = [
+        [p.name, when, p.split_months, *estimate_cells(e), number_cell(p.differ.value)]
         for p in periods
         for when, e in (("before", p.before), ("after", p.after))
     ]
@@ -117,8 +110,8 @@ def _baseline_table(split: str, models: tuple[OwnBaseline, ...]) -> Table:
     rows = [
         [f"{line.name} (own baseline by {name})", told(line.hazard_ratio), p_value(line.p)] for name, line in lines
     ]
-    data: list[Cells] = [
-        [name, line.name, *estimate_cells(line.hazard_ratio), _finite(line.p)] for name, line in lines
+    data: list[list[Cell]] = [
+        [name, line.name, *estimate_cells(line.hazard_ratio), number_cell(line.p)] for name, line in lines
     ]
     columns = ["baseline_by", "variable", *ESTIMATE_COLUMNS, "p"]
     caption = (
@@ -148,8 +141,8 @@ def _cut_blocks(part: Prognosis) -> list[Block]:
     where = f"above {cut.cut:.3g}" if math.isfinite(cut.cut) else "-"
     row = [where, str(cut.n_high), str(cut.n_tried), told_p(cut.corrected), told_p(cut.naive)]
     columns = ["cut", "n_high", "n_tried", "corrected_p", "naive_p", "reason"]
-    tested = [_finite(cut.corrected.value), _finite(cut.naive.value)]
-    values: Cells = [_finite(cut.cut), cut.n_high, cut.n_tried, *tested, cut.corrected.reason]
+    tested = [number_cell(cut.corrected.value), number_cell(cut.naive.value)]
+    values: list[Cell] = [number_cell(cut.cut), cut.n_high, cut.n_tried, *tested, cut.corrected.reason]
     header = ["High score", "Patients with a high score", "Cuts tried", "p, corrected", "p, not corrected"]
     table = Table("Best cut of the score", header, [row], name=f"best-cut-{part.split}", data=Data(columns, [values]))
     caution = cut.corrected.reason if math.isfinite(cut.corrected.value) else ""

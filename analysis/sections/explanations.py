@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from analysis.explained_run import Explained, read_explained
 from analysis.figures.explanations import features_figure, groups_figure
 from analysis.figures.projection import class_figure, site_figure
+from analysis.inference.corrected_p import SMALL_P
 from analysis.limits.facts import Limit
+from analysis.metrics import Cell
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table
 from analysis.part import Material, Part
 from analysis.patients.samples import class_label
 from analysis.sections.patients import patient_blocks
-from analysis.wording import count, p_value
+from analysis.wording import count, equals, p_value, two_decimals
 from triher.explanation_checks import Check
 from triher.explanation_tables import Purity, mean_sizes
 from triher.runfolder import RunFolder
@@ -55,7 +57,6 @@ _PLANE = (
     "nothing, and both methods draw clusters in noise. The evidence is the table: how often a patient's nearest "
     "neighbors, in all dimensions, are of the same class or site, against labels permuted within the other one."
 )
-_SMALL_P = 0.05
 
 
 def judge_explanations(material: Material) -> Part:
@@ -121,7 +122,7 @@ def _check_table(checks: Sequence[Check], method: str) -> Table:
     verdicts = {True: "passed", False: "failed", None: "reported only"}
     ordered = sorted(checks, key=lambda check: check.passed is not False)
     rows = [
-        [c.test, verdicts[c.passed], c.quantity, _value(c), _bare(c.expected), p_value(c.p), str(c.n)]
+        [c.test, verdicts[c.passed], c.quantity, _value(c), two_decimals(c.expected), p_value(c.p), str(c.n)]
         for c in ordered
     ]
     header = ["Test", "Verdict", "What was measured", "Mean (95 % interval)", "Compared with", "p", "n"]
@@ -130,13 +131,8 @@ def _check_table(checks: Sequence[Check], method: str) -> Table:
 
 def _value(check: Check) -> str:
     """The mean with its interval."""
-    spread = f" ({_bare(check.low)} to {_bare(check.high)})" if math.isfinite(check.low) else ""
-    return f"{_bare(check.value)}{spread}"
-
-
-def _bare(value: float) -> str:
-    """Two decimals."""
-    return f"{value:z.2f}" if math.isfinite(value) else "-"
+    spread = f" ({two_decimals(check.low)} to {two_decimals(check.high)})" if math.isfinite(check.low) else ""
+    return f"{two_decimals(check.value)}{spread}"
 
 
 def _share_blocks(explained: Explained, classes: Sequence[str]) -> list[Block]:
@@ -167,7 +163,7 @@ def _group_table(explained: Explained, classes: Sequence[str]) -> Table:
         [name, *(f"{sizes[name, label].mean:.3f}" if (name, label) in sizes else "-" for label in classes)]
         for name in names
     ]
-    data: list[list[str | int | float | None]] = [[o.name, o.label, o.mean, o.n] for o in sizes.values()]
+    data: list[list[Cell]] = [[o.name, o.label, o.mean, o.n] for o in sizes.values()]
     return Table(
         "Mean absolute share in the log-odds",
         ["View or covariate", *map(class_label, classes)],
@@ -200,27 +196,20 @@ def _neighbors(purity: Purity) -> str:
         f"Of {purity.k} nearest neighbors {purity.purity:.0%} are of the patient's own {purity.target}; "
         f"{purity.expected:.0%} would be without any connection"
     )
-    if purity.p >= _SMALL_P:
-        return f"{found} (p {_equals(purity.p)}), so no connection was found, which is no proof that there is none."
-    return f"{found} (p {_equals(purity.p)}): the embeddings carry the {purity.target}."
-
-
-def _equals(p: float) -> str:
-    """A p value after its letter."""
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+    p = equals(p_value(purity.p))
+    if purity.p >= SMALL_P:
+        return f"{found} (p {p}), so no connection was found, which is no proof that there is none."
+    return f"{found} (p {p}): the embeddings carry the {purity.target}."
 
 
 def _purity_table(found: Sequence[Purity]) -> Table:
     """The neighbors in numbers."""
     rows = [
-        [one.target, str(one.n), str(one.groups), str(one.k), _bare(one.purity), _bare(one.expected), p_value(one.p)]
-        for one in found
+        [o.target, str(o.n), str(o.groups), str(o.k), two_decimals(o.purity), two_decimals(o.expected), p_value(o.p)]
+        for o in found
     ]
     header = ["Neighbors of the same", "Patients", "Groups", "Neighbors", "Share", "Without connection", "p"]
-    data: list[list[str | int | float | None]] = [
-        [o.target, o.n, o.groups, o.k, o.purity, o.expected, o.p] for o in found
-    ]
+    data: list[list[Cell]] = [[o.target, o.n, o.groups, o.k, o.purity, o.expected, o.p] for o in found]
     columns = ["target", "n", "groups", "k", "purity", "expected", "p"]
     caption = "Nearest neighbors in all dimensions of the embeddings"
     return Table(caption, header, rows, name="neighbors", data=Data(columns, data))

@@ -1,6 +1,5 @@
 """The report's words about gene sets."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ from analysis.figures.gene_sets import enrichment_figure
 from analysis.genes.camera import SetShift
 from analysis.genes.enrichment import SetEnrichment, SetOverlap
 from analysis.genes.gene_sets import PARTLY, DroppedSet, GeneSet, GeneSets
+from analysis.metrics import Cell, number_cell
 from analysis.page import Block, Data, Gallery, Paragraph, Table
 from analysis.patients.samples import class_label
 from analysis.wording import count, p_value
@@ -17,7 +17,6 @@ from analysis.wording import count, p_value
 _MOST = 40  # rows in print; the CSV has all
 _FIRST = 5  # rows in print where no set passes
 
-Cells = list[str | int | float | None]
 Result = tuple[SetShift, SetEnrichment, SetOverlap]
 """What the three tests say of one set."""
 
@@ -153,7 +152,7 @@ def _printed(shift: SetShift, one: SetEnrichment, found: SetOverlap) -> list[str
     ]
 
 
-def _recorded(shift: SetShift, one: SetEnrichment, found: SetOverlap) -> Cells:
+def _recorded(shift: SetShift, one: SetEnrichment, found: SetOverlap) -> list[Cell]:
     """One set as a row of the file."""
     return [
         *head_cells(one.gene_set),
@@ -175,17 +174,12 @@ def overlap_text(one: GeneSet) -> str:
     return f"{len(one.genes)} of {one.n_listed}"
 
 
-def head_cells(one: GeneSet) -> Cells:
+def head_cells(one: GeneSet) -> list[Cell]:
     """The first cells of a set that was tested."""
     return [one.name, one.source, one.n_listed, len(one.genes), ""]
 
 
-def number_cell(value: float) -> float | None:
-    """None for what cannot be estimated."""
-    return value if math.isfinite(value) else None
-
-
-def dropped_cells(one: DroppedSet, width: int) -> Cells:
+def dropped_cells(one: DroppedSet, width: int) -> list[Cell]:
     """A set that was not tested as a row of the file."""
-    head: Cells = [one.name, one.source, one.n_listed, one.n_genes, one.reason]
+    head: list[Cell] = [one.name, one.source, one.n_listed, one.n_genes, one.reason]
     return head + [None] * (width - len(head))

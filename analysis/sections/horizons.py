@@ -19,7 +19,7 @@ from analysis.survival.rows import (
     ratio,
     survival_metrics,
 )
-from analysis.wording import count, p_value, split_name, told, told_p
+from analysis.wording import count, equals, p_value, split_name, told, told_p
 from triher.estimate import Estimate
 
 _BESIDES = ("quantity", "months", "group")
@@ -137,16 +137,10 @@ def _halves_table(measures: SurvivalMeasures) -> Table:
                 ]
             )
     for t, difference in zip(measures.horizons.months, measures.differences, strict=bool(measures.differences)):
-        text = f"{told(difference.months)}, p {_equals(difference.p)}"
+        text = f"{told(difference.months)}, p {equals(told_p(difference.p))}"
         rows.append([f"High minus low score, {t:g} months", "-", "-", text])
     header = ["Half of the score", "At risk", "Survival (95 %)", "Restricted mean, months (95 %)"]
     return Table("Survival of the halves; restricted mean survival time is the area under the curve", header, rows)
-
-
-def _equals(p: Estimate) -> str:
-    """A p value after its letter."""
-    text = told_p(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _tests_table(measures: SurvivalMeasures) -> Table:

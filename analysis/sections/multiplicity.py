@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from analysis.discrimination.questions import QUESTIONS
 from analysis.figures.canvas import plain
 from analysis.inference.multiplicity import NAMES, Hypothesis, correct, corrected_metrics, primary_tests
-from analysis.metrics import Metric
+from analysis.metrics import Cell, Metric, number_cell
 from analysis.page import Block, Data, Paragraph, Section, Table
 from analysis.part import Material, Part
 from analysis.patients.samples import class_label
@@ -145,9 +145,9 @@ def _p(one: Hypothesis) -> str:
     return p_value(estimate.value) if math.isfinite(estimate.value) else f"not estimable: {estimate.reason}"
 
 
-def _line(one: Hypothesis) -> list[str | int | float | None]:
+def _line(one: Hypothesis) -> list[Cell]:
     """A row of the table's file."""
     m = one.metric
-    numbers = [v if math.isfinite(v) else None for v in (m.estimate.value, one.corrected)]
+    numbers = [number_cell(v) for v in (m.estimate.value, one.corrected)]
     place = [NAMES[one.method], m.part, m.split, m.cohort, m.site, m.quantity, m.class_name]
     return [*place, m.estimate.n, *numbers, m.estimate.method, m.estimate.reason]

@@ -7,7 +7,7 @@ from analysis.discrimination.paper_rows import MODEL, TRAINED, Row, View
 from analysis.discrimination.published import Beside, compare_published
 from analysis.discrimination.questions import QUESTIONS
 from analysis.figures.canvas import plain
-from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells, find
+from analysis.metrics import ESTIMATE_COLUMNS, Cell, Metric, estimate_cells, find, number_cell
 from analysis.page import Block, Data, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.patients.samples import class_label
@@ -126,7 +126,7 @@ def _test_table(view: View, rows: Sequence[Row], slug: str, metrics: Sequence[Me
         cells.append([_label(row), *(_told_p(row.p[name], after[name]) for name in shown), str(row.p["accuracy"].n)])
         for name in shown:
             p = row.p[name]
-            numbers = [v if math.isfinite(v) else None for v in (p.value, after[name])]
+            numbers = [number_cell(v) for v in (p.value, after[name])]
             lines.append([*_place(row), name, *numbers, p.n, p.method, p.reason])
     header = ["The model against", *(f"{_MEASURES[name]}: p" for name in shown), "n"]
     caption = f"{view.label}: paired tests, p (corrected)"
@@ -163,9 +163,9 @@ def _sizes(row: Row) -> str:
     return f"{len(row.sample.y)} ({' / '.join(str(round(e.value * e.n)) for e in each)})"
 
 
-def _place(row: Row) -> list[str | int | float | None]:
+def _place(row: Row) -> list[Cell]:
     """The first columns of the files."""
-    threshold = row.threshold if math.isfinite(row.threshold) else None
+    threshold = number_cell(row.threshold)
     return [row.sample.split, row.sample.cohort, row.view.label, row.name, row.kind, threshold]
 
 
@@ -222,11 +222,11 @@ def _quantity(quantity: str) -> str:
     return f"{words}, {class_label(class_name)}" if class_name else words
 
 
-def _published_line(one: Beside) -> list[str | int | float | None]:
+def _published_line(one: Beside) -> list[Cell]:
     """A line of the file."""
     it, expected = one.published, one.expected
     holds = None if one.holds is None else int(one.holds)
-    limits = [v if math.isfinite(v) else None for v in (expected.low, expected.high)]
+    limits = [number_cell(v) for v in (expected.low, expected.high)]
     sides = (one.sides.n_positive, one.sides.n_negative) if one.sides else (None, None)
     first = [it.source, it.quantity, it.split, it.cohort, it.value, it.low, it.high, *estimate_cells(one.own), holds]
     return [*first, *limits, expected.method, expected.reason, *sides]

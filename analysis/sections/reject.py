@@ -10,7 +10,7 @@ from analysis.decisions.coverage import split_sets
 from analysis.decisions.reject import NAMED_SHARES, Option, RiskCoverage, judge_option, risk_coverage, surest
 from analysis.figures.decision import risk_figure
 from analysis.inference.cross_validation import folds_of
-from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, Cell, Metric, estimate_cells
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.patients.samples import Sample, class_label
@@ -203,7 +203,7 @@ def _curve_table(split: str, curve: RiskCoverage) -> Table:
     """The whole curve, folded."""
     lines = list(zip(curve.shares, curve.error, curve.gain, strict=True))
     rows = [[f"{share:.0%}", told(error), told(gain)] for share, error, gain in lines]
-    data: list[list[str | int | float | None]] = []
+    data: list[list[Cell]] = []
     for share, error, gain in lines:
         data.append([split, "error", share, *estimate_cells(error)])
         data.append([split, "accuracy_gain", share, *estimate_cells(gain)])

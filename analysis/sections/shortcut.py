@@ -1,20 +1,16 @@
-"""The report's words about shortcuts: what else the features tell, and how often held-out patients were looked at."""
+"""The report's section on shortcuts: what else the features tell."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE
+from analysis.discrimination.aucs import GUESSING
+from analysis.discrimination.shortcut import EVERYBODY, FROM_SITE, STRONG
 from analysis.evaluation import Evaluation
 from analysis.figures.canvas import plain
 from analysis.long_table import long_data
 from analysis.metrics import find
 from analysis.page import Block, Paragraph, Section, Table
-from analysis.wording import count, interval, told
+from analysis.wording import interval, told
 from triher.estimate import Estimate
-
-_STRONG = 0.8  # above this a caution is said
-_GUESSING = 0.5
 
 
 def shortcut_section(evaluation: Evaluation) -> list[Section]:
@@ -36,7 +32,7 @@ def shortcut_section(evaluation: Evaluation) -> list[Section]:
             continue
         rows.append([_question(target), told(area), f"{groups.value:.0f}", str(area.n)])
         sentences += _told_shortcut(target, area)
-        if area.value > _STRONG and target != FROM_SITE:
+        if area.value > STRONG and target != FROM_SITE:
             strong.append(f"the {plain(target)}")
     header = ["Asked for", "Macro AUC (95 % interval)", "Groups", "n"]
     data = long_data([m for m in evaluation.metrics if m.quantity == "shortcut_auc"])
@@ -44,7 +40,7 @@ def shortcut_section(evaluation: Evaluation) -> list[Section]:
     blocks: list[Block] = [Paragraph(text), table, *map(Paragraph, sentences)]
     if strong:
         caution = (
-            f"The features give away {' and '.join(strong)} (AUC above {_STRONG}). A result on patients of sites "
+            f"The features give away {' and '.join(strong)} (AUC above {STRONG}). A result on patients of sites "
             "that also trained the model may rest on that; trust results on sites that were held out, and the AUC "
             "among patients of one site."
         )
@@ -68,29 +64,5 @@ def _told_shortcut(target: str, area: Estimate) -> list[str]:
     )
     return [
         f"The site alone tells the HER2 class at AUC {area.value:.2f}{spread}; 0.5 would be no help."
-        f"{below if area.high < _GUESSING else ''}"
+        f"{below if area.high < GUESSING else ''}"
     ]
-
-
-def opened_blocks(record: Mapping[str, Any]) -> list[Block]:
-    """How often the held-out patients were predicted, next to what was found on them."""
-    times = _times_opened(record)
-    if times == 1:
-        return [Paragraph("The held-out patients were predicted with one setting only, in this run folder.")]
-    return [Paragraph(text, tone="note") for text in opened_too_often(record)]
-
-
-def opened_too_often(record: Mapping[str, Any]) -> list[str]:
-    """A warning where several settings were tried on the held-out patients."""
-    times = _times_opened(record)
-    if times < 2:
-        return []
-    return [
-        f"The held-out patients were predicted {count(times, 'time')} with different settings; the result is no "
-        "longer that of a single test."
-    ]
-
-
-def _times_opened(record: Mapping[str, Any]) -> int:
-    """From the record of the stage ``classify``; 0 where nobody was held out."""
-    return int(record.get("stages", {}).get("classify", {}).get("test_opened", 0))

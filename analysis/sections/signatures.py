@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from analysis.figures.discrimination import ForestRow, forest_figure
 from analysis.genes.gene_sets import GeneSets
 from analysis.genes.single_sample import SetDifference
-from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells
+from analysis.inference.corrected_p import SMALL_P
+from analysis.metrics import ESTIMATE_COLUMNS, estimate_cells, number_cell
 from analysis.page import Block, Data, Gallery, Paragraph, Table
 from analysis.patients.samples import class_label
-from analysis.sections.gene_sets import dropped_cells, head_cells, number_cell, overlap_text
+from analysis.sections.gene_sets import dropped_cells, head_cells, overlap_text
 from analysis.wording import count, p_value, told
 
-_ALPHA = 0.05
 _COLUMNS = (
     "signature", "source", "genes_listed", "genes_tested", "not_tested_because", *ESTIMATE_COLUMNS, "p", "p_adjusted",
     *(f"auc_{name}" for name in ESTIMATE_COLUMNS),
@@ -58,7 +58,7 @@ def _told_differences(differences: Sequence[SetDifference], compare: tuple[str, 
     """Which signatures differ."""
     if not any(math.isfinite(one.p) for one in differences):
         return "No immune signature could be tested."
-    passing = [one for one in differences if one.p_adjusted < _ALPHA]
+    passing = [one for one in differences if one.p_adjusted < SMALL_P]
     if not passing:
         return "No immune signature differs between the classes after correction."
     sides = [[one.gene_set.name for one in passing if (one.difference.value > 0) == up] for up in (True, False)]

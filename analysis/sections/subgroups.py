@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 
 from analysis.discrimination.subgroups import Interaction, Level, Subgrouping, judge_subgroups, of_everybody
 from analysis.figures.subgroups import PANELS, level_label, subgroup_figure
+from analysis.inference.corrected_p import SMALL_P
 from analysis.inference.cross_validation import folds_of
-from analysis.metrics import ESTIMATE_COLUMNS, Metric, estimate_cells
+from analysis.metrics import ESTIMATE_COLUMNS, Cell, Metric, estimate_cells, number_cell
 from analysis.page import Block, Data, Gallery, Heading, Paragraph, Section, Table, fold_later
 from analysis.part import Material, Part
 from analysis.patients.groupings import PLACES
 from analysis.patients.samples import class_label
-from analysis.wording import p_value, split_name, told
+from analysis.wording import equals, p_value, split_name, told
 from triher.estimate import Estimate
 
 _TEXT = (
@@ -30,9 +31,6 @@ _POOLED = (
 )
 
 _MOST_OPEN = 12  # levels in a table that is not folded
-_SMALL_P = 0.05
-
-Cell = str | int | float | None
 
 
 def subgroups_part(material: Material) -> Part:
@@ -77,7 +75,7 @@ def _summary(found: Sequence[Subgrouping], *, asked: bool) -> tuple[str, ...]:
     if not tests:
         return ()
     names = list(dict.fromkeys(name for name, _ in tests))
-    small = [(name, test) for name, test in tests if test.p_adjusted.value < _SMALL_P]
+    small = [(name, test) for name, test in tests if test.p_adjusted.value < SMALL_P]
     if not small and not asked:
         return ()
     if not small:
@@ -85,7 +83,7 @@ def _summary(found: Sequence[Subgrouping], *, asked: bool) -> tuple[str, ...]:
         return (
             f"{tried} no AUC that differs between subgroups ({', '.join(names)}), which is no proof of equality.",
         )
-    said = "; ".join(f"{PANELS[t.quantity]} by {name} (p {_equals(t.p_adjusted.value)})" for name, t in small)
+    said = "; ".join(f"{PANELS[t.quantity]} by {name} (p {equals(p_value(t.p_adjusted.value))})" for name, t in small)
     return (f"Exploratory: after correction an AUC differs between subgroups: {said}.",)
 
 
@@ -107,15 +105,9 @@ def _heterogeneity(group: Subgrouping) -> list[str]:
         return [f"{text}; whether that is more than chance is not estimable{reason}."]
     beyond = max(0.0, 1 - test.degrees / test.q.value) if test.q.value > 0 else 0.0
     return [
-        f"{text}; p of heterogeneity {_equals(test.p.value)} before correction, {beyond:.0%} of the spread beyond "
-        "chance (I\u00b2)."
+        f"{text}; p of heterogeneity {equals(p_value(test.p.value))} before correction, {beyond:.0%} of the spread "
+        "beyond chance (I\u00b2)."
     ]
-
-
-def _equals(p: float) -> str:
-    """A p value after its letter."""
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _metrics(found: Sequence[Subgrouping], classes: Sequence[str]) -> Iterator[Metric]:
@@ -245,7 +237,7 @@ def _told(test: Interaction) -> list[str]:
 def _cells(test: Interaction) -> list[Cell]:
     """One test for machines."""
     left_out = " | ".join(label or "not known" for label in test.left_out)
-    numbers = [v if math.isfinite(v) else None for v in (test.p.value, test.p_adjusted.value)]
-    q = test.q.value if math.isfinite(test.q.value) else None
+    numbers = [number_cell(v) for v in (test.p.value, test.p_adjusted.value)]
+    q = number_cell(test.q.value)
     tail = [*numbers, test.p_adjusted.method, test.p.reason]
     return [" | ".join(test.compared), left_out, test.p.n, q, test.degrees, *tail]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.metrics import Cell, number_cell
 from analysis.page import Block, Data, Heading, Paragraph, Table
 from analysis.patients.acquisition import SHOWN, Acquisition
 from analysis.patients.samples import class_label
@@ -22,7 +23,6 @@ _COLUMNS = (
     "variable", "level", "group", "n", "missing", "count", "mean", "sd", "median", "quartile_1", "quartile_3",
     "largest_difference", "between",
 )  # fmt: skip
-Cell = str | int | float | None
 
 
 def table_one_blocks(
@@ -187,20 +187,15 @@ def _number(numbers_: Numbers, *, skewed: bool) -> str:
 
 def _cells(line: Line, groups: Sequence[Group]) -> list[list[Cell]]:
     """One variable for machines."""
-    tail: list[Cell] = [_or_none(line.distance), " | ".join(filter(None, line.between))]
+    tail: list[Cell] = [number_cell(line.distance), " | ".join(filter(None, line.between))]
     rows: list[list[Cell]] = []
     for group, n in zip(groups, line.groups, strict=True):
         for k, level in enumerate(line.variable.levels):
             rows.append([line.variable.name, level, group.name, n.n, n.missing, n.counts[k], *[None] * 5, *tail])
         if not line.variable.levels:
-            values = [_or_none(v) for v in (n.mean, n.sd, n.quartiles[1], n.quartiles[0], n.quartiles[2])]
+            values = [number_cell(v) for v in (n.mean, n.sd, n.quartiles[1], n.quartiles[0], n.quartiles[2])]
             rows.append([line.variable.name, "", group.name, n.n, n.missing, None, *values, *tail])
     return rows
-
-
-def _or_none(value: float) -> float | None:
-    """A number, or none."""
-    return value if math.isfinite(value) else None
 
 
 def _follow_up_lines(groups: Sequence[Group], known: Mapping[str, Patient]) -> list[list[str]]:

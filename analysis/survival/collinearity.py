@@ -3,9 +3,8 @@
 import math
 
 import numpy as np
-from jaxtyping import Float64
 
-Design = Float64[np.ndarray, "patient covariate"]
+from analysis.survival.partial_likelihood import Design
 
 HIGH = 10.0
 """Variance inflation above which a column is called collinear (Marquardt, Technometrics 1970;12:591)."""

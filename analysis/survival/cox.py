@@ -14,11 +14,13 @@ from analysis.survival.concordance import harrell_c
 from analysis.survival.firth import METHOD as FIRTH
 from analysis.survival.firth import FirthFit, fit_firth
 from analysis.survival.followup import Events, Months
-from analysis.survival.maximum import find_maximum, runaway_columns
+from analysis.survival.maximum import Maximum, find_maximum, runaway_columns
 from analysis.survival.partial_likelihood import Design, evaluate, log_likelihood, risk_sets
 from analysis.survival.proportionality import ProportionalityTest, proportionality_tests
 from triher.estimate import Estimate, not_estimable
 
+STABLE_EVENTS = 10
+"""Events per coefficient below which coefficients are unstable (Peduzzi et al., J Clin Epidemiol 1995;48:1503)."""
 FEWEST_EVENTS = 5
 """Events per coefficient below which a model is refused."""
 _OFFER = "analysis.few_events: firth fits it with a penalty that keeps the hazard ratios finite"
@@ -88,7 +90,7 @@ class CoxModel:
 
     @property
     def events_per_coefficient(self) -> float:
-        """Below 10, coefficients are unstable (Peduzzi et al., J Clin Epidemiol 1995;48:1503)."""
+        """Compare `STABLE_EVENTS`."""
         return self.events / max(1, len(self.coefficients))
 
 
@@ -129,6 +131,19 @@ def fit_cox(
     if guilty:
         reason = f"{', '.join(guilty)} separates events from the rest (monotone likelihood)"
         return _penalized(x, names, time, event, strata, options, "monotone_likelihood", reason)
+    return _told(x, names, time, event, strata, options, fitted)
+
+
+def _told(
+    x: Design,
+    names: tuple[str, ...],
+    time: Months,
+    event: Events,
+    strata: tuple[str, ...],
+    options: Options,
+    fitted: Maximum,
+) -> CoxModel:
+    """The model at the maximum of the likelihood, with its tests."""
     risk = risk_sets(time, event, strata)
     centered = x - x.mean(axis=0)
     how, coef = _method(options), fitted.coef
@@ -136,7 +151,8 @@ def fit_cox(
     lines = tuple(_line(name, b, s, len(x), how) for name, b, s in pairs)
     tested = options.diagnose and not options.ridge
     return CoxModel(
-        *counts,
+        len(x),
+        int(event.sum()),
         coefficients=lines,
         log_likelihood=log_likelihood(evaluate(risk, centered, coef)),
         log_likelihood_null=log_likelihood(evaluate(risk, centered, np.zeros(len(coef)))),

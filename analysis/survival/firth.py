@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float64
 from numpy.linalg import LinAlgError
 
 from analysis.survival.followup import Events, Months
-
-Design = Float64[np.ndarray, "patient covariate"]
-Column = Float64[np.ndarray, " covariate"]
+from analysis.survival.partial_likelihood import Beta, Design
 
 METHOD = "Cox, Firth's penalty, Breslow ties, profile penalized likelihood"
 _MOST_STEPS = 500
@@ -23,12 +20,12 @@ _MOST_STEPS = 500
 class FirthFit:
     """Coefficients with limits and p values of the penalized likelihood."""
 
-    coef: Column
-    se: Column
-    low: Column
+    coef: Beta
+    se: Beta
+    low: Beta
     """95 % profile limits; NaN on both sides where one of them is not found."""
-    high: Column
-    p: Column
+    high: Beta
+    p: Beta
     """Of the penalized likelihood-ratio test of each coefficient against 0, the others refitted."""
     log_likelihood: float
     """Penalized; comparable within one set of columns only."""

@@ -13,7 +13,7 @@ from triher.estimate import Estimate, not_estimable
 from triher.types import Scores
 
 FEWEST_AT_RISK = 10
-_SHARE_OF_EVENTS = 0.9
+_SHARE_OF_EVENTS = 0.9  # see `latest_horizon`
 
 
 @dataclass(frozen=True)

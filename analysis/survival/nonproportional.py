@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from analysis.inference.corrected_p import SMALL_P
 from analysis.survival.cox import CoxModel, Options, fit_cox, likelihood_ratio_p
 from analysis.survival.followup import Events, Months
 from analysis.survival.partial_likelihood import Design
 from triher.estimate import Estimate, not_estimable
 
-ALPHA = 0.05
 _MOST_LEVELS = 5
 """Values up to which a covariate can give each its own baseline hazard."""
 
@@ -37,7 +37,7 @@ class OwnBaseline:
 
 def violated(model: CoxModel) -> tuple[str, ...]:
     """Variables whose hazards are not proportional (p < 0.05); `GLOBAL` among them where only all together tell."""
-    return tuple(test.name for test in model.proportionality if test.p < ALPHA)
+    return tuple(test.name for test in model.proportionality if test.p < SMALL_P)
 
 
 def split_by_time(

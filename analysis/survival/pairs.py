@@ -1,13 +1,12 @@
 """Count, for every patient, the ordered pairs of a concordance index: compiled, in O(n log n)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
-from numba import njit
 
+from analysis.inference.compiled import compiled
 from triher.types import Scores
 
 _BLOCK = 32  # resamples side by side, so that the tree of 10,000 patients stays in the cache
@@ -104,15 +103,7 @@ def resampled_index(
     return np.concatenate(found)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile, and keep the result beside the module where numba finds a folder that it may write to."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 @no_type_check  # numba reads the function's own code, not a wrapper that checks shapes
 def _add(tree, at, amount):  # noqa: ANN001, ANN202
     """Add to a Fenwick tree (Fenwick, Softw Pract Exp 1994;24:327)."""
@@ -121,7 +112,7 @@ def _add(tree, at, amount):  # noqa: ANN001, ANN202
         at += at & -at
 
 
-@_compiled
+@compiled
 @no_type_check
 def _below(tree, at):  # noqa: ANN001, ANN202
     """Sum of the tree up to a rank."""
@@ -132,7 +123,7 @@ def _below(tree, at):  # noqa: ANN001, ANN202
     return total
 
 
-@_compiled
+@compiled
 @no_type_check
 def _sweep_both(rank, follower, end, lead, won, pairs):  # noqa: ANN001, ANN202
     """Add each patient's pairs as leader in a sweep from the last time, as follower in one from the first."""
@@ -162,7 +153,7 @@ def _sweep_both(rank, follower, end, lead, won, pairs):  # noqa: ANN001, ANN202
         pairs[i] += total
 
 
-@_compiled
+@compiled
 @no_type_check
 def _sweep_block(rank, follower, end, lead, drawn):  # noqa: ANN001, ANN202
     """Won pairs and all pairs of some resamples, side by side in one sweep from the last time."""
@@ -188,7 +179,7 @@ def _sweep_block(rank, follower, end, lead, drawn):  # noqa: ANN001, ANN202
     return won, pairs
 
 
-@_compiled
+@compiled
 @no_type_check
 def _add_row(tree, level, total, at, amount):  # noqa: ANN001, ANN202
     """Add a patient to the trees of all resamples, to the counts of the score, and to the totals."""
@@ -201,7 +192,7 @@ def _add_row(tree, level, total, at, amount):  # noqa: ANN001, ANN202
         at += at & -at
 
 
-@_compiled
+@compiled
 @no_type_check
 def _below_row(tree, at, below):  # noqa: ANN001, ANN202
     """Sums of the trees of all resamples up to a rank."""

@@ -3,12 +3,11 @@
 import re
 
 from analysis.survival.collinearity import HIGH
-from analysis.survival.cox import CoxModel
+from analysis.survival.cox import STABLE_EVENTS, CoxModel
 from analysis.survival.nonproportional import violated
 from triher.errors import Note
 from triher.label_names import tells_her2
 
-_STABLE_EVENTS = 10
 _THERAPY = re.compile(
     r"therap|treat|chemo|trastuzumab|herceptin|pertuzumab|lapatinib|t[-_]?dm1|t[-_]?dxd|endocrine|hormon|tamoxifen|"
     r"drug|regimen",
@@ -39,9 +38,9 @@ def _of_model(which: str, model: CoxModel) -> list[tuple[str, str]]:
     found = []
     if model.penalty == "firth":
         found.append((model.code, f"{which} has Firth's penalty, because of {model.occasion}"))
-    elif model.events_per_coefficient < _STABLE_EVENTS:
+    elif model.events_per_coefficient < STABLE_EVENTS:
         ratio = f"{model.events_per_coefficient:.1f} events per coefficient"
-        found.append(("few_events", f"{which} has {ratio}; below {_STABLE_EVENTS} its hazard ratios are unstable"))
+        found.append(("few_events", f"{which} has {ratio}; below {STABLE_EVENTS} its hazard ratios are unstable"))
     high = [line.name for line, f in zip(model.coefficients, model.inflation, strict=True) if f > HIGH]
     if high:
         text = f"{which} has a variance inflation above {HIGH:g} for {', '.join(high)}; drop one of them"

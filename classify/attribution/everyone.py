@@ -10,9 +10,7 @@ from classify.apply import is_bare
 from classify.attribution.chain import Chain, chain_of
 from classify.bundle import Bundle
 from classify.cases import inputs_of, leave_out_gaps
-from classify.gaps import filled
 from classify.inputs import Inputs
-from classify.sitewise import LEAST_ROWS, standardize_new
 from classify.source import Source
 from classify.view_algebra import derive_views
 from triher.cohort import Cohort, Patient
@@ -91,15 +89,6 @@ def settle(bundle: Bundle, inputs: Inputs) -> Bundle:
     harmonizer = preparation.harmonizer
     if harmonizer is None or harmonizer.effects is None or harmonizer.unseen != "standardize":
         return bundle
-    site = inputs.site_of_row.astype(str)
-    names, counts = np.unique(site, return_counts=True)
-    known = {*harmonizer.effects.sites, *harmonizer.left_out}
-    new = np.isin(
-        site, [name for name, n in zip(names, counts, strict=True) if n >= LEAST_ROWS and name not in known]
-    )
-    effects = harmonizer.effects
-    if new.any():
-        rows = inputs.rows if preparation.fill is None else filled(inputs.rows, preparation.fill)
-        effects = standardize_new(effects, rows[new], site[new])
+    effects = harmonizer.effects_with_new(preparation.filled_rows(inputs), inputs.site_of_row)
     settled = replace(preparation, harmonizer=replace(harmonizer, effects=effects, unseen="pass"))
     return replace(bundle, model=replace(bundle.model, preparation=settled))

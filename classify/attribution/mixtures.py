@@ -13,7 +13,6 @@ from jaxtyping import Float64, Int
 from classify.attribution.everyone import Everyone
 from classify.attribution.odds import log_odds
 from classify.cases import inputs_of
-from classify.gaps import filled
 from classify.heads import find_head
 from classify.inputs import Inputs
 from classify.training import Model
@@ -93,7 +92,7 @@ def mixer_of(everyone: Everyone) -> Mixer:
     """Fill gaps, take out sites, and find the groups."""
     model, inputs = everyone.bundle.model, everyone.inputs
     preparation = model.preparation
-    rows = inputs.rows if preparation.fill is None else filled(inputs.rows, preparation.fill)
+    rows = preparation.filled_rows(inputs)
     if preparation.harmonizer is not None:
         rows = preparation.harmonizer.transform(rows, inputs.site_of_row)
     plain = replace(model, preparation=replace(preparation, harmonizer=None))

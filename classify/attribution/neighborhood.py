@@ -7,7 +7,7 @@ from jaxtyping import Float64, Int
 
 from classify.gaps import filled, medians
 from classify.inputs import Inputs
-from classify.rotation import center_and_scale, standardize
+from classify.rotation import center_and_scale, standardize, unit_length
 from triher.explanation_tables import Purity
 from triher.types import Vectors
 
@@ -42,8 +42,7 @@ def nearest(vectors: Vectors, k: int) -> Int[np.ndarray, "patient neighbor"]:
     >>> nearest(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), 1).tolist()
     [[1], [0], [1]]
     """
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(length > 0, length, 1.0)
+    unit = unit_length(vectors)
     alike = unit @ unit.T
     np.fill_diagonal(alike, -np.inf)
     return np.argsort(-alike, axis=1, kind="stable")[:, : min(k, len(vectors) - 1)]

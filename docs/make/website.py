@@ -18,7 +18,12 @@ from triher.cli import app
 
 STAGE = ROOT / "build" / "docs"
 PAGES = STAGE / "docs"
-TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+TOP = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "benchmarks/RESULTS.md": "benchmarks.md",
+}
 
 # Title -> pages, in reading order. Whatever lies in docs/ must be here.
 NAV: dict[str, tuple[str, ...]] = {
@@ -125,7 +130,7 @@ def navigation() -> list[Any]:
         raise SystemExit(f"pages that no list of docs/make/website.py holds: {', '.join(sorted(lost))}")
     entries: list[Any] = [{"Start": "index.md"}, *({title: names} for title, names in lists.items() if names)]
     entries[-1]["Reference"].append({"Configurations": configs})
-    project = {"Project": ["contributing.md", "changelog.md"]}
+    project = {"Project": ["contributing.md", "changelog.md", "benchmarks.md"]}
     return [*entries, {"Python": [_branch(package, api) for package in PACKAGES]}, project]
 
 

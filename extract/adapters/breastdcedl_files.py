@@ -9,9 +9,8 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from extract.adapters.contract import Row
+from extract.adapters.contract import Row, claim
 from extract.adapters.rows import filled, number
 from triher.errors import SkipPatient, StopRun
 
@@ -30,8 +29,8 @@ _EXPECTED = {
     "duke": ("BreastDCEDL_DUKE_min_crop/crop_min_dce/{}_duke_aqc_{}.nii.gz", ""),
 }
 _PIXELS = 256  # rows and columns of every MinCrop volume
+_ONE_OF_TWO = "remove one of the two, or name the folder of the images"
 _MARGIN = 2  # slices that MinCrop keeps on either side of the tumor
-_K = TypeVar("_K", str, int)
 
 
 @dataclass(frozen=True)
@@ -56,18 +55,10 @@ def list_files(root: Path) -> Files:
     for path in sorted(root.rglob("*.nii*")):
         if found := _VOLUME.fullmatch(path.name):
             if found["visit"] in (None, "1"):
-                _claim(volumes.setdefault(found["pid"], {}), int(found["k"]), path)
+                claim(volumes.setdefault(found["pid"], {}), int(found["k"]), path, _ONE_OF_TWO)
         elif found := _MASK.fullmatch(path.name):
-            _claim(masks, found["pid"], path)
+            claim(masks, found["pid"], path, _ONE_OF_TWO)
     return Files(root, volumes, masks)
-
-
-def _claim(places: dict[_K, Path], key: _K, path: Path) -> None:
-    """Give a file its place, once."""
-    other = places.setdefault(key, path)
-    if other != path:
-        message = f"{other} and {path} are the same image of one patient"
-        raise StopRun("ambiguous_file", message, remedy="remove one of the two, or name the folder of the images")
 
 
 def cohort_key(pid: str, where: object) -> str:

@@ -8,11 +8,12 @@ for headers where its own text says so. Every patient of the table and of the im
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from triher.errors import Note, Skipped, StopRun, unknown_name
 
 Row = dict[str, str]
+_Key = TypeVar("_Key", str, int)
 Gap = Literal["no_images", "no_label", "phase_missing", "mask_missing", "spacing_implausible", "image_unreadable"]
 
 WITHOUT_IMAGES = "without-images"
@@ -96,6 +97,17 @@ def check_options(request: Request, known: Iterable[str]) -> None:
     for name in request.options:
         if name not in names:
             raise unknown_name("option of this adapter", name, names)
+
+
+def claim(places: dict[_Key, Path], key: _Key, path: Path, remedy: str = "") -> None:
+    """Give a file its place, once.
+
+    Raises:
+        StopRun: ``ambiguous_file`` where another file has it.
+    """
+    other = places.setdefault(key, path)
+    if other != path:
+        raise StopRun("ambiguous_file", f"{other} and {path} are the same image of one patient", remedy=remedy)
 
 
 def keeps_rows(request: Request) -> bool:

@@ -24,6 +24,7 @@ from extract.adapters.contract import (
     Row,
     check_options,
     choose_option,
+    claim,
     find_table,
     gap,
     image_root,
@@ -31,7 +32,7 @@ from extract.adapters.contract import (
     part_rows,
 )
 from extract.adapters.rows import binary_her2, filled, number, read_rows
-from triher.errors import Note, SkipPatient, Skipped, StopRun, unknown_name
+from triher.errors import Note, SkipPatient, Skipped, unknown_name
 
 TABLES = ("clinical_and_imaging_info.csv", "clinical_and_imaging_info.xlsx")
 SHEET = "dataset_info"
@@ -128,10 +129,10 @@ def list_exams(folder: Path, segmentation: str = "expert") -> Exams:
     for path in sorted((root / "images").glob("*/*.nii*")):
         found = _VOLUME.fullmatch(path.name)
         if found and found["stem"].casefold() == path.parent.name.casefold():
-            _claim(files.setdefault(path.parent.name.casefold(), {}), int(found["k"]), path)
+            claim(files.setdefault(path.parent.name.casefold(), {}), int(found["k"]), path)
     masks: dict[str, dict[int, Path]] = {}
     for path in sorted((root / "segmentations" / segmentation).glob("*.nii*")):
-        _claim(masks.setdefault(path.name.split(".nii")[0].casefold(), {}), 0, path)
+        claim(masks.setdefault(path.name.split(".nii")[0].casefold(), {}), 0, path)
     return Exams(
         root,
         {key: tuple(sorted(volumes)) for key, volumes in files.items()},
@@ -139,13 +140,6 @@ def list_exams(folder: Path, segmentation: str = "expert") -> Exams:
         {key: found[0].relative_to(root).as_posix() for key, found in masks.items()},
         segmentation,
     )
-
-
-def _claim(places: dict[int, Path], k: int, path: Path) -> None:
-    """Give a file its place, once."""
-    other = places.setdefault(k, path)
-    if other != path:
-        raise StopRun("ambiguous_file", f"{other} and {path} are the same image of one patient")
 
 
 def _pattern(volumes: dict[int, Path], root: Path) -> str:

@@ -6,6 +6,11 @@ Attributes: DICOM PS3.3; what the header does not say is None.
 from dataclasses import dataclass
 from pathlib import Path
 
+Notes = list[tuple[str, str]]
+"""Code and text of what was noticed."""
+SAME_DIRECTION = 1e-3
+"""By which direction cosines of parallel images may differ; they are written with six decimals or more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Series:

@@ -11,18 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from extract.dicom.frames import Frame, Series
+from extract.dicom.frames import SAME_DIRECTION, Frame, Series
 from extract.dicom.phases import on_one_clock, phase_times, split_phases
 from extract.image import Affine, Grid, check_grid
 from triher.errors import SkipPatient
 
 _SAME_MM = 0.02  # positions are written with three decimals or more; slices are 0.1 mm apart at least
-_SAME_DIRECTION = 1e-3
 _EVEN = 0.05  # of the spacing, by which distances of slices may differ
 _GAP = 1.5  # of the spacing, above which a slice is missing
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-Notes = list[tuple[str, str]]
 ReadStored = Callable[[Frame], np.ndarray]
 
 
@@ -82,7 +80,7 @@ def _require_one_plane(frames: Sequence[Frame], where: str) -> None:
     """Refuse images of several orientations or matrices."""
     first = frames[0]
     for frame in frames[1:]:
-        if np.abs(_cosines(frame) - _cosines(first)).max() > _SAME_DIRECTION:
+        if np.abs(_cosines(frame) - _cosines(first)).max() > SAME_DIRECTION:
             message = f"{where}: {frame.storage.path} lies in another plane than {first.storage.path}"
             raise SkipPatient("series_mixed", message)
         if _matrix(frame) != _matrix(first):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from extract.dicom.elements import DEFLATED, UNDEFINED, Content, EndOfData, NotDicom, read_content
-from extract.dicom.frames import Frame, Series, Storage
+from extract.dicom.frames import Frame, Notes, Series, Storage
 from extract.dicom.values import FRAME_GROUPS, SHARED_GROUPS, WANTED, Values
 from extract.volumes import source_files
 from triher.errors import SkipPatient
@@ -32,7 +32,6 @@ _IDENTIFYING = (
     "PatientTelephoneNumbers",
 )
 _ACQUISITION_TIMES = ("FrameAcquisitionDateTime", "AcquisitionTime", "AcquisitionDateTime")
-Notes = list[tuple[str, str]]
 _Value = TypeVar("_Value", int, float)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from extract.dicom.frames import Frame, Series
+from extract.dicom.frames import Frame, Notes, Series
 from triher.errors import SkipPatient
 from triher.phases import times_after_injection
 
@@ -27,7 +27,6 @@ _DAY_S = 86_400.0
 _LONGEST_BEFORE_S = 600.0  # from injection to the first volume; what lies further back is another injection
 
 Moment = tuple[float, ...]
-Notes = list[tuple[str, str]]
 
 
 def on_one_clock(frames: Sequence[Frame]) -> list[Frame]:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from extract.dicom.elements import EndOfData, NotDicom
+from extract.dicom.frames import SAME_DIRECTION
 from extract.dicom.grid import ras_affine
 from extract.dicom.headers import read_header
 from extract.dicom.pixels import DAMAGE, decoding_plugin
@@ -22,7 +23,6 @@ from triher.errors import SkipPatient
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes: Segmentation and Label Map Segmentation (PS3.6 table A-1)."""
-_SAME_DIRECTION = 1e-3  # of direction cosines
 _EVEN = 0.05  # of the spacing, by which a frame may lie beside its slice
 _HALF = 0.5  # of the largest value of a fractional segment
 
@@ -161,7 +161,7 @@ def _group(own: Any, shared: Any, name: str) -> Any:  # noqa: ANN401 - pydicom h
 def _places(frames: Sequence[_Stated], header: Any, path: Path) -> tuple[np.ndarray, float]:  # noqa: ANN401
     """Slice of each frame, and the distance of slices: as stated, else the least that there is."""
     first = frames[0]
-    if any(np.abs(frame.cosines - first.cosines).max() > _SAME_DIRECTION for frame in frames):
+    if any(np.abs(frame.cosines - first.cosines).max() > SAME_DIRECTION for frame in frames):
         raise SkipPatient("dicom_geometry", f"{path}: the frames of the segmentation lie in several planes")
     along = np.array([frame.position for frame in frames]) @ np.cross(*first.cosines)
     measures = header.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence", [{}])[0]

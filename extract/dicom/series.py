@@ -3,17 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from extract.dicom.frames import Frame, Series
+from extract.dicom.frames import SAME_DIRECTION, Frame, Notes, Series
 from triher.errors import SkipPatient
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")  # PS3.5 section 9
-_SAME_DIRECTION = 1e-3  # of direction cosines, which are written with six decimals or more
 _MOST_STRAYS = 0.5  # images of another kind, as a share of the series' own, that pass for localizers
 _PLACES = 1  # decimals of mm at which positions of two series are compared
 _LEAST_SHARED = 0.5  # of all positions, of series that are phases of one exam; some may lack a slice
 _LISTED = 12
-
-Notes = list[tuple[str, str]]
 
 
 def choose_series(frames: Sequence[Frame], rule: str, where: str) -> tuple[dict[Series, list[Frame]], Notes]:
@@ -96,7 +93,7 @@ def _same_direction(one: Frame, other: Frame) -> bool:
     """Whether two images lie in parallel; one that does not say how it lies is no stray, but a fault."""
     if one.orientation is None or other.orientation is None:
         return True
-    return all(abs(a - b) < _SAME_DIRECTION for a, b in zip(one.orientation, other.orientation, strict=True))
+    return all(abs(a - b) < SAME_DIRECTION for a, b in zip(one.orientation, other.orientation, strict=True))
 
 
 def _are_one_exam(groups: Iterable[list[Frame]]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from extract.formats.itk_header import AT_END, ItkHeader, beside
 from extract.formats.metaimage_header import parse_metaimage
 from extract.formats.nrrd_header import parse_nrrd
-from extract.formats.voxel_bytes import GZIP_MARK, Layout, Packing, read_volumes
+from extract.formats.voxel_bytes import GZIP_MARK, Layout, Packing, read_volumes, unreadable
 from extract.image import Affine, Assumed, Grid, Image, canonical_image, check_grid
 from triher.errors import SkipPatient
 
@@ -35,7 +35,7 @@ class ItkSource:
     @property
     def n_volumes(self) -> int:
         """How many volumes there are."""
-        return 1 if self.layout.time_axis is None else self.layout.shape[self.layout.time_axis]
+        return self.layout.n_volumes
 
     @property
     def times_s(self) -> tuple[float, ...]:
@@ -51,7 +51,7 @@ class ItkSource:
         try:
             data = self.data_path.read_bytes()
         except OSError as error:
-            raise _unreadable(self.data_path, error) from error
+            raise unreadable(self.data_path, error) from error
         start = max(len(data) - self.layout.end, 0) if self.data_start == AT_END else self.data_start
         data, where = data[start:], str(self.data_path)
         packing = "gzip" if self.packing == "zlib" and data[:2] == GZIP_MARK else self.packing
@@ -77,7 +77,7 @@ def open_itk(path: Path, assumed: Assumed | None = None, *, zero_nonfinite: bool
         with path.open("rb") as file:
             start = file.read(_START_BYTES)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     header = (parse_nrrd if path.suffix.casefold() in _NRRD else parse_metaimage)(start, path)
     data_path = beside(path, header.data_file) if header.data_file else path
     if not data_path.is_file():
@@ -86,11 +86,6 @@ def open_itk(path: Path, assumed: Assumed | None = None, *, zero_nonfinite: bool
     grid = check_grid(shape, _affine(header, assumed, path), str(path))
     place = (data_path, header.data_start, header.packing, header.layout)
     return ItkSource(*place, grid, _notes(header, assumed, path), zero_nonfinite)
-
-
-def _unreadable(path: Path, error: OSError) -> SkipPatient:
-    """A file that cannot be opened or read."""
-    return SkipPatient("file_unreadable", f"cannot read {path}: {error.strerror}")
 
 
 def _affine(header: ItkHeader, assumed: Assumed | None, path: Path) -> Affine:

@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import Float64
 from nibabel.spatialimages import HeaderDataError
 
-from extract.formats.voxel_bytes import GZIP_MARK, Layout, Packing, inflate_start, read_volumes, require_size
+from extract.formats.voxel_bytes import (
+    GZIP_MARK,
+    Layout,
+    Packing,
+    inflate_start,
+    read_volumes,
+    require_size,
+    unreadable,
+)
 from extract.image import Affine, Assumed, Grid, Image, Stored, canonical_image, check_grid
 from triher.errors import SkipPatient
 from triher.phases import times_after_injection
@@ -45,7 +53,7 @@ class NiftiSource:
     @property
     def n_volumes(self) -> int:
         """How many volumes there are."""
-        return 1 if self.layout.time_axis is None else self.layout.shape[self.layout.time_axis]
+        return self.layout.n_volumes
 
     def read(self, volumes: Sequence[int]) -> list[Image]:
         """The volumes with these positions in time, the file opened once.
@@ -56,7 +64,7 @@ class NiftiSource:
         try:
             data = self.path.read_bytes()
         except OSError as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
         packing: Packing = "gzip" if data[:2] == GZIP_MARK else "raw"
         return [self._image(stored) for stored in read_volumes(data, self.layout, packing, volumes, str(self.path))]
 
@@ -88,7 +96,7 @@ def open_nifti(path: Path, assumed: Assumed | None = None, *, zero_nonfinite: bo
             start = file.read(_START_BYTES)
             n_bytes = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     header = _parse_header(start, path)
     layout, notes = _layout(header, path)
     if assumed is not None:
@@ -119,11 +127,6 @@ def read_volume(path: Path) -> Image:
     if source.n_volumes > 1:
         raise SkipPatient("image_4d", f"{path} holds {source.n_volumes} volumes; one was expected")
     return source.read([0])[0]
-
-
-def _unreadable(path: Path, error: OSError) -> SkipPatient:
-    """A file that cannot be opened or read."""
-    return SkipPatient("file_unreadable", f"cannot read {path}: {error.strerror}")
 
 
 def _parse_header(start: bytes, path: Path) -> nib.Nifti1Header:

@@ -7,6 +7,7 @@ is verified and no header can make a small file fill the memory.
 import bz2
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -35,6 +36,11 @@ class Layout:
     """Which axis counts the volumes; none where there is one volume."""
     offset: int = 0
     """Bytes before the first voxel, after inflation."""
+
+    @property
+    def n_volumes(self) -> int:
+        """How many volumes there are."""
+        return 1 if self.time_axis is None else self.shape[self.time_axis]
 
     @property
     def end(self) -> int:
@@ -66,6 +72,11 @@ class _Inflater(Protocol):
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Inflate up to so many bytes, keeping the rest of the input."""
+
+
+def unreadable(path: Path, error: OSError) -> SkipPatient:
+    """A file that cannot be opened or read."""
+    return SkipPatient("file_unreadable", f"cannot read {path}: {error.strerror}")
 
 
 def read_volumes(data: bytes, layout: Layout, packing: Packing, volumes: Sequence[int], where: str) -> list[Stored]:

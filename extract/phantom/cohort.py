@@ -28,7 +28,7 @@ from extract.phantom.physics import SCANNERS, Scanner, acquire, shifted
 from extract.phantom.truth import CLASSES, PRIOR, draw_scores, draw_survival, posterior, trait_values
 from triher.errors import unknown_name
 from triher.files import make_writable, replacing
-from triher.predictions import probability_columns, write_predictions
+from triher.predictions import REFERENCE, probability_columns, write_predictions
 from triher.progress import Reporter
 from triher.tables import write_table
 
@@ -248,5 +248,5 @@ def _write_best_possible(path: Path, draws: list[Draw], seed: int, signal: Seque
     frame = pd.DataFrame(best, columns=probability_columns("triple"))
     for name in ("patient_id", "site", "y"):
         frame[name] = [getattr(d, name) for d in draws]
-    frame = frame.assign(cohort=COHORT, split="reference", repeat=0, fold=0, seed=seed)
+    frame = frame.assign(cohort=COHORT, split=REFERENCE, repeat=0, fold=0, seed=seed)
     write_predictions(path, frame, "triple")

@@ -10,15 +10,9 @@ positions are pooled alike; its customary rectifier is left out, as values below
 from typing import Any
 
 import torch
-from jaxtyping import Float32, Shaped, UInt8
 
-from extract.models import Encoder
-from extract.saliency.layers import last_map, tapped
-
-Inputs = Shaped[torch.Tensor, "input ..."]
-Masks = UInt8[torch.Tensor, "input ..."]
-Slopes = Float32[torch.Tensor, "class input feature"]
-Charts = Float32[torch.Tensor, "class input *grid"]
+from extract.models import Encoder, Masks
+from extract.saliency.layers import Charts, Inputs, Slopes, last_map, tapped
 
 
 def hirescam(encoder: Encoder, inputs: Inputs, masks: Masks | None, slopes: Slopes) -> Charts:

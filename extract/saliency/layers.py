@@ -4,8 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float32, Shaped
 
 from extract.models import Encoder
+
+Inputs = Shaped[torch.Tensor, "input ..."]
+Slopes = Float32[torch.Tensor, "class input feature"]
+Charts = Float32[torch.Tensor, "class input *grid"]
 
 
 def last_map(encoder: Encoder) -> torch.nn.Module | None:

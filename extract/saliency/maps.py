@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from extract.models import Encoder
+from extract.models import Encoder, Masks
 from extract.pictures import Drawing, Prepared
-from extract.saliency.cam import Charts, Inputs, Masks, Slopes, gradcam, hirescam
+from extract.saliency.cam import gradcam, hirescam
+from extract.saliency.layers import Charts, Inputs, Slopes
 from extract.saliency.placing import place
 from extract.saliency.rollout import gradient_rollout, plain_rollout
 from triher.errors import unknown_name

@@ -11,16 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float32
 
-from extract.models import Encoder
+from extract.models import Encoder, Masks
 from extract.saliency.attention import recorded_attention
-from extract.saliency.layers import last_tokens, tracked
+from extract.saliency.layers import Charts, Inputs, Slopes, last_tokens, tracked
 
-Inputs = Shaped[torch.Tensor, "input ..."]
-Masks = UInt8[torch.Tensor, "input ..."]
-Slopes = Float32[torch.Tensor, "class input feature"]
-Charts = Float32[torch.Tensor, "class input *grid"]
 Matrices = Sequence[Float32[torch.Tensor, "input head token token"]]
 Relevance = Float32[torch.Tensor, "input token"]
 

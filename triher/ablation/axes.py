@@ -34,12 +34,8 @@ class Lattice:
             engine: as ``extract.engine``.
             workers: as ``extract.workers``.
         """
-        how = {"engine": engine, "workers": workers}
-        configs = {
-            name: config.model_copy(update={"extract": config.extract.model_copy(update=how)})
-            for name, config in self.configs.items()
-        }
-        return replace(self, configs=configs)
+        spread = {name: config.with_extract(engine=engine, workers=workers) for name, config in self.configs.items()}
+        return replace(self, configs=spread)
 
 
 @dataclass(frozen=True)

@@ -56,15 +56,6 @@ class PlanCost:
         """All of them."""
         return (*self.slabs.values(), *self.trainings.values(), *self.embeddings.values(), *self.runs.values())
 
-    def expected_s(self, plan: StudyPlan) -> dict[str, float]:
-        """Head -> seconds of a run, for `triher.progress.Reporter.work`, without heads that were not measured."""
-        by_head: dict[str, list[float]] = {}
-        for run in plan.runs:
-            cost = self.runs.get((run.cell, run.seed), PartCost())
-            if not math.isnan(cost.seconds):
-                by_head.setdefault(run.config.classify.head, []).append(cost.seconds)
-        return {head: sum(found) / len(found) for head, found in by_head.items()}
-
 
 def measure_plan(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> PlanCost:
     """Measure what is left, each thing once.

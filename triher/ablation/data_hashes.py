@@ -104,7 +104,6 @@ def _rows(cohort: Cohort, config: Config) -> dict[str, dict[str, Any]]:
     """Patient -> column -> what a study reads of it, as JSON values."""
     classes = scheme_classes(config.scheme)
     known, _ = labels(cohort, config.scheme)
-    root = _root(config)
     rows = {}
     for patient in cohort.patients:
         position = known.get(patient.patient_id)
@@ -117,21 +116,16 @@ def _rows(cohort: Cohort, config: Config) -> dict[str, dict[str, Any]]:
             "vendor": patient.vendor,
             **{name: repr(value) for name, value in patient.covariates.items()},
             **patient.groups,
-            "files": [[name, os.path.relpath(path, root)] for name, path in patient.files().items()],
+            "files": patient.places(config.cohort.images_root),
             "reading": asdict(patient.reading),
         }
     return rows
 
 
-def _root(config: Config) -> Path:
-    """The folder that places of images are told from."""
-    return config.cohort.root or config.cohort.table.parent
-
-
 def _images(cohort: Cohort, config: Config, reporter: Reporter, known: DataHashes | None) -> dict[str, ImageFiles]:
     """Hash each patient's files, several patients at a time."""
     before = {} if known is None else known.images
-    root = _root(config)
+    root = config.cohort.images_root
 
     def one(patient: Patient) -> ImageFiles:
         return _hash_files(patient, root, before.get(patient.patient_id))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from triher.ablation.nodes import EmbedNode, StudyPlan
 from triher.errors import StopRun
-from triher.progress import Reporter, Work, duration_text
+from triher.progress import Reporter, Work
 from triher.store import read_index
 from triher.study import Embedding, LeftOut, StudyFolder
 
@@ -32,8 +32,7 @@ def make_stores(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> Stu
     failed: dict[str, tuple[str, str]] = {}
     work = Work([node.encoder for node in plan.embeddings], {}, 1, time.monotonic)
     for number, node in enumerate(plan.embeddings, start=1):
-        left = "" if math.isnan(work.left_s()) else f", about {duration_text(work.left_s())} left"
-        reporter.say(f"features {number} of {len(plan.embeddings)}{left}: {_describe(node)}")
+        reporter.say(f"features {number} of {len(plan.embeddings)}, {work.left_text}: {_describe(node)}")
         try:
             done = _make(node, trained.get(node.training), folder, reporter)
             work.finish(node.encoder)
@@ -60,8 +59,7 @@ def _make(node: EmbedNode, trained: Path | None, folder: StudyFolder, reporter: 
 
     known, config = folder.read_embedding(node.key), node.config
     if trained is not None:
-        options = config.extract.model_copy(update={"encoder": f"file:{trained}"})
-        config = config.model_copy(update={"extract": options})
+        config = config.with_extract(encoder=f"file:{trained}")
     make_slabs(config, folder.run, reporter)
     begun = slug(node.encoder if trained is None else f"file:{trained.name}")
     at_one_go = not any(folder.run.features.glob(f"{begun}-*.shards/*.h5"))

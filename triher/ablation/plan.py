@@ -138,11 +138,10 @@ def _extractions(config: Config, own: AblationConfig) -> list[Config]:
     """The extractions that a cell needs: that of its training, and that of the disturbed held-out images."""
     if not config.has_images:
         return []
-    alone = config.extract.model_copy(update={"also": ()})
-    if alone.perturb.is_none or own.perturbed == "train":
-        return [config.model_copy(update={"extract": alone})]
-    clean = alone.model_copy(update={"perturb": PerturbConfig()})
-    return [config.model_copy(update={"extract": extract}) for extract in (clean, alone)]
+    alone = config.with_extract(also=())
+    if alone.extract.perturb.is_none or own.perturbed == "train":
+        return [alone]
+    return [alone.with_extract(perturb=PerturbConfig()), alone]
 
 
 def _in_order(nodes: Iterable[EmbedNode]) -> list[EmbedNode]:

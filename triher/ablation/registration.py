@@ -37,7 +37,7 @@ _COMPARISON = (
 )
 _NOT_CONTENT = ("date", "triher", "commit", "python", "libraries", "remarks", "seal")
 """What may differ between two registrations of one and the same study."""
-IN_TURN = (
+NOBODY_HELD_OUT = (
     "no patients are held out of the base: everybody is predicted by cross-validation, so what is registered is the "
     "analysis, and nothing keeps models from having been chosen on these patients before"
 )
@@ -93,11 +93,16 @@ def register(
             return Registration(earlier, earlier.remarks, frozenset())
         sealed = record.model_copy(update={"seal": seal_of(record)})
         write_json(folder.registration_file, sealed.model_dump(mode="json"))
+    _say_sealed(sealed, reporter)
+    return Registration(sealed, sealed.remarks, frozenset())
+
+
+def _say_sealed(sealed: Record, reporter: Reporter) -> None:
+    """Print the seal, after what the registration cannot promise."""
     for remark in sealed.remarks:
         reporter.say(f"note: {remark}")
     reporter.say(f"registered {sealed.date}, seal {sealed.seal}")
     reporter.say("publish the seal (with a preregistration, for instance): only that proves the date")
-    return Registration(sealed, sealed.remarks, frozenset())
 
 
 def check_data(lattice: Lattice, folder: StudyFolder, reporter: Reporter) -> tuple[str, ...]:
@@ -159,7 +164,7 @@ def _record(
         if not cell.is_base
     }
     weights, missing = located
-    remarks = [IN_TURN] if config.classify.split.kind in IN_TURN_SPLITS else []
+    remarks = [NOBODY_HELD_OUT] if config.classify.split.kind in IN_TURN_SPLITS else []
     remarks += [f"the weights of {name} are not registered: {reason}" for name, reason in missing.items()]
     return Record(
         date=_now(),

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from triher.ablation.nodes import StudyPlan, TrainNode
 from triher.errors import StopRun
 from triher.files import sha256_of_file
-from triher.progress import Reporter, Work, duration_text
+from triher.progress import Reporter, Work
 from triher.study import LeftOut, StudyFolder, Training
 from triher.trained import read_card
 
@@ -33,8 +33,7 @@ def make_trainings(plan: StudyPlan, folder: StudyFolder, reporter: Reporter) -> 
     made: list[TrainNode] = []
     work = Work([node.encoder for node in plan.trainings], {}, 1, time.monotonic)
     for number, node in enumerate(plan.trainings, start=1):
-        left = "" if math.isnan(work.left_s()) else f", about {duration_text(work.left_s())} left"
-        reporter.say(f"encoder {number} of {len(plan.trainings)} to be trained{left}: {_describe(node)}")
+        reporter.say(f"encoder {number} of {len(plan.trainings)} to be trained, {work.left_text}: {_describe(node)}")
         try:
             if node.key in failed:
                 raise failed[node.key]

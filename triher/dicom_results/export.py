@@ -14,7 +14,7 @@ from extract.cache import Slab, ensure_slab, read_slab
 from extract.exam import open_phases, read_exam
 from extract.recipe import SlabRecipe, slabs_of
 from triher.cohort import Patient, read_cohort
-from triher.config import build_config
+from triher.config import recorded_config
 from triher.dicom_results.images import captures, parametric_map
 from triher.dicom_results.labels import Origin
 from triher.dicom_results.originals import Originals, originals_of
@@ -23,8 +23,9 @@ from triher.dicom_results.report import Statement, structured_report
 from triher.errors import SkipPatient, Skipped, StopRun, unknown_name
 from triher.explanations import NAME as MAPS
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
-from triher.files import make_writable, replacing, sha256_of_file
+from triher.files import make_writable, refuse_other_files, replacing, sha256_of_file
 from triher.labels import scheme_classes
+from triher.prediction_cells import classes_of_set
 from triher.predictions import one_row_a_patient, probability_columns, read_predictions
 from triher.progress import Reporter
 from triher.runfolder import RunFolder
@@ -82,12 +83,8 @@ def export(
     """
     opened = _open(run, phase)
     cohort = read_cohort(opened.config.cohort, survival=False)
-    frame = one_row_a_patient(read_predictions(run.predictions_file, opened.config.scheme), opened.config.scheme)
-    rows = {str(row["patient_id"]): row for _, row in frame.iterrows()}
-    for name in only:
-        if name not in rows:
-            raise unknown_name("predicted patient", name, rows)
-    _refuse_other_files(out)
+    rows = _predicted(opened, only)
+    refuse_other_files(out, INDEX)
     make_writable(out)
     places = {patient.patient_id: f"{number:04d}" for number, patient in enumerate(cohort.patients, start=1)}
     people = [patient for patient in cohort.patients if patient.patient_id in (only or rows)]
@@ -111,13 +108,23 @@ def export(
     return written, skipped
 
 
+def _predicted(opened: _Run, only: Sequence[str]) -> dict[str, pd.Series]:
+    """Patient id -> row of the prediction table, after proving that all who are wanted are in it."""
+    scheme = opened.config.scheme
+    frame = one_row_a_patient(read_predictions(opened.run.predictions_file, scheme), scheme)
+    rows = {str(row["patient_id"]): row for _, row in frame.iterrows()}
+    for name in only:
+        if name not in rows:
+            raise unknown_name("predicted patient", name, rows)
+    return rows
+
+
 def _open(run: RunFolder, phase: str) -> _Run:
     """What a run is, from its folder."""
     record = run.read_record()
     if "config" not in record or not run.predictions_file.is_file():
         raise StopRun("output_folder", f"{run.path} holds no predictions", remedy="run `triher run CONFIG` first")
-    run.require_unchanged(run.predictions_file)
-    config = build_config(record["config"], {}, run.record_file)
+    config = recorded_config(run)
     if not config.has_images:
         raise StopRun("config_value", f"{run.path} was made from a table of features, and has no images")
     phases = list(config.cohort.phases)
@@ -142,13 +149,6 @@ def _origin(run: RunFolder, record: Mapping[str, Any]) -> Origin:
     manifest = read_manifest(open_files(bundle))
     sha256 = sha256_of_file(bundle / MANIFEST if bundle.is_dir() else bundle)
     return Origin(sha256, str(manifest.encoder.get("name", "")), manifest.head)
-
-
-def _refuse_other_files(out: Path) -> None:
-    """Write only into an empty folder, or over an earlier export."""
-    strangers = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if strangers and INDEX not in strangers:
-        raise StopRun("output_folder", f"{out} holds other files ({', '.join(strangers[:3])})")
 
 
 def _objects(opened: _Run, patient: Patient, row: pd.Series) -> dict[str, Dataset]:
@@ -186,10 +186,9 @@ def _placed(opened: _Run, patient: Patient, maps: PatientMaps, originals: Origin
 def _statement(row: pd.Series, scheme: str) -> Statement:
     """A row of the prediction table."""
     names = zip(scheme_classes(scheme), probability_columns(scheme), strict=True)
-    classes = str(row.get("set", "") or "").split("|")
     return Statement(
         {name: float(row[column]) for name, column in names},
-        [name for name in classes if name],
+        classes_of_set(str(row.get("set", "") or "")),
         str(row["split"]),
         str(row.get("outside", "") or ""),
     )

@@ -56,18 +56,6 @@ def parametric_map(placed: Placed, originals: Originals, classes: Sequence[str],
     said = digest_of(values, placed.positions)
     key = (study, str(sources[0].SeriesInstanceUID), origin.bundle_sha256, "map", said)
     limit = float(max(np.abs(values).max(), np.finfo(np.float32).tiny))
-    mappings = [
-        RealWorldValueMapping(
-            lut_label=f"{name}"[:16],
-            lut_explanation=f"speaks for HER2-{name}, {NOTICE}"[:64],
-            unit=NO_UNITS,
-            value_range=(-limit, limit),
-            slope=1.0,
-            intercept=0.0,
-            quantity_definition=own_code(f"map-{name}", f"Contribution to the log-odds of HER2-{name}"),
-        )
-        for name in classes
-    ]
     made = ParametricMap(
         source_images=sources,
         pixel_array=values,
@@ -80,7 +68,7 @@ def parametric_map(placed: Placed, originals: Originals, classes: Sequence[str],
         software_versions=__version__,
         device_serial_number=origin.bundle_sha256[:16],
         contains_recognizable_visual_features=False,
-        real_world_value_mappings=[[mapping] for mapping in mappings],
+        real_world_value_mappings=[[_mapping(name, limit)] for name in classes],
         voi_lut_transformations=[VOILUTTransformation(window_center=0.0, window_width=2 * limit)],
         content_description=NOTICE,
         content_label="HER2_MAP",
@@ -90,6 +78,19 @@ def parametric_map(placed: Placed, originals: Originals, classes: Sequence[str],
     )
     describe(made, "map", sources[0])
     return made
+
+
+def _mapping(name: str, limit: float) -> RealWorldValueMapping:
+    """What the numbers of a class's frames mean: contributions to its log-odds, from -limit to limit."""
+    return RealWorldValueMapping(
+        lut_label=name[:16],
+        lut_explanation=f"speaks for HER2-{name}, {NOTICE}"[:64],
+        unit=NO_UNITS,
+        value_range=(-limit, limit),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=own_code(f"map-{name}", f"Contribution to the log-odds of HER2-{name}"),
+    )
 
 
 def _thickness_mm(originals: Originals) -> float:

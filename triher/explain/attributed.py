@@ -38,7 +38,7 @@ def attribute(material: Material, reporter: Reporter) -> Written:
     everyone = material.everyone
     if everyone is None:
         return Written(facts={"n_attributed": 0})
-    reporter.say(f"explain: embedding space of {len(everyone.patients)} patients")
+    reporter.say(f"explain: {' and '.join(METHODS)} of {len(everyone.patients)} patients, at first a minute")
     written = _projections(material, everyone)
     training = _training(material, everyone)
     if not training:

@@ -18,6 +18,7 @@ from triher.explain.lesion_share import LesionShare, lesion_share
 from triher.explain.scene import Scene
 from triher.explanations import PatientMaps
 from triher.store import Features
+from triher.store_model import relative_drift
 
 Views = Mapping[str, Float32[np.ndarray, "input feature"]]
 
@@ -115,8 +116,7 @@ def _refuse_drift(embedded: Views, stored: Features, scene: Scene, patient_id: s
     """Stop where a map would be one of another network than the model was trained with."""
     tolerance = scene.everyone.bundle.header.tolerance
     for name, rows in stored.views.items():
-        largest = max(float(np.abs(rows).max()), float(np.finfo(np.float32).tiny))
-        drift = float(np.abs(embedded[name] - rows).max()) / largest
+        drift = relative_drift(rows, embedded[name])
         if not drift <= tolerance:
             message = (
                 f"patient '{patient_id}': the embeddings of view '{name}' differ from the store's by {drift:.2g} of "

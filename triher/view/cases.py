@@ -8,10 +8,10 @@ import numpy as np
 
 from triher.errors import StopRun
 from triher.labels import scheme_classes
+from triher.prediction_cells import SUM_TOLERANCE, classes_of_set
 from triher.tables import read_own_rows
 
 _COLUMNS = ("patient_id", "cohort", "site", "split", "y")
-_SUM_TOLERANCE = 1e-6  # as `triher.predictions`
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _row(cells: Mapping[str, str], classes: Sequence[str], where: str) -> _Row:
         probabilities = tuple(float(cells[f"p_{name}"]) for name in classes)
     except ValueError as error:
         raise StopRun("number_format", f"{where}: {error}") from error
-    if not abs(sum(probabilities) - 1) <= _SUM_TOLERANCE or min(probabilities) < 0:
+    if not abs(sum(probabilities) - 1) <= SUM_TOLERANCE or min(probabilities) < 0:
         raise StopRun("number_format", f"{where}: the probabilities do not sum to 1, or one is negative")
     if not -1 <= truth < len(classes):
         raise StopRun("number_format", f"{where}: y is no position in the scheme")
@@ -93,7 +93,7 @@ def _case(rows: Sequence[_Row], classes: Sequence[str]) -> Case:
     """A patient's repeats as one."""
     first = rows[0].cells
     means = np.mean([row.probabilities for row in rows], axis=0)
-    named = set(first.get("set", "").split("|"))
+    named = classes_of_set(first.get("set", ""))
     return Case(
         first["patient_id"],
         first["cohort"],

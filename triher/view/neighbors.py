@@ -15,10 +15,9 @@ Directions = Float32[np.ndarray, "patient feature"]
 def directions(vectors: Vectors) -> Directions:
     """Unit vectors of the patients, standardized over all of them, whose inner product is the cosine of two."""
     from classify.attribution.neighborhood import standardized
+    from classify.rotation import unit_length
 
-    standard = standardized(vectors)
-    lengths = np.linalg.norm(standard, axis=1, keepdims=True)
-    return (standard / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return unit_length(standardized(vectors)).astype(np.float32)
 
 
 def nearest(vectors: Directions, patient: int, among: Sequence[int], k: int = N_NEIGHBORS) -> list[tuple[int, float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.explained_run import failed_tests
-from triher.config import build_config
+from triher.config import recorded_config
 from triher.errors import StopRun
 from triher.explanations import NAME as MAPS
 from triher.explanations import MapsIndex, PatientMaps, read_maps, read_maps_index
@@ -155,7 +155,7 @@ def open_run(path: Path) -> Viewed:
 
     Raises:
         StopRun: ``view_run`` when it is no run folder, or one without predictions; as
-            `triher.runfolder.RunFolder.read_record`, `triher.config.build_config` and
+            `triher.runfolder.RunFolder.read_record`, `triher.config.recorded_config` and
             `triher.view.cases.read_cases`.
     """
     run = RunFolder(path)
@@ -164,6 +164,5 @@ def open_run(path: Path) -> Viewed:
     record = run.read_record()
     if "config" not in record or not run.predictions_file.is_file():
         raise StopRun("view_run", f"{path} is a run folder without {run.predictions_file.name}")
-    run.require_unchanged(run.predictions_file)
-    config = build_config(record["config"], {}, run.record_file)
+    config = recorded_config(run)
     return Viewed(run, config, record, read_cases(run.predictions_file, config.scheme))
