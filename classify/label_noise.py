@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from triher.cohort import Patient
-from triher.label_cells import read_ihc
+from triher.label_cells import read_ihc, split_ihc
 from triher.types import Labels
 
 _OTHER = {"zero": "low", "ultralow": "low", "low": "zero"}
@@ -19,9 +19,10 @@ _SCORES = ("0", "1", "ultralow", "low")  # 2+ and 3+ are not mistaken for 0
 
 def exchangeable(patients: Sequence[Patient], y: Labels, classes: Sequence[str]) -> Bool[np.ndarray, " patient"]:
     """Who has IHC 0 or 1+ (or a class instead of a score), so that another reading could change the class."""
+    scores = [read_ihc(split_ihc(patient.ihc)[0]) for patient in patients]
     found = [
-        classes[label] in _OTHER and _OTHER[classes[label]] in classes and read_ihc(patient.ihc) in _SCORES
-        for patient, label in zip(patients, y.tolist(), strict=True)
+        classes[label] in _OTHER and _OTHER[classes[label]] in classes and score in _SCORES
+        for score, label in zip(scores, y.tolist(), strict=True)
     ]
     return np.array(found, bool)
 

@@ -66,7 +66,9 @@ def _at_source(spec: EncoderSpec, folder: Path | None, accepted: Sequence[str]) 
     if kind == "file":
         path = Path(rest).expanduser()
         if not path.is_file():
-            raise StopRun("weights_missing", f"encoder '{spec.name}': no checkpoint at {path.absolute()}")
+            message = f"encoder '{spec.name}': no checkpoint at {path.absolute()}"
+            remedy = "check the path; a relative one starts where triher runs"
+            raise StopRun("weights_missing", message, remedy=remedy)
         return path
     if kind == "hand":
         message = f"the weights of encoder '{spec.name}' cannot be fetched by this program: {rest}"

@@ -168,6 +168,16 @@ def test_separation_is_refused_unless_firth_is_asked_for(golden):
     assert np.isfinite(forced.coefficients[0].hazard_ratio.value)
 
 
+def test_a_coefficient_that_runs_away_is_named_without_warnings_of_numpy():
+    rng = np.random.default_rng(0)
+    time = np.linspace(1, 100, 60)
+    x = np.column_stack([30 + 0.5 * time, rng.normal(size=60)])
+    model = fit_cox(x, ("age", "score"), time, np.ones(60, bool), one(60))
+    assert (model.code, model.reason.split()[0]) == ("monotone_likelihood", "age")
+    state = evaluate(risk_sets(time, np.ones(60, bool), one(60)), x, np.array([-1000.0, 0.0]))
+    assert not np.isfinite(score_and_information(state)[1]).all()
+
+
 def penalized(beta, x, time, event):
     """Log likelihood plus half the log determinant of the information; without ties Efron's and Breslow's are one."""
     states = evaluate(risk_sets(time, event, one(len(x))), x, np.array([beta]))

@@ -116,3 +116,7 @@ def test_equal_images_stay_together_and_a_lone_patient_stops():
     with pytest.raises(StopRun, match="1 of class 1") as caught:
         stratified_folds(np.array([0, 0, 0, 1]), cohort[:4], np.arange(4), folds=5, n_classes=2, seed=0)
     assert caught.value.code == "class_too_small"
+    with pytest.raises(StopRun, match=r"1 of class 1 \(patients with equal images count once\)"):
+        stratified_folds(
+            np.array([0, 0, 0, 1, 1]), cohort[:5], np.array([0, 1, 2, 3, 3]), folds=5, n_classes=2, seed=0
+        )

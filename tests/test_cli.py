@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from triher.__main__ import main as begin
 from triher.cli import main
 from triher.tables import write_table
 
@@ -146,10 +147,26 @@ def test_cohort_check_of_a_plain_table(cohort, capsys):
     assert "mask_missing" in capsys.readouterr().out
 
 
+class Interrupted:
+    """An importer at which the user presses Ctrl-C."""
+
+    def find_spec(self, *arguments):
+        raise KeyboardInterrupt
+
+
+def test_an_interruption_while_libraries_are_imported_is_no_traceback(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "triher.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted()])
+    with pytest.raises(SystemExit) as left:
+        begin()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_doctor_names_every_part(capsys):
     triher("doctor")
     text = capsys.readouterr().out
-    for part in ("Python", "extraction", "lightning", "default weights", "device"):
+    for part in ("Python", "extraction", "lightning", "shap", "starlette", "highdicom", "default weights", "device"):
         assert part in text
 
 

@@ -80,6 +80,13 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys, arg
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_a_folder_its_stores_are_named(store, capsys):
+    assert triher("store", "info", store.parent) == 2
+    text = capsys.readouterr().err
+    assert "is a folder, no feature store" in text
+    assert str(store) in text
+
+
 def test_info_says_all_that_a_store_says_of_itself(store, features, capsys):
     assert triher("store", "info", store) == 0
     text = capsys.readouterr().out

@@ -51,6 +51,25 @@ def test_rules(ihc, ish, category):
     assert her2_from_pathology(ihc, ish).category == category
 
 
+@pytest.mark.parametrize(
+    ("text", "ish", "category"),
+    [
+        ("2+ (FISH neg.)", "", "low"),
+        ("2+, FISH nicht amplifiziert", "", "low"),
+        ("IHC 2+; dual ISH amplified", "", "positive"),
+        ("2+ (FISH ratio 2.4)", "", "positive"),
+        ("2+ (FISH pending)", "", ""),
+        ("2+ (FISH neg.)", "amplified", ""),
+        ("negativ (0)", "", "zero"),
+        ("1+ (negative)", "", "low"),
+        ("3+ (negative)", "", ""),
+        ("2+ (negative)", "", ""),
+    ],
+)
+def test_one_cell_may_say_it_all_if_its_parts_agree(text, ish, category):
+    assert her2_from_pathology(text, ish).category == category
+
+
 @pytest.mark.parametrize("text", ["HER2+", "HER2 +", "her2/neu+"])
 def test_her2_plus_is_positive_and_no_score(text):
     assert her2_from_pathology(text).category == "positive"

@@ -160,6 +160,14 @@ def test_c18_an_empty_table_is_refused(tmp_path, text):
     assert refused(tmp_path, text)[0] == "table_empty"
 
 
+def test_rows_of_separators_alone_as_spreadsheets_export_them_are_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id;x\r\n;\r\n1;2\r\n;\r\n3;\r\n;\r\n\r\n")
+    frame = read_table(path)
+    assert frame.to_numpy().tolist() == [["1", "2"], ["3", ""]]
+    assert list(frame.attrs["lines"]) == [3, 5]
+
+
 @pytest.mark.fault("C17")
 @pytest.mark.parametrize(
     ("data", "where"),

@@ -85,7 +85,8 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise StopRun("config_yaml", f"{path} holds {len(data)} bytes; a configuration has at most {_MAX_BYTES}")
     tree = _load_yaml(data, str(path))
     if not isinstance(tree, dict):
-        raise StopRun("config_yaml", f"{path} is not a mapping of sections")
+        remedy = "begin with 'cohort:', as configs/own_cohort.yaml does; a table is named there, under cohort.table"
+        raise StopRun("config_yaml", f"{path} is not a mapping of sections", remedy=remedy)
     for assignment in overrides:
         _assign(tree, assignment)
     return tree

@@ -10,6 +10,9 @@ from pathlib import Path
 
 _CORE = ("numpy", "h5py", "scikit-learn", "xgboost", "optuna", "lifelines", "statsmodels")
 _FINETUNE = ("lightning",)
+_EXPLAIN = ("captum", "shap", "umap-learn")
+_VIEW = ("starlette", "uvicorn")
+_DICOM = ("highdicom",)
 _EXTRACT = ("torch", "timm", "open_clip_torch", "SimpleITK", "nibabel", "isal")
 
 
@@ -30,6 +33,9 @@ def examine() -> list[Finding]:
         _libraries("heads and analysis", _CORE, "pip install triher"),
         _libraries("extraction", _EXTRACT, "pip install 'triher[extract]'"),
         _libraries("training of encoders", _FINETUNE, "pip install 'triher[finetune]'"),
+        _libraries("explanations", _EXPLAIN, "pip install 'triher[explain]'"),
+        _libraries("browser", _VIEW, "pip install 'triher[view]'"),
+        _libraries("results as DICOM", _DICOM, "pip install 'triher[dicom]'"),
         _weights(),
         _device(),
         Finding("cores", is_fine=True, state=str(os.cpu_count())),

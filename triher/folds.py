@@ -50,7 +50,9 @@ def require_classes(y: Labels, group: Int[np.ndarray, " patient"], *, classes: S
     counts = _class_counts(y, group, len(classes))
     if min(counts) < least:
         listed = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
-        raise StopRun("class_too_small", f"training needs {least} patients of every class; there are {listed}")
+        once = "" if len(np.unique(group)) == len(group) else " (patients with equal images count once)"
+        message = f"training needs {least} patients of every class; there are {listed}{once}"
+        raise StopRun("class_too_small", message)
 
 
 def _class_counts(y: Labels, group: Int[np.ndarray, " patient"], n_classes: int) -> list[int]:

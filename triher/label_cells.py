@@ -33,6 +33,9 @@ _ISH_WORDS = {
 _NUMBER = r"(?:[<>]=?|[≤≥])?\d+(?:\.\d+|,\d{1,2})?"
 _RATIO_TEXT = re.compile(rf"(?:her2(?:/neu)?[/:](?:cep|cent?|chr)-?17(?:ratio)?|(?:her2)?ratio)[:=]?({_NUMBER})")
 _METHOD = re.compile(r"^(?:dual|fish|cish|sish|dish|ish)+[:=]*")
+_BOTH = re.compile(r"([^(,;/]+?)[(,;/]*((?:dual)?[fcsd]?ish[^()]*)\)?")
+_SCORES_OF = {"negative": "01", "low": "1", "2": "2", "3": "3"}
+"""Scores that may stand beside a word in one cell: ``1+ (negative)``."""
 
 
 def _fold(text: str) -> str:
@@ -54,6 +57,28 @@ def _read_score(text: str) -> str:
     return (found[1] or found[3]) if found else ""
 
 
+def _read_twice(text: str) -> str:
+    """The score of a cell that says it in a number and in a word that agree, or "": ``1+ (negative)``."""
+    found = re.fullmatch(r"([^()]+)\(([^()]+)\)", text)
+    if not found:
+        return ""
+    for number, word in (found.groups(), found.groups()[::-1]):
+        score, said = _read_score(number), _IHC_WORDS.get(word.rstrip("."), "")
+        if score and score in _SCORES_OF.get(said, ""):
+            return score
+    return ""
+
+
+def split_ihc(text: str) -> tuple[str, str]:
+    """An IHC cell in two where it names ISH as well: that of IHC, that of ISH; else the cell and "".
+
+    >>> split_ihc("2+ (FISH neg.)"), split_ihc("IHC 2+, ISH not amplified"), split_ihc("2+")
+    (('2+', 'fishneg.'), ('ihc2+', 'ishnotamplified'), ('2+', ''))
+    """
+    found = _BOTH.fullmatch(_fold(text))
+    return (found[1], found[2]) if found and read_ihc(found[1]) in ("0", "1", "2", "3") else (text, "")
+
+
 def read_ihc(text: str) -> str:
     """An IHC cell: ``missing``, ``negative``, ``low``, ``ultralow`` or ``0`` to ``3``; else why it is none of these.
 
@@ -67,7 +92,7 @@ def read_ihc(text: str) -> str:
         return "missing"
     if stripped == "+" and re.match("her2", folded) and "ihc" not in folded:
         return "3"  # "HER2+" says positive, as "HER2-" says negative; a bare "+" is the score 1+
-    word = _IHC_WORDS.get(stripped) or _read_score(stripped)
+    word = _IHC_WORDS.get(stripped) or _read_score(stripped) or _read_twice(stripped)
     if word:
         return word
     parts = re.split(r"to|or|and|[-/,;&|]", stripped)

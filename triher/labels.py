@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from triher.errors import StopRun, unknown_name
-from triher.label_cells import read_ihc, read_ish, read_measure, read_percentage
+from triher.label_cells import read_ihc, read_ish, read_measure, read_percentage, split_ihc
 from triher.label_rules import DEFAULT_RULES, RULE_SETS, RuleSet, measured
 
 SCHEMES: dict[str, tuple[str, ...]] = {
@@ -72,7 +72,8 @@ def her2_from_pathology(
     """Apply a rule set to one patient's entries, in any common spelling.
 
     Args:
-        ihc: IHC score or an equivalent word (``2+``, ``IHC 3``, ``HER2-low``, ``>0 <1+``).
+        ihc: IHC score or an equivalent word (``2+``, ``IHC 3``, ``HER2-low``, ``>0 <1+``); where `ish` is empty, also
+            with the result of ISH behind it (``2+ (FISH neg.)``).
         ish: ISH result (``amplified``, ``FISH-``, ``equivocal``), also with its ratio where that is unmistakable
             (``ratio 2.4``, ``HER2/CEP17 = 1.3``, ``2.4 (amplified)``); ``0`` and ``1`` are results, no ratios.
         rules: a key of `triher.label_rules.RULE_SETS`.
@@ -89,6 +90,8 @@ def her2_from_pathology(
 
     >>> her2_from_pathology("2+", "FISH not amplified").category
     'low'
+    >>> her2_from_pathology("2+ (FISH neg.)").category
+    'low'
     >>> her2_from_pathology("2+", ratio="2.1").category
     'positive'
     >>> her2_from_pathology("2+", ratio="2.1", rules="asco-cap-2007").reason
@@ -96,6 +99,7 @@ def her2_from_pathology(
     """
     if rules not in RULE_SETS:
         raise unknown_name("HER2 rule set", rules, RULE_SETS)
+    ihc, ish = split_ihc(ihc) if not ish else (ihc, ish)
     hybridization = _read_hybridization(ish, ratio, copies, RULE_SETS[rules])
     if hybridization.reason:
         return hybridization
@@ -182,7 +186,11 @@ def check_codes(entries: Sequence[tuple[str, ...]]) -> None:
         seen = [f"{describe(entry)} ({n} times)" for entry, n in sorted(unknown.items())]
         listed = "; ".join(seen[:8]) + ("; ..." if len(seen) > 8 else "")
         message = f"{sum(unknown.values())} of {counts.total()} HER2 entries cannot be read: {listed}"
-        raise StopRun("her2_codes", message)
+        remedy = (
+            "check which columns are mapped to ihc and ish; write IHC as 0, 1+, 2+ or 3+, and ISH as amplified or "
+            "not amplified in its own column or behind the score: 2+ (FISH neg.)"
+        )
+        raise StopRun("her2_codes", message, remedy=remedy)
 
 
 _UNREADABLE = {

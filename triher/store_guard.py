@@ -40,11 +40,20 @@ def open_hdf5(path: Path) -> h5py.File:
         StopRun: ``file_unreadable``, ``store_corrupt``, ``store_unknown`` or ``store_locked``.
     """
     if not path.is_file():
-        raise StopRun("file_unreadable", f"there is no file {path}")
+        raise _no_file(path)
     try:
         return h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
         raise _refusal(path, error) from error
+
+
+def _no_file(path: Path) -> StopRun:
+    """Nothing there, or a folder, whose stores are named."""
+    if not path.is_dir():
+        return StopRun("file_unreadable", f"there is no file {path}")
+    stores = sorted({*path.glob("*.h5"), *path.glob("features/*.h5")})
+    remedy = f"name one of its stores: {', '.join(map(str, stores[:5]))}" if stores else "name a feature store"
+    return StopRun("file_unreadable", f"{path} is a folder, no feature store", remedy=remedy)
 
 
 def _refusal(path: Path, error: Exception) -> StopRun:

@@ -155,6 +155,8 @@ def _text_table(path: Path, cell_of: Callable[[str], str], *, zero_bytes: bool) 
     """The table of a text file."""
     separator = sniff_separator(path)
     rows = text_rows(path, separator, cell_of, zero_bytes=zero_bytes)
+    if not zero_bytes:
+        rows = (row for row in rows if any(row[1]))
     return _frame(str(path), "line", rows, {"separator": separator, "sheet": ""})
 
 
@@ -251,10 +253,11 @@ def require_column(frame: "pd.DataFrame", column: str, *, purpose: str, where: s
     if column in frame.columns:
         return
     known = {matching_key(str(name)): str(name) for name in frame.columns}
-    near = get_close_matches(matching_key(column), known, n=1, cutoff=0.5)
+    near = get_close_matches(matching_key(column), known, n=1, cutoff=0.6)
     hint = f"; did you mean '{known[near[0]]}'?" if near else "."
     message = f"{where} has no column '{column}' ({purpose}){hint} It has: {', '.join(map(str, frame.columns))}"
-    raise StopRun("column_missing", message)
+    remedy = "set cohort.mask or cohort.box, or map the column under cohort.columns" if column == "mask" else ""
+    raise StopRun("column_missing", message, remedy=remedy)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -17,6 +17,8 @@ _MOST_STEPS = 30
 _SMALLEST_STEP = 2.0**-10
 _CONVERGED = 1e-20
 """Newton decrement: twice what the log likelihood could still gain, far below its rounding."""
+_far_out = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+"""Where a coefficient runs to infinity, weights fall below all numbers; a likelihood of NaN is no step uphill."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def evaluate(strata: tuple[Stratum, ...], x: Design, beta: Beta) -> tuple[State,
     return tuple(_state(stratum, x[stratum.patients], beta) for stratum in strata)
 
 
+@_far_out
 def _state(stratum: Stratum, x: Float64[np.ndarray, "at_risk covariate"], beta: Beta) -> State:
     """Cumulative sums from the latest time down; with Efron's ties events leave one after the other."""
     linear = x @ beta
@@ -118,6 +121,7 @@ def residuals(state: State) -> Float64[np.ndarray, "event_time covariate"]:
     return np.add.reduceat(events, state.stratum.first, axis=0)
 
 
+@_far_out
 def information(state: State, weight: EventTimes) -> Information:
     """Sum over the events of the variance of x among those at risk, each event time with its own weight.
 
