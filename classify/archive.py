@@ -82,8 +82,12 @@ def open_files(path: Path) -> Files:
 
     Raises:
         StopRun: ``bundle_corrupt`` (unreadable, or neither), ``bundle_tampered`` (links, folders, encrypted or
-            repeated entries, names that lead elsewhere, more than `MOST_FILES` files or `MOST_BYTES` bytes).
+            repeated entries, names that lead elsewhere, more than `MOST_FILES` files or `MOST_BYTES` bytes);
+            ``file_unreadable`` for a run folder, which holds the bundle.
     """
+    within = path / "bundle"
+    if (within / MANIFEST).is_file() and not (path / MANIFEST).exists():
+        raise StopRun("file_unreadable", f"{path} is a run folder, not a bundle", remedy=f"name its bundle: {within}")
     try:
         files = _in_folder(path) if path.is_dir() else _in_zip(path)
     except OSError as error:

@@ -91,7 +91,7 @@ class Slabs:
         """What was done, in one line."""
         n_cached = sum(entry.was_cached for _, entry in self.entries)
         n_made = len(self.entries) - n_cached
-        return f"slab cache: {n_cached} reused, {n_made} made from volumes, {len(self.skipped)} patients skipped"
+        return f"slab cache: {n_cached} reused, {n_made} made from volumes, {len(self.skipped)} skipped"
 
     def notes(self) -> list[Note]:
         """What was remarked about the images."""

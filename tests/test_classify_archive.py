@@ -282,3 +282,10 @@ def packed_bytes() -> bytes:
         for name, content in CONTENT.items():
             archive.writestr(entry(name), content)
     return buffer.getvalue()
+
+
+def test_a_run_folder_is_told_from_its_bundle(folder):
+    with pytest.raises(StopRun, match="is a run folder") as caught:
+        open_files(folder.parent)
+    assert caught.value.code == "file_unreadable"
+    assert str(folder) in caught.value.remedy

@@ -120,7 +120,7 @@ def test_who_is_left_out_is_named_and_everybody_else_is_done(clinic, capsys):
     assert [(note.patient_id, note.code) for note in run.read_notes()] == [("1e5", "mask_binarized")]
     _, features = read_store(next(run.features.glob("*.h5")))
     assert features.patient_id == CLEAN
-    assert "4 made from volumes, 10 patients skipped" in said.err
+    assert "4 made from volumes, 10 skipped" in said.err
     assert "10 left out: see" in said.err
     assert "Traceback" not in said.out + said.err
     assert all(name in said.err for name in FAULTS)

@@ -243,7 +243,7 @@ def check_counted(run: RunFolder, drawn: Drawn, told: Told) -> None:
     assert "Traceback" not in told.text
     if rows:
         assert f"{len(rows)} left out" in told.text
-    counts = [re.search(r"(\d+) reused, (\d+) made from volumes, (\d+) patients skipped", told.text)]
+    counts = [re.search(r"(\d+) reused, (\d+) made from volumes, (\d+) skipped", told.text)]
     assert [sum(map(int, found.groups())) for found in counts if found] == [len(drawn.people)], told.text
     noted = {(note.patient_id, note.code) for note in run.read_notes()}
     assert drawn.noted() <= noted
