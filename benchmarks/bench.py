@@ -133,7 +133,7 @@ def kept() -> list[dict[str, str]]:
 def machine() -> str:
     """What the figures were measured on."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{os.cpu_count()} cores ({platform.machine()}), {device}, load {os.getloadavg()[2]:.0f}"
+    return f"{os.cpu_count()} cores ({platform.machine()}), {device}, load {os.getloadavg()[0]:.0f}"
 
 
 def plain(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -145,17 +145,19 @@ def plain(rows: Sequence[dict[str, str]]) -> list[str]:
 
 def markdown(rows: Sequence[dict[str, str]]) -> list[str]:
     """A row a benchmark, its figures below each other."""
-    head = ("benchmark", "figure", "target", "measured", "least to most", "met", "when, on what")
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines = ["| benchmark | figure: measured (least to most), target | when, on what |", "|---|---|---|"]
     for script, group in itertools.groupby(rows, key=lambda row: row["benchmark"]):
         same = list(group)
-        columns = [[row[name] for row in same] for name in ("figure", "target", "measured")]
-        spreads = [f"{row['least']} to {row['most']}" if row["least"] != row["most"] else "one run" for row in same]
-        met = ["yes" if row["met"] == "yes" else "**no**" for row in same]
-        when = "; ".join(dict.fromkeys(f"{row['date']}, {row['machine']}" for row in same))
-        cells = [script, *("<br>".join(column) for column in (*columns, spreads, met)), when]
-        lines.append(f"| {' | '.join(cells)} |")
+        when = dict.fromkeys(f"{row['date']}, {row['machine']}" for row in same)
+        lines.append(f"| {script} | {'<br>'.join(map(sentence, same))} | {'; '.join(when)} |")
     return lines
+
+
+def sentence(row: dict[str, str]) -> str:
+    """A figure beside its target."""
+    spread = f" ({row['least']} to {row['most']})" if row["least"] != row["most"] else ""
+    missed = "" if row["met"] == "yes" else " **missed**"
+    return f"{row['figure']}: **{row['measured']}**{spread}, {row['target']}{missed}"
 
 
 def put_into(path: Path, lines: Sequence[str]) -> None:
