@@ -226,8 +226,8 @@ class _Crew:
         """Which patients of a shard let workers die, each tried alone; the shard's file is written anew afterwards.
 
         Raises:
-            StopRun: ``worker_died`` when they all do, or die together without her, so that it is not one patient's
-                fault.
+            StopRun: ``worker_died`` when all of them do, or when workers go on dying without those who did: it is no
+                one patient's fault then.
         """
         deadly: list[Job] = []
         for job in shard.jobs if self._deaths[shard.start] == _TRIES else ():
