@@ -173,7 +173,8 @@ def test_a_coefficient_that_runs_away_is_named_without_warnings_of_numpy():
     time = np.linspace(1, 100, 60)
     x = np.column_stack([30 + 0.5 * time, rng.normal(size=60)])
     model = fit_cox(x, ("age", "score"), time, np.ones(60, bool), one(60))
-    assert (model.code, model.reason.split()[0]) == ("monotone_likelihood", "age")
+    assert model.code == "monotone_likelihood"
+    assert model.reason.startswith("age")
     state = evaluate(risk_sets(time, np.ones(60, bool), one(60)), x, np.array([-1000.0, 0.0]))
     assert not np.isfinite(score_and_information(state)[1]).all()
 

@@ -589,7 +589,7 @@ def test_a_lock_that_a_dead_process_left_is_broken(tmp_path, monkeypatch):
     path = tmp_path / "s.log"
     tune(TOY, toy_folds(), n_classes=3, search=Search(2, 0, storage=str(path)))
     Path(f"{path}.lock").symlink_to(path)
-    monkeypatch.setattr(studies, "_GRACE_S", 3)
+    monkeypatch.setattr(study_storage, "_GRACE_S", 3)
     timer = threading.Timer(20, lambda: Path(f"{path}.lock").unlink(missing_ok=True))
     timer.start()
     started = time.monotonic()
