@@ -15,7 +15,7 @@ from extract.phantom.physics import SCANNERS
 from extract.phantom.truth import CLASSES, posterior, trait_values
 from triher.cohort import labels, read_cohort
 from triher.errors import StopRun
-from triher.predictions import read_predictions
+from triher.predictions import REFERENCE, read_predictions
 from triher.progress import Reporter
 from triher.settings import CohortConfig
 
@@ -64,7 +64,7 @@ def test_pathology_of_a_full_cohort_is_consistent_and_balanced() -> None:
 
 
 def test_best_possible_predictions_are_the_posterior_of_the_truth(folder: Path) -> None:
-    table = read_predictions(folder / "best_possible.csv", "triple")
+    table = read_predictions(folder / "best_possible.csv", "triple", (REFERENCE,))
     draws = draw_patients(6, seed=1)
     p = posterior(np.stack([d.scores for d in draws]))
     np.testing.assert_allclose(table[["p_zero", "p_low", "p_positive"]].to_numpy(), p)
