@@ -10,6 +10,7 @@ import pytest
 
 from triher.cli import main
 from triher.predictions import read_predictions
+from triher.runfolder import RunFolder
 
 N, N_FEATURES = 30, 6
 IHC = ("0", "1+", "3+")
@@ -158,6 +159,10 @@ def test_predictions_of_patients_whom_the_model_saw_are_not_judged(place, capsys
     """There is no follow-up in this cohort: not even an AUC is computed of them."""
     path = place / "run" / "predictions.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(",oof,", ",train,", 3), encoding="utf-8")
+    run = RunFolder(place / "run")
+    made = run.read_record()["stages"]["classify"]
+    facts = {name: value for name, value in made.items() if name not in ("key", "seconds", "outputs")}
+    run.record_stage("classify", made["key"], [path], 1.0, **facts)
     assert triher("analysis", place / "config.yaml", "--out", place / "run") == 2
     assert f"3 of {N} rows have the split 'train'" in told(capsys, "score_in_sample")
     assert not (place / "run" / "metrics.csv").exists()
